@@ -1,0 +1,1 @@
+"""Recorded answers of the real programs, run against us; see ``golden.py``."""

@@ -1,0 +1,1 @@
+"""One module per golden format; each exports ``FORMATS``, a tuple of ``golden.Format``."""

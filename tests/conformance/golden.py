@@ -1,0 +1,171 @@
+"""Runs recorded answers (the corpus' ``golden`` folder) against us.
+
+    python -m tests.conformance.golden [FILE|DIR ...]
+
+A file is recognised by its *format*, never by its place or name: every module in ``formats/`` exports one or more
+``Format`` values, and the first whose ``recognises`` says yes reads the file. A file that no format recognises is
+"not yet running": it is listed, counted apart and never as passed. Rows named in ``deliberate.toml`` (with what we do
+and why) are checked to differ, so that the list cannot go stale, and are counted apart.
+
+The last line is ``N passed, N failed``; the exit code is 0 when nothing failed, 1 otherwise, 2 for wrong use.
+pytest runs the same readers (``test_golden.py``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.conformance import formats
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded answer judged: ``expected`` and ``got`` are shown when ``ok`` is false."""
+
+    name: str
+    ok: bool
+    expected: Any = None
+    got: Any = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A golden file as a format sees it. ``rows`` are the parsed lines of a .jsonl file; ``document`` a .json file."""
+
+    path: Path
+    rows: tuple[dict[str, Any], ...] = ()
+    document: Any = None
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The first row, or the document where it is an object; ``{}`` otherwise."""
+        if self.rows:
+            return self.rows[0]
+        return self.document if isinstance(self.document, dict) else {}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A golden format: who recognises it, who judges its rows, and what the reader leaves out on purpose."""
+
+    name: str
+    recognises: Callable[[Sample], bool]
+    judge: Callable[[Sample], Iterable[Row]]
+
+
+def corpus() -> Path | None:
+    """The folder with the golden files, or None where this machine has none."""
+    named = os.environ.get("TIPHYS_CORPUS")
+    place = Path(named) if named else ROOT.parent / "shared" / "corpus"
+    return place if place.is_dir() else None
+
+
+def all_formats() -> list[Format]:
+    found: list[Format] = []
+    for module in sorted(m.name for m in pkgutil.iter_modules(formats.__path__)):
+        loaded = importlib.import_module(f"{formats.__name__}.{module}")
+        found.extend(getattr(loaded, "FORMATS", ()))
+    return found
+
+
+def read(path: Path) -> Sample:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return Sample(path, rows=tuple(json.loads(line) for line in text.splitlines() if line.strip()))
+    return Sample(path, document=json.loads(text))
+
+
+def files_under(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        if place.is_dir():
+            yield from sorted(p for p in place.rglob("*") if p.suffix in (".json", ".jsonl"))
+        else:
+            yield place
+
+
+def deliberate() -> dict[str, dict[str, str]]:
+    """Rows on which we differ from the original on purpose: ``{"file-stem/row name": {"does": …, "why": …}}``."""
+    file = HERE / "deliberate.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+@dataclass
+class Tally:
+    passed: int = 0
+    failed: int = 0
+    deliberate: int = 0
+    not_running: int = 0
+
+
+def judge_file(path: Path, known: list[Format], exceptions: dict[str, dict[str, str]]) -> Iterator[tuple[str, Row]]:
+    """Yields ``(verdict, row)``; verdict is passed, failed, deliberate or not-running (then the row names no case)."""
+    try:
+        sample = read(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        yield "not-running", Row(f"unreadable: {err}", ok=False)
+        return
+    reader = next((f for f in known if f.recognises(sample)), None)
+    if reader is None:
+        yield "not-running", Row("no reader for this format yet", ok=False)
+        return
+    for row in reader.judge(sample):
+        on_purpose = f"{path.stem}/{row.name}" in exceptions
+        if on_purpose:
+            yield ("failed" if row.ok else "deliberate"), row
+        else:
+            yield ("passed" if row.ok else "failed"), row
+
+
+def shorten(value: Any, limit: int = 400) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= limit else text[:limit] + f"… ({len(text)} characters)"
+
+
+def main(arguments: list[str]) -> int:
+    found = corpus()
+    if not arguments and found is None:
+        print("golden: no corpus here (set TIPHYS_CORPUS, or put it beside the project in ../shared/corpus)")
+        return 2
+    places = [Path(a) for a in arguments]
+    if not places and found is not None:
+        places = [found / "golden"]
+    missing = [p for p in places if not p.exists()]
+    if missing:
+        print(f"golden: no such file or folder: {missing[0]}")
+        return 2
+    known, exceptions, tally = all_formats(), deliberate(), Tally()
+    idle: dict[str, int] = {}
+    for path in files_under(places):
+        for verdict, row in judge_file(path, known, exceptions):
+            if verdict == "failed":
+                tally.failed += 1
+                print(f"FAIL {path.name} {row.name}\n  expected: {shorten(row.expected)}\n  got:      {shorten(row.got)}")
+            elif verdict == "passed":
+                tally.passed += 1
+            elif verdict == "deliberate":
+                tally.deliberate += 1
+            else:
+                tally.not_running += 1
+                idle[str(path.parent)] = idle.get(str(path.parent), 0) + 1
+    for folder, count in sorted(idle.items()):
+        print(f"not yet running: {folder}: {count} files")
+    if tally.deliberate:
+        print(f"differing on purpose (deliberate.toml): {tally.deliberate}")
+    print(f"{tally.passed} passed, {tally.failed} failed")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,26 @@
+"""Every recorded answer that some reader recognises, one test per file."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import golden
+
+CORPUS = golden.corpus()
+KNOWN = golden.all_formats()
+EXCEPTIONS = golden.deliberate()
+
+
+def running_files() -> list[Path]:
+    if CORPUS is None:
+        return []
+    return [p for p in golden.files_under([CORPUS / "golden"]) if any(f.recognises(golden.read(p)) for f in KNOWN)]
+
+
+@pytest.mark.skipif(CORPUS is None, reason="no corpus beside the project; set TIPHYS_CORPUS")
+@pytest.mark.parametrize("path", running_files(), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_recorded_answers_hold(path: Path) -> None:
+    judged = list(golden.judge_file(path, KNOWN, EXCEPTIONS))
+    failed = [row for verdict, row in judged if verdict == "failed"]
+    assert judged
+    assert not failed, "\n".join(f"{r.name}: expected {r.expected!r}, got {r.got!r}" for r in failed[:20])
