@@ -151,7 +151,9 @@ def main(arguments: list[str]) -> int:
         for verdict, row in judge_file(path, known, exceptions):
             if verdict == "failed":
                 tally.failed += 1
-                print(f"FAIL {path.name} {row.name}\n  expected: {shorten(row.expected)}\n  got:      {shorten(row.got)}")
+                print(
+                    f"FAIL {path.name} {row.name}\n  expected: {shorten(row.expected)}\n  got:      {shorten(row.got)}"
+                )
             elif verdict == "passed":
                 tally.passed += 1
             elif verdict == "deliberate":
