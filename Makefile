@@ -1,29 +1,69 @@
 # Every target that needs it makes .venv first; nothing is installed into the system's Python.
-PYTHON ?= python3
+#
+#   make demo     run a real workflow of ours, with live progress
+#   make test     all tests (make check: the quick ones with format, types and import contracts, about a minute)
+#   make golden   recorded answers of the original programs against us   [FILES="…"]
+#   make bench    measure, print a table, write benchmarks/latest.json   [ONLY=substring]
+#   make sim      deterministic simulation of the whole platform         [SEED=7 | SEEDS=200]
+#   make fuzz     a minute of fuzzing for each language                  [SECONDS_EACH=60]
+#   make docs     check links and snippets of the docs, build ./site
+#   make codegen  generate again what is generated (make check-codegen: is it up to date?)
+
+SHELL := /bin/sh
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JOBS ?= 2
+SECONDS_EACH ?= 60
 
-.PHONY: demo test check golden bench sim docs codegen fuzz clean
+.PHONY: help demo test check golden bench sim docs codegen check-codegen fuzz clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
 
 $(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed (apt install python3 python3-venv; brew install python)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/pip install -q --disable-pip-version-check -e . --group dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
 	@touch $(STAMP)
+
+demo: $(STAMP)
+	@BIN=$(BIN) sh examples/demo.sh
 
 golden: $(STAMP)
 	@$(BIN)/python -m tests.conformance.golden $(FILES)
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check src tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not slow and not e2e' -n 2 tests/unit tests/property tests/sim
+	$(MAKE) check-codegen
+	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) tests/unit tests/property tests/sim
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 tests
+	$(BIN)/pytest -rs -n $(JOBS) --durations=15 tests
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+sim: $(STAMP)
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
+
+docs: $(STAMP)
+	@$(BIN)/python -m tools.docs
+
+codegen: $(STAMP)
+	@$(BIN)/python -m tools.codegen $(if $(UPSTREAM),--upstream $(UPSTREAM))
+
+check-codegen: $(STAMP)
+	@$(BIN)/python -m tools.codegen --check
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site .tiphys
