@@ -1,0 +1,105 @@
+"""Every setting of the program, in one place: name, meaning, default.
+
+A value comes from the first of: the command line, the environment (``TIPHYS_DATA_DIR``), the configuration file
+(``data_dir = "…"`` in the TOML file that ``TIPHYS_CONFIG`` names, else ``~/.config/tiphys/config.toml``), the default.
+Nothing else in tiphys reads the environment for its own sake.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from tiphys.machinery.errors import SpecError
+
+RUNTIMES = ("auto", "sandbox", "process", "engine", "stage")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults are what ``tiphys run`` uses; ``tiphys up`` sets ``data_dir`` where it is not given."""
+
+    data_dir: Annotated[Path | None, "where everything is kept; none: temporary, goes with the process"] = None
+    listen: Annotated[str, "address:port of the HTTPS API of `tiphys up`; port 0 takes a free one"] = "127.0.0.1:6443"
+    kubeconfig: Annotated[Path | None, "the kubeconfig that `tiphys up` writes; none: in data_dir"] = None
+    runtime: Annotated[str, "what runs pods: auto (the best that works), sandbox, process, engine, stage"] = "auto"
+    workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
+    flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
+    log_level: Annotated[str, "debug, info, warning or error"] = "warning"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise SpecError("runtime", f"must be one of {', '.join(RUNTIMES)}, got {self.runtime!r}")
+        if self.workflow_workers < 1:
+            raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
+        host, _, port = self.listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise SpecError("listen", f"must be address:port, got {self.listen!r}")
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. ``flags`` are those given on the command line (None counts as not given).
+
+    Raises SpecError naming the setting, and the file or variable that it came from.
+    """
+    file, origin = _from_file(environ)
+    types = get_type_hints(Settings)
+    unknown = sorted(file.keys() - types.keys())
+    if unknown:
+        raise SpecError(f"{origin}: {unknown[0]}", "no such setting (see `tiphys help settings`)")
+    values: dict[str, Any] = {}
+    for name, annotation in types.items():
+        variable = f"TIPHYS_{name.upper()}"
+        if flags.get(name) is not None:
+            values[name] = _typed(annotation, flags[name], name)
+        elif variable in environ:
+            values[name] = _typed(annotation, environ[variable], variable)
+        elif name in file:
+            values[name] = _typed(annotation, file[name], f"{origin}: {name}")
+    return Settings(**values)
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(name, default, meaning) of every setting, for help and documentation."""
+    types = get_type_hints(Settings, include_extras=True)
+    return [(setting.name, str(setting.default), types[setting.name].__metadata__[0]) for setting in fields(Settings)]
+
+
+def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where ``tiphys up`` keeps its state: ``$XDG_STATE_HOME/tiphys``, else ``~/.local/state/tiphys``."""
+    state = environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "tiphys"
+
+
+def _from_file(environ: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:
+    named = environ.get("TIPHYS_CONFIG")
+    home = environ.get("XDG_CONFIG_HOME")
+    path = Path(named) if named else (Path(home) if home else Path.home() / ".config") / "tiphys" / "config.toml"
+    try:
+        return tomllib.loads(path.read_text()), str(path)
+    except FileNotFoundError:
+        if named:
+            raise SpecError("TIPHYS_CONFIG", f"there is no file {path}") from None
+        return {}, str(path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as err:
+        raise SpecError(str(path), str(err)) from err
+
+
+def _typed(annotation: Any, value: Any, origin: str) -> Any:
+    if annotation == Path | None:
+        return Path(value).expanduser()
+    if annotation is int:
+        try:
+            return int(value)
+        except ValueError:
+            raise SpecError(origin, f"must be a whole number, got {value!r}") from None
+    return str(value)
