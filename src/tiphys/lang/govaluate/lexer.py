@@ -6,7 +6,7 @@
     string    '…' or "…" (either quote ends either)                 quote, bracket or blank
 
 A backslash anywhere takes the next character as it is. ``true``, ``false`` and ``in`` are words with a meaning; a
-word with a dot is an accessor. A string that reads as a date is a time (:func:`tiphys.lang.gotime.recognise`).
+word with a dot is an accessor. A string that reads as a date is a time (:func:`tiphys.lang.moments.recognise`).
 
 What may follow what is a table, checked after reading, because the original reports a bad token before a bad order.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tiphys.lang import gotime
+from tiphys.lang import moments
 from tiphys.lang.gofmt import sprint
 from tiphys.lang.gotext import SPACES, is_digit, is_letter
 from tiphys.lang.govaluate.errors import GovaluateError
@@ -237,7 +237,7 @@ def _accessor(text: str) -> list[str]:
 
 
 def _string(text: str) -> Token:
-    moment = gotime.recognise(text)
+    moment = moments.recognise(text)
     return Token(STRING, text) if moment is None else Token(TIME, moment)
 
 

@@ -26,10 +26,10 @@ from typing import Any
 
 from tiphys.lang.gofmt import sprint
 from tiphys.lang.goregexp import RegexpError, compile_pattern
-from tiphys.lang.gotime import Time
 from tiphys.lang.govaluate import lexer, operators
 from tiphys.lang.govaluate.errors import GovaluateError
 from tiphys.lang.govaluate.lexer import Token
+from tiphys.lang.moments import Time
 
 DEPTH_MAX = 60
 """Parentheses and signs inside each other. The original has no limit and overflows its stack."""

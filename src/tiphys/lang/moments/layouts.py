@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from tiphys.lang.gotime.values import DAYS, MONTHS, Time
+from tiphys.lang.moments.values import DAYS, MONTHS, Time
 
 _ELEMENT = re.compile(
     r"January|Jan(?![a-z])|Monday|Mon(?![a-z])|MST|2006|002|0[1-6]|15|__2|_2(?!006)|PM|pm"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tiphys.lang.gotime.layouts import elements
-from tiphys.lang.gotime.values import DAYS, MONTHS, UTC, Location, Time, date, days_in
+from tiphys.lang.moments.layouts import elements
+from tiphys.lang.moments.values import DAYS, MONTHS, UTC, Location, Time, date, days_in
 
 _SHORT_MONTHS = tuple(m[:3] for m in MONTHS)
 _SHORT_DAYS = tuple(d[:3] for d in DAYS)

@@ -7,9 +7,9 @@ passes it in. Zone rules come from the operating system or the tzdata package th
 
 from __future__ import annotations
 
-from tiphys.lang.gotime.layouts import format_time
-from tiphys.lang.gotime.reading import TimeError, parse, recognise
-from tiphys.lang.gotime.values import UTC, Duration, Location, Month, Time, Weekday, date, load_location
+from tiphys.lang.moments.layouts import format_time
+from tiphys.lang.moments.reading import TimeError, parse, recognise
+from tiphys.lang.moments.values import UTC, Duration, Location, Month, Time, Weekday, date, load_location
 
 __all__ = [
     "UTC",

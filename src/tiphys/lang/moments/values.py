@@ -177,7 +177,7 @@ class Time:
         return self.unix, self.nanos
 
     def go_string(self) -> str:
-        from tiphys.lang.gotime.layouts import format_time
+        from tiphys.lang.moments.layouts import format_time
 
         return format_time(self, "2006-01-02 15:04:05.999999999 -0700 MST")
 
