@@ -42,7 +42,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) check-codegen
-	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) tests/unit tests/property tests/sim
+	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) $(wildcard tests/unit tests/property tests/sim)
 
 test: $(STAMP)
 	$(BIN)/pytest -rs -n $(JOBS) --durations=15 tests
