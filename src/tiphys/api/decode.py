@@ -1,7 +1,9 @@
 """Reads JSON values into the types of `tiphys.api.types`, with the verdicts and messages of Go's decoders.
 
-`decode` gives the *normal form*: a dict in the order and with the omissions of Go's ``json.Marshal``, keys spelled as
-the type spells them, scalars converted where the type does so (``value: 5`` becomes ``"5"``). Two modes exist, because
+`decode` gives the *normal form*: a dict in Go's field order, keys spelled as the type spells them, absent and zero
+fields as ``json.Marshal`` would write them, scalars converted where the type does so (``value: 5`` becomes ``"5"``).
+Empty lists and maps stay, because validation tells them from absent ones; `pruned` drops those that marshalling drops.
+Two modes exist, because
 the originals use two decoders: the lenient one (encoding/json) ignores unknown fields and the case of keys; the strict
 one (sigs.k8s.io/json) minds case and lists every unknown field. In both a value of a wrong type is an error, the first
 in reading order is told, and a type that reads its own JSON (Quantity, Plugin, …) stops at once.
@@ -250,7 +252,52 @@ def _can_be_empty(entry: FieldType) -> bool:
 
 
 def _is_empty(entry: FieldType, value: Any) -> bool:
-    return value is None if entry.pointer or entry.type.kind == "own" and value != "" else not value
+    """Whether the field is as good as absent: an empty list or map is not (but see `pruned`)."""
+    return value is None or (not entry.pointer and not value and not isinstance(value, list | dict))
+
+
+def pruned(kind: str, value: Any) -> Any:
+    """A normal form without the empty lists and maps that ``json.Marshal`` omits. Shares what it need not change."""
+    return _pruner(types.root(kind))(value)
+
+
+@cache
+def _pruner(kind: Type) -> Callable[[Any], Any]:
+    match kind.kind:
+        case "struct":
+            return _struct_pruner(kind)
+        case "slice":
+            return lambda value: [_pruner(kind.elem)(item) for item in value] if value else value
+        case "map":
+            return lambda value: {key: _pruner(kind.elem)(item) for key, item in value.items()} if value else value
+        case "own" if kind.go_name == "v1alpha1.ParallelSteps":
+            return _pruner(types.type_of("[]workflow.v1alpha1.WorkflowStep"))
+        case _:
+            return lambda value: value
+
+
+def _struct_pruner(kind: Type) -> Callable[[Any], Any]:
+    dropped = frozenset(
+        entry.name
+        for entry in kind.fields.values()
+        if entry.omitempty and not entry.pointer and entry.type.kind in ("slice", "map", "bytes")
+    )
+    inner = {
+        entry.name: entry.type
+        for entry in kind.fields.values()
+        if entry.type.kind in ("struct", "slice", "map") or entry.type.go_name == "v1alpha1.ParallelSteps"
+    }
+
+    def prune(value: Any) -> Any:
+        if value is None:
+            return None
+        return {
+            name: _pruner(inner[name])(item) if name in inner else item
+            for name, item in value.items()
+            if item or name not in dropped
+        }
+
+    return prune
 
 
 def _slice(kind: Type) -> Decoder:
