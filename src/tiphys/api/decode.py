@@ -499,7 +499,7 @@ def _parallel_steps(value: Any, path: FieldPath, run: _Run) -> Any:
 
 
 _QUANTITY = re.compile(r"([+-]?)(\d*)(\.\d*)?([eEinumkKMGTP]*[-+]?\d*)")
-_SUFFIXES = frozenset("Ki Mi Gi Ti Pi Ei n u m k M G T P E".split()) | {""}
+_SUFFIXES = frozenset(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E"]) | {""}
 _EXPONENT = re.compile(r"[eE][-+]?\d+")
 _FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -26,21 +26,22 @@ class GoJsonError(ValueError):
     """The value has no JSON form: NaN, an infinity, a key that is no string, an unknown type, or too deep a nesting."""
 
 
-def dumps(obj: Any, *, escape_html: bool = True) -> str:
+def dumps(obj: Any, *, escape_html: bool = True, keep_order: bool = False) -> str:
     """The text of ``json.Marshal(obj)``; with ``escape_html=False`` that of an encoder with SetEscapeHTML(false).
 
+    ``keep_order`` writes keys as they come: for a value that already has the order of a Go struct's fields.
     Takes what JSON knows (dict with str keys, list, tuple, str, int, float, bool, None) and raises `GoJsonError`
     on anything else.
     """
-    return dump_bytes(obj, escape_html=escape_html).decode()
+    return dump_bytes(obj, escape_html=escape_html, keep_order=keep_order).decode()
 
 
-def dump_bytes(obj: Any, *, escape_html: bool = True) -> bytes:
+def dump_bytes(obj: Any, *, escape_html: bool = True, keep_order: bool = False) -> bytes:
     """Same as `dumps`, as UTF-8."""
     try:
-        data = orjson.dumps(obj, option=_ORJSON_OPTIONS)
+        data = orjson.dumps(obj, option=_ORJSON_OPTIONS if keep_order else _ORJSON_OPTIONS | orjson.OPT_SORT_KEYS)
     except TypeError:
-        data = "".join(_slow(obj)).encode()
+        data = "".join(_slow(obj, list if keep_order else sorted)).encode()
     else:
         if b"null" in data:
             _refuse_nan(obj)
@@ -85,7 +86,7 @@ def _shortest(value: float) -> tuple[str, int]:
     return digits.rstrip("0"), exponent
 
 
-_ORJSON_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _ALWAYS_ESCAPED = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
 _ESCAPED = ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026"), *_ALWAYS_ESCAPED)
 
@@ -118,7 +119,7 @@ def _refuse_nan(obj: Any) -> None:
             todo.extend(value)
 
 
-def _slow(obj: Any) -> Iterator[str]:
+def _slow(obj: Any, order: Callable[[Iterable[Any]], list[Any]]) -> Iterator[str]:
     """Writes any value piece by piece, without recursion, so that nesting is bounded by `DEPTH_MAX` alone."""
     stack: list[Iterator[tuple[str, Any]]] = [iter([("", obj)])]
     closers: list[str] = [""]
@@ -136,16 +137,16 @@ def _slow(obj: Any) -> Iterator[str]:
                 raise GoJsonError(f"json: nested deeper than {DEPTH_MAX}")
             yield "{" if isinstance(value, dict) else "["
             closers.append("}" if isinstance(value, dict) else "]")
-            stack.append(_fields(value) if isinstance(value, dict) else _items(value))
+            stack.append(_fields(value, order) if isinstance(value, dict) else _items(value))
         else:
             yield _scalar(value)
 
 
-def _fields(value: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+def _fields(value: dict[Any, Any], order: Callable[[Iterable[Any]], list[Any]]) -> Iterator[tuple[str, Any]]:
     for key in value:
         if not isinstance(key, str):
             raise GoJsonError(f"json: a key must be a string, not {type(key).__name__}")
-    for index, key in enumerate(sorted(value)):
+    for index, key in enumerate(order(value)):
         yield f"{',' if index else ''}{_text(key)}:", value[key]
 
 

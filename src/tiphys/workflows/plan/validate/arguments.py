@@ -242,6 +242,8 @@ def _check_source_fits(reference: str, source: Mapping[str, Any], type_name: str
         case "Resource" if not source.get("jqFilter") and not source.get("jsonPath"):
             raise Invalid(f"{reference} .jqFilter or jsonPath must be specified for {type_name} templates", "valueFrom")
         case "DAG" | "Steps" if not source.get("parameter") and not source.get("expression"):
-            raise Invalid(f"{reference}.parameter or expression must be specified for {type_name} templates", "valueFrom")
+            raise Invalid(
+                f"{reference}.parameter or expression must be specified for {type_name} templates", "valueFrom"
+            )
         case _:
             pass

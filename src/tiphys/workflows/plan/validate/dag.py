@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 Task = dict[str, Any]
 
-RESULTS = frozenset("Succeeded Failed Errored Skipped Omitted Daemoned AnySucceeded AllFailed".split())
+RESULTS = frozenset(["Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed"])
 LOOP_RESULTS = frozenset(("AnySucceeded", "AllFailed"))
 
+_NO_ITEMS = "uses an items-based condition such as .AnySucceeded or .AllFailed but does not contain any items"
 _WORD = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?)\.([A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
 _RESULT = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?)\.([A-Z][a-zA-Z]+)")
 
@@ -124,8 +125,8 @@ def _check_calls(
             for other, about_items in needs[task["name"]].items():
                 if about_items and not is_loop(by_name[other]) and by_name[other].get("withSequence") is None:
                     # the original names the other task twice here
-                    what = "uses an items-based condition such as .AnySucceeded or .AllFailed but does not contain any items"
-                    raise Invalid(f"templates.{name}.tasks.{other} dependency '{other}' {what}", "depends")
+                    where = f"templates.{name}.tasks.{other} dependency '{other}'"
+                    raise Invalid(f"{where} {_NO_ITEMS}", "depends")
         except Invalid as err:
             raise err.within("", "", places[task["name"]]) from None
     return called
@@ -197,7 +198,7 @@ def _check_task(
     extra = {f"tasks.{other}.status" for other in ancestors} | inline_inputs(task)
     try:
         extra |= item_names(task)
-        scope.check(gojson.dumps(task), extra)
+        scope.check(gojson.dumps(task, keep_order=True), extra)
     except Invalid as err:
         raise err.within(f"{label} ") from None
     try:

@@ -53,7 +53,7 @@ def _check_mounts(at: str, template: Mapping[str, Any]) -> None:
 
 
 def _check_image(at: str, kind: str, container: Mapping[str, Any], base: Base) -> None:
-    """An image is needed, here or in the defaults of the object; a ClusterWorkflowTemplate's are not asked (upstream)."""
+    """An image is needed, here or in the defaults of the object; a ClusterWorkflowTemplate has none (as upstream)."""
     if container.get("image"):
         return
     defaults = (base.spec.get("templateDefaults") or {}).get(kind) or {}

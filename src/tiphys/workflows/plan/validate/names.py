@@ -25,7 +25,9 @@ _PLACEHOLDERS = re.compile(re.escape(PLACEHOLDER) + r"\d+")
 _METRIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _PARAMETER_TAG = re.compile(r"\{\{[-a-zA-Z0-9]+(\.[-a-zA-Z0-9_]+)*\}\}")
 
-PARAMETER_RULE = "Parameter/Artifact name must consist of alpha-numeric characters, '_' or '-' e.g. my_param_1, MY-PARAM-1"
+PARAMETER_RULE = (
+    "Parameter/Artifact name must consist of alpha-numeric characters, '_' or '-' e.g. my_param_1, MY-PARAM-1"
+)
 FIELD_RULE = (
     "name must consist of alpha-numeric characters or '-', and must start with an alpha-numeric character "
     "(e.g. My-name1-2, 123-NAME)"

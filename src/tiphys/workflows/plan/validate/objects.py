@@ -80,7 +80,9 @@ def validate_cluster_workflow_template(
     template: Mapping[str, Any], templates: Lookup, *, lint: bool, defaults: Mapping[str, Any] | None = None
 ) -> list[Problem]:
     """What is wrong with a ClusterWorkflowTemplate; see `validate_workflow`."""
-    return _validate_template("ClusterWorkflowTemplate", "cluster workflow template", template, templates, lint, defaults)
+    return _validate_template(
+        "ClusterWorkflowTemplate", "cluster workflow template", template, templates, lint, defaults
+    )
 
 
 def validate_cron_workflow(
@@ -94,7 +96,9 @@ def validate_cron_workflow(
         _check_schedule(value)
         workflow = _workflow_of_cron(value)
         try:
-            _check_workflow(workflow, "workflow", templates, _Options(lint=False, defaults=defaults), "spec.workflowSpec")
+            _check_workflow(
+                workflow, "workflow", templates, _Options(lint=False, defaults=defaults), "spec.workflowSpec"
+            )
         except Invalid as err:
             raise err.within("cannot validate Workflow: ", "spec.workflowSpec") from None
     except Invalid as err:
@@ -112,14 +116,18 @@ class _Options:
 
 
 def _validate_template(
-    kind: str, words: str, manifest: Mapping[str, Any], templates: Lookup, lint: bool, defaults: Mapping[str, Any] | None
+    kind: str,
+    words: str,
+    manifest: Mapping[str, Any],
+    templates: Lookup,
+    lint: bool,
+    defaults: Mapping[str, Any] | None,
 ) -> list[Problem]:
     value, problems = _decoded(kind, manifest)
     if problems:
         return problems
-    metadata = value["metadata"]
     options = _Options(lint, defaults, template_only=True, cluster_scoped=kind.startswith("Cluster"))
-    return _problems(_check_workflow, {**value, "metadata": metadata}, words, templates, options)
+    return _problems(_check_workflow, value, words, templates, options)
 
 
 def _decoded(kind: str, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -147,7 +155,8 @@ def _check_workflow(
     """Raises `Invalid` for the first fault of a workflow in normal form."""
     metadata, spec = workflow["metadata"], workflow["spec"]
     _check_object_name(words, metadata.get("name", ""), OBJECT_NAME_MAX)
-    resolver = Resolver(templates, metadata.get("namespace", ""), options.offline, options.cluster_scoped)
+    stored = dict(workflow.get("status", {}).get("storedTemplates") or {})
+    resolver = Resolver(templates, metadata.get("namespace", ""), options.offline, options.cluster_scoped, stored)
     run = Validation(resolver, options.template_only)
     base = Base("local", "" if options.template_only else metadata.get("name", ""), spec, path)
     reference = spec.get("workflowTemplateRef")
@@ -290,7 +299,9 @@ def _check_exit(run: Validation, spec: dict[str, Any], referred: Base | None, ba
     if not name:
         return
     run.add_globals(("workflow.failures",))
-    outputs = (template["outputs"] for holder in (spec, referred.spec if referred else {}) for template in _templates(holder))
+    outputs = (
+        template["outputs"] for holder in (spec, referred.spec if referred else {}) for template in _templates(holder)
+    )
     names = (artifact.get("globalName", "") for output in outputs for artifact in output.get("artifacts") or ())
     if any(map(holds_parameter, names)):
         run.globals[ANY_OUTPUT_ARTIFACT] = "true"
@@ -328,7 +339,9 @@ def _check_templates(run: Validation, base: Base, referred: Base | None) -> None
         name = template.get("name", "")
         wanted: dict[str, Any] = {"template": name}
         if referred is not None:
-            wanted = {"templateRef": {"name": referred.name, "template": name, "clusterScope": referred.scope == "cluster"}}
+            wanted = {
+                "templateRef": {"name": referred.name, "template": name, "clusterScope": referred.scope == "cluster"}
+            }
         try:
             run.call(wanted, base, run.anything(), Place(f"{holder.path}.templates[{index}]", name, holder.source))
         except Invalid as err:
@@ -341,26 +354,17 @@ def _check_schedule(cron: dict[str, Any]) -> None:
     schedules = spec.get("schedules") or ()
     if not schedules:
         raise Invalid("cron workflow must have at least one schedule", "", Place("spec.schedules"))
-    for index, schedule in enumerate(schedules):
-        fault = _schedule_fault(schedule)
-        if fault:
-            what = f"cron schedule {schedule} is malformed: {fault}"
-            raise Invalid(what, "", Place(f"spec.schedules[{index}]"))
     zone = spec.get("timezone", "")
     if zone:
         try:
             moments.load_location(zone)
-        except ValueError as err:
+        except LookupError as err:
             raise Invalid(f'invalid timezone "{zone}": {err}', "", Place("spec.timezone")) from None
     policy = spec.get("concurrencyPolicy", "")
     if policy not in CONCURRENCY_POLICIES:
         raise Invalid(f"'{policy}' is not a valid concurrencyPolicy", "", Place("spec.concurrencyPolicy"))
     if spec.get("startingDeadlineSeconds") is not None and spec["startingDeadlineSeconds"] < 0:
         raise Invalid("startingDeadlineSeconds must be positive", "", Place("spec.startingDeadlineSeconds"))
-
-
-def _schedule_fault(schedule: str) -> str:
-    return ""
 
 
 def _workflow_of_cron(cron: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tiphys.workflows.plan.validate.names import PLACEHOLDER
 from tiphys.workflows.plan.validate.problem import Invalid, NotFound, Place
 
 Template = dict[str, Any]
+Scope = Literal["local", "namespaced", "cluster"]
 
 TYPES = {
     "container": "Container",
@@ -63,7 +64,7 @@ def type_of(template: Template) -> str:
 class Base:
     """An object with templates, in normal form; ``scope`` says whose names its own references are looked up among."""
 
-    scope: Literal["local", "namespaced", "cluster"]
+    scope: Scope
     name: str
     spec: dict[str, Any]
     path: str = "spec"
@@ -101,8 +102,9 @@ class Resolver:
     namespace: str
     offline: bool
     cluster_scoped: bool = False
+    stored: dict[str, Template] = field(default_factory=dict)
+    """Templates by their key in a workflow's ``status.storedTemplates``; what is found is added."""
     _bases: dict[tuple[bool, str], Base] = field(default_factory=dict)
-    _inline: dict[tuple[str, str, str], Template] = field(default_factory=dict)
 
     def base(self, name: str, *, cluster: bool) -> Base:
         """The object that a reference names. Raises `Invalid` (`NotFound` where the API server was asked)."""
@@ -138,24 +140,51 @@ class Resolver:
         None where only the run can say which template it is. ``at`` is the place of the holder.
         """
         reference = holder.get("templateRef")
-        if holder.get("inline") is not None:
-            template, place = self._inline_template(holder, base), at.inside("inline", holder.get("name", ""))
-        elif reference is None:
-            template, place = self._local(holder.get("template", ""), base)
-        if reference is not None:
-            try:
-                base, *found = self._referred(reference)
-            except NotFound:
-                if PLACEHOLDER in reference.get("template", ""):
-                    return None
-                wanted = f"{reference.get('name', '')}.{reference.get('template', '')}"
-                raise Invalid(f"template reference {wanted} not found", "templateRef") from None
-            if holder.get("inline") is None:
-                template, place = found
-        self._store_inline(template, base)
+        try:
+            template, place = self._find(holder, base, at)
+            if reference is not None:
+                base = self._base_of(reference)
+        except NotFound:
+            if reference is None:
+                raise
+            if PLACEHOLDER in reference.get("template", ""):
+                return None
+            wanted = f"{reference.get('name', '')}.{reference.get('template', '')}"
+            raise Invalid(f"template reference {wanted} not found", "templateRef") from None
         if type_of(template) == "Unknown":
             raise Invalid(f"template '{template.get('name', '')}' type is unknown", "", place)
         return base, template, place
+
+    def _find(self, holder: dict[str, Any], base: Base, at: Place) -> tuple[Template, Place]:
+        """From the store, or else where the holder says; then into the store, with the inline templates inside."""
+        key = _key(holder, base.scope, base.name)
+        if key and key in self.stored:
+            template = self.stored[key]
+            return template, self._place(holder, template, base, at)
+        reference = holder.get("templateRef")
+        if holder.get("inline") is not None:
+            template, place = holder["inline"], at.inside("inline", holder.get("name", ""))
+        elif reference is not None:
+            template, place = self._referred(reference)
+        else:
+            template, place = self._local(holder.get("template", ""), base)
+        if key:
+            self.stored.setdefault(key, template)
+        scope, name = base.scope, base.name
+        if reference is not None:
+            scope, name = "cluster" if reference.get("clusterScope") else "namespaced", reference.get("name", "")
+        self._store_inline(template, scope, name)
+        return template, place
+
+    def _place(self, holder: dict[str, Any], template: Template, base: Base, at: Place) -> Place:
+        if holder.get("inline") is not None:
+            return at.inside("inline", holder.get("name", ""))
+        reference = holder.get("templateRef")
+        found = (self._base_of(reference) if reference is not None else base).template(template.get("name", ""))
+        return found[1] if found else at
+
+    def _base_of(self, reference: dict[str, Any]) -> Base:
+        return self.base(reference.get("name", ""), cluster=bool(reference.get("clusterScope")))
 
     def _local(self, name: str, base: Base) -> tuple[Template, Place]:
         if not name:
@@ -165,23 +194,30 @@ class Resolver:
             raise Invalid(f"template name '{name}' undefined", "template")
         return found
 
-    def _referred(self, reference: dict[str, Any]) -> tuple[Base, Template, Place]:
-        base = self.base(reference.get("name", ""), cluster=bool(reference.get("clusterScope")))
+    def _referred(self, reference: dict[str, Any]) -> tuple[Template, Place]:
+        base = self._base_of(reference)
         found = base.template(reference.get("template", ""))
         if found is None:
             raise NotFound(f"template {reference.get('template', '')} not found in workflow template {base.name}")
-        return base, *found
+        return found
 
-    def _inline_template(self, holder: dict[str, Any], base: Base) -> Template:
-        stored = self._inline.get((base.scope, base.name, holder.get("name", "")))
-        return stored if stored is not None else holder["inline"]
-
-    def _store_inline(self, template: Template, base: Base) -> None:
+    def _store_inline(self, template: Template, scope: Scope, name: str) -> None:
         """Keeps the inline templates of a referred object as they stand there, before values are put into them."""
-        if base.scope == "local":
-            return
         holders = [step for group in template.get("steps") or () for step in group or ()]
         holders += (template.get("dag") or {}).get("tasks") or ()
         for holder in holders:
-            if holder.get("inline") is not None:
-                self._inline.setdefault((base.scope, base.name, holder.get("name", "")), holder["inline"])
+            if holder.get("inline") is not None and (key := _key(holder, scope, name)):
+                self.stored.setdefault(key, holder["inline"])
+
+
+def _key(holder: dict[str, Any], scope: Scope, name: str) -> str:
+    """The key under which a workflow stores the template that a holder means; empty for its own templates."""
+    reference = holder.get("templateRef")
+    if reference is not None:
+        kind = "cluster" if reference.get("clusterScope") else "namespaced"
+        return f"{kind}/{reference.get('name', '')}/{reference.get('template', '')}"
+    if scope == "local":
+        return ""
+    if holder.get("inline") is not None:
+        return f"{scope}/{name}/inline/{holder.get('name', '')}"
+    return f"{scope}/{name}/{holder.get('template', '')}"

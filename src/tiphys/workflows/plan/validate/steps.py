@@ -68,7 +68,7 @@ def _check_step(
         run.add_outputs(called, "steps", name, scope, aggregate=False)
     check_hooks(step.get("hooks"), label)
     try:
-        scope.check(gojson.dumps(step), inline_inputs(step))
+        scope.check(gojson.dumps(step, keep_order=True), inline_inputs(step))
     except Invalid as err:
         raise err.within(f"templates.{template_name}.steps ") from None
     run.add_outputs(called, "steps", name, scope, aggregate=is_loop(step))

@@ -40,6 +40,9 @@ RETRY_POLICIES = ("Always", "OnError", "OnFailure", "OnTransientError", "")
 RETRY_VARIABLES = ("retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.duration", "lastRetry.message")
 POD_RESOURCES = ("cpu", "memory")
 
+_OWN_OF_INPUT = ("path", "mode", "recurseMode")
+"""What an input artifact says for itself, whatever is passed in."""
+
 _CHOICES = "choose one of: container, containerSet, steps, script, resource, dag, suspend, template, template ref"
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+")
 
@@ -117,7 +120,7 @@ class Validation:
         pruned: Template = decode.pruned("workflow.v1alpha1.Template", template)
         pruned["inputs"] = _filled_inputs(pruned["inputs"], arguments)
         values = {**self.globals, **local}
-        text = substitute(gojson.dumps(pruned), values)
+        text = substitute(gojson.dumps(pruned, keep_order=True), values)
         values |= _input_values(orjson.loads(text))
         text = substitute(text, values)
         filled: Template = orjson.loads(text)
@@ -150,14 +153,12 @@ class Validation:
     def _check_outputs(self, template: Template, type_name: str, scope: Scope) -> None:
         check_output_names(template)
         try:
-            scope.check(gojson.dumps(template["outputs"]))
+            scope.check(gojson.dumps(template["outputs"], keep_order=True))
         except Invalid as err:
             raise err.within(f"templates.{template.get('name', '')}.outputs ", "outputs") from None
         check_outputs(template, type_name, leaf=type_name in LEAF_TYPES)
 
-    def add_outputs(
-        self, template: Template | None, prefix: str, name: str, scope: Scope, *, aggregate: bool
-    ) -> None:
+    def add_outputs(self, template: Template | None, prefix: str, name: str, scope: Scope, *, aggregate: bool) -> None:
         """Makes what a step or task (``prefix`` steps or tasks) gives known to those after it."""
         result = template is not None and _has_result(template)
         scope.names |= output_names(template, prefix, name, aggregate=aggregate, has_result=result)
@@ -219,7 +220,9 @@ def check_pod_resources(at: str, resources: Mapping[str, Any], path: str) -> Non
 
 def _output_paths(template: Template) -> set[str]:
     outputs = template["outputs"]
-    artifacts = {f"outputs.artifacts.{item['name']}.path" for item in outputs.get("artifacts") or () if item.get("path")}
+    artifacts = {
+        f"outputs.artifacts.{item['name']}.path" for item in outputs.get("artifacts") or () if item.get("path")
+    }
     return artifacts | {
         f"outputs.parameters.{item['name']}.path"
         for item in outputs.get("parameters") or ()
@@ -260,14 +263,14 @@ def _filled_artifact(artifact: dict[str, Any], arguments: Arguments) -> dict[str
         if not artifact.get("optional") and not has_location_or_key(artifact):
             raise Invalid(f"inputs.artifacts.{artifact['name']} was not supplied", "inputs.artifacts")
         return artifact
-    kept = {key: artifact[key] for key in ("path", "mode", "recurseMode") if key in artifact}
-    return {**{key: item for key, item in given.items() if key not in ("path", "mode", "recurseMode")}, **kept}
+    filled = {key: item for key, item in given.items() if key not in _OWN_OF_INPUT}
+    return filled | {key: artifact[key] for key in _OWN_OF_INPUT if key in artifact}
 
 
 def _input_values(template: Template) -> dict[str, str]:
     """The variables that a template's own inputs and outputs make, as text."""
     parameters = template["inputs"].get("parameters")
-    values = {"inputs.parameters": gojson.dumps(parameters)}
+    values = {"inputs.parameters": gojson.dumps(parameters, keep_order=True)}
     for parameter in parameters or ():
         if parameter.get("value") is not None:
             values[f"inputs.parameters.{parameter['name']}"] = parameter["value"]
