@@ -1,8 +1,7 @@
 """Where manifests come from: files, folders, standard input, http(s) addresses. Yields texts, parses nothing.
 
-A folder stands for its ``*.yaml``, ``*.yml`` and ``*.json`` files at any depth, in the order of their paths; hidden ones
-are left out. Everything is bounded: ``BYTES_MAX`` per text, ``FILES_MAX`` per folder, ``FETCH_SECONDS_MAX`` per
-address.
+A folder stands for its ``*.yaml``, ``*.yml`` and ``*.json`` files at any depth, in the order of their paths, without
+hidden ones. Everything is bounded: ``BYTES_MAX`` per text, ``FILES_MAX`` per folder, ``FETCH_SECONDS_MAX`` per address.
 """
 
 from __future__ import annotations

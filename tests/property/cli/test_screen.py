@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.cli.terminal import Terminal
 from tiphys.cli.screen import Screen
+from tools.terminal import Terminal
 
 WORDS = st.lists(st.text("abc│ ", min_size=1, max_size=6).map(lambda w: w + "."), max_size=6)
 STEPS = st.lists(st.tuples(st.sampled_from(["draw", "above"]), WORDS), max_size=12)

@@ -6,8 +6,8 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.unit.cli.terminal import Terminal
 from tiphys.cli import progress, tree
+from tools.terminal import Terminal
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LOOK = tree.Look()
