@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 
 class YamlError(ValueError):
-    """The text is no YAML, no YAML that Go reads, or beyond a limit. ``line`` and ``column`` count from 1, 0: unknown."""
+    """The text is no YAML, no YAML that Go reads, or beyond a limit.
+
+    ``line`` and ``column`` count from 1; 0 means unknown.
+    """
 
     def __init__(self, line: int, column: int, message: str) -> None:
         where = f"line {line}: " if line else ""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import yaml
-from yaml.cyaml import CParser
-from yaml.events import DocumentStartEvent, ScalarEvent
+from yaml._yaml import CParser
 
 from tiphys.lang.goyaml.errors import YamlError
 
@@ -49,13 +48,13 @@ def error_at(event: Any, message: str) -> YamlError:
     return YamlError(mark.line + 1, mark.column + 1, message)
 
 
-def check_start(event: DocumentStartEvent) -> None:
+def check_start(event: Any) -> None:
     """go-yaml v2 knows %YAML 1.1 only."""
     if event.version not in (None, (1, 1)):
         raise error_at(event, "found incompatible YAML document")
 
 
-def check_escapes(event: ScalarEvent, text: str | bytes) -> None:
+def check_escapes(event: Any, text: str | bytes) -> None:
     """Go refuses ``\\/`` in double quotes, libyaml reads it. Called only for texts that contain the two characters."""
     if event.style != '"' or "/" not in event.value:
         return

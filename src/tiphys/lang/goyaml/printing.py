@@ -60,7 +60,7 @@ def _write_blocks(value: Any, out: list[str]) -> None:
             stack.append(inner)
 
 
-_DONE: Final = object()
+_DONE: Final[Any] = object()
 
 
 def _block(value: Any, indent: str, lead: str) -> _Block:
@@ -250,10 +250,8 @@ def _folded(text: str, column: int, indent: str, quote: str) -> str:
 
 def _literal(text: str, _column: int, indent: str) -> str:
     hint = "2" if text[0] in (" ", *_BREAKS) else ""
-    if text[-1] not in _BREAKS:
-        chomp = "-"
-    else:
-        chomp = "+" if len(text) == 1 or text[-2] in _BREAKS else ""
+    keeps_breaks = len(text) == 1 or text[-2] in _BREAKS
+    chomp = "-" if text[-1] not in _BREAKS else "+" if keeps_breaks else ""
     body = re.sub("(^|[\n\u2028\u2029])(?=[^\n\u2028\u2029])", lambda match: match[1] + indent, text)
     return f"|{hint}{chomp}\n{body}"
 

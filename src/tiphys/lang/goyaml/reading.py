@@ -52,16 +52,18 @@ class Reader:
         """Whether there is another document, its value, and the line it starts on (from 1)."""
         try:
             while True:
-                event = self._next()
-                if type(event) is DocumentStartEvent:
+                event: Any = self._next()
+                kind = type(event)
+                if kind is DocumentStartEvent:
                     check_start(event)
                     return True, self._value(self._next), event.start_mark.line + 1
-                if type(event) is StreamEndEvent or event is None:
+                if kind is StreamEndEvent or event is None:
                     return False, None, 0
         except (yaml.YAMLError, UnicodeEncodeError) as err:
             raise error_from(err) from err
 
-    def _value(self, get: Next) -> Any:  # noqa: C901 - one loop, kept flat because it runs once per node
+    def _value(self, get: Next) -> Any:
+        """The value of one document. One flat loop: its body runs once per node."""
         root: list[Any] = []
         here: Any = root  # the list or dict being filled
         key: Any = None  # of a dict: the key that waits for its value, or _NO_KEY
@@ -230,5 +232,3 @@ def _copy(value: Any) -> Any:
                 container[key] = inner = item.copy()
                 todo.append(inner)
     return top
-
-

@@ -134,7 +134,12 @@ def _binary(text: str) -> str:
     return re.sub("[\udc80-\udcff]", "\ufffd", data.decode("utf-8", "surrogateescape"))
 
 
-_TIMESTAMPS = ("2006-1-2T15:4:5.999999999Z07:00", "2006-1-2t15:4:5.999999999Z07:00", "2006-1-2 15:4:5.999999999", "2006-1-2")
+_TIMESTAMPS = (
+    "2006-1-2T15:4:5.999999999Z07:00",
+    "2006-1-2t15:4:5.999999999Z07:00",
+    "2006-1-2 15:4:5.999999999",
+    "2006-1-2",
+)
 
 
 def is_timestamp(text: str) -> bool:
@@ -154,8 +159,14 @@ def _as_json(value: Value) -> Value:
         return value
     if not math.isfinite(value):
         raise ScalarError(f"json: unsupported value: {gofloat.format_g(value)}")
-    is_whole = value.is_integer() and -(2.0**63) <= value < 2.0**64 and (value or math.copysign(1, value) > 0)
-    return int(value) if is_whole else value
+    if not value.is_integer() or not -(2.0**63) <= value < 2.0**64 or (not value and math.copysign(1, value) < 0):
+        return value
+    # of a float beyond 2**53 JSON shows the shortest digits, not the exact value
+    return (
+        int(value)
+        if abs(value) < 2**53
+        else int(gofloat.positional(*gofloat.shortest(value))) * (1 if value > 0 else -1)
+    )
 
 
 def _key_text(value: Value) -> str:
