@@ -1,0 +1,372 @@
+"""The node agent: makes the pods of one node happen, with one of the runtimes that work here.
+
+    agent = Agent(client, "tiphys", [SandboxRuntime(d), ProcessRuntime(d)], data_dir, clock, ids, [extension])
+    await agent.run()        # until cancelled or stop(); containers go on, the next agent adopts them
+
+Watches the pods bound to its node (and, with ``binds``, takes those that nobody has bound: a single node needs no
+scheduler) and gives each a ``PodWorker``. What earlier lives left behind (pods that are gone) is cleaned first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import shutil
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiphys.client.client import Client
+from tiphys.cluster.node import logs
+from tiphys.cluster.node.changes import FileChanges
+from tiphys.cluster.node.environment import NodeFacts
+from tiphys.cluster.node.extension import PodExtension
+from tiphys.cluster.node.images.map import Image, ImageMap, search_path
+from tiphys.cluster.node.logs import LogOptions
+from tiphys.cluster.node.paths import PathLocks
+from tiphys.cluster.node.runtime import Choice, Runtime, choose
+from tiphys.cluster.node.runtimes.process import is_internal
+from tiphys.cluster.node.worker import PodWorker
+from tiphys.machinery.actions import Emit
+from tiphys.machinery.errors import ApiError, BadRequest
+from tiphys.machinery.resources import PODS, ObjectKey, Resource, key_of
+from tiphys.machinery.times import parse_time
+from tiphys.runtime.clock import Clock
+from tiphys.runtime.events import EventRecorder
+from tiphys.runtime.ids import Ids
+from tiphys.runtime.informer import Informer
+
+Object = Mapping[str, Any]
+logger = logging.getLogger(__name__)
+
+WHAT_RUNTIMES_MEAN = {
+    "process": "NO ISOLATION: commands run as ordinary processes of this machine, with your rights and your files",
+    "sandbox": "each container has its own root view, /tmp and process space; the network is this machine's",
+}
+
+
+USUAL_EVENTS = (
+    ("Pulled", 'Container image "{image}" already present on machine and can be accessed by the pod'),
+    ("Created", "Container created"),
+    ("Started", "Container started"),
+)
+# Usual events per second, and at once; a kubelet's defaults (eventRecordQPS, eventBurst).
+EVENTS_PER_SECOND, EVENTS_BURST = 50.0, 100.0
+
+
+class Effects(Protocol):
+    """Called before every action on the outside (stage, start, signal, status, collect, finish, delete, remove).
+
+    A simulation raises here to crash the agent between any two actions.
+    """
+
+    def before(self, action: str, pod: Object) -> None: ...
+
+
+class NoEffects:
+    def before(self, action: str, pod: Object) -> None:
+        return
+
+
+class Ration:
+    """A token bucket: at most ``rate`` per second, ``burst`` at once."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst, self._left, self._at = rate, burst, burst, 0.0
+
+    def take(self, count: int, now: float) -> bool:
+        """Whether ``count`` may pass at monotonic ``now``; all of them or none."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < count:
+            return False
+        self._left -= count
+        return True
+
+
+class Agent:
+    def __init__(
+        self,
+        client: Client,
+        node_name: str,
+        runtimes: Sequence[Runtime],
+        data_dir: Path,
+        clock: Clock,
+        ids: Ids,
+        extensions: Sequence[PodExtension] = (),
+        *,
+        images: ImageMap | None = None,
+        facts: NodeFacts | None = None,
+        effects: Effects | None = None,
+        binds: bool = True,
+    ) -> None:
+        self.client = client
+        self.node_name = node_name
+        self.clock = clock
+        self.ids = ids
+        self.extensions = tuple(extensions)
+        self.effects = effects or NoEffects()
+        self.facts = facts or NodeFacts(node_name)
+        self.paths = PathLocks()
+        self.pods_directory = data_dir / "pods"
+        self.claims_directory = data_dir / "claims"
+        self.log_source = LogSource(self)
+        self._scratch = data_dir / "probe"
+        self._images = images
+        self._runtimes = tuple(runtimes)
+        self._binds = binds
+        self._choice: Choice | None = None
+        self._workers: dict[str, PodWorker] = {}
+        self._worker_tasks: dict[str, asyncio.Task[None]] = {}
+        self._helpers: set[asyncio.Task[None]] = set()
+        self._by_key: dict[ObjectKey, str] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._events = EventRecorder(client, clock, "kubelet")
+        self._announced: set[str] = set()
+        self._ration = Ration(EVENTS_PER_SECOND, EVENTS_BURST)
+
+    # What a user is told.
+
+    @property
+    def runtime(self) -> Runtime:
+        assert self._choice is not None, "prepare() chooses the runtime"
+        return self._choice.runtime
+
+    @property
+    def images(self) -> ImageMap:
+        assert self._images is not None, "prepare() makes the image map"
+        return self._images
+
+    @property
+    def runtime_name(self) -> str:
+        return self.runtime.name
+
+    @property
+    def runtime_why(self) -> str:
+        meaning = WHAT_RUNTIMES_MEAN.get(self.runtime.name, "")
+        refused = self._choice.refused if self._choice else {}
+        others = "; ".join(f"{name} does not work here: {why}" for name, why in refused.items())
+        return f"{meaning} ({others})" if others else meaning
+
+    # Its life.
+
+    async def prepare(self) -> None:
+        """Chooses the runtime by starting something. Raises ``RuntimeUnusable``. Idempotent."""
+        if self._choice is None:
+            self._choice = await choose(self._runtimes, self._scratch)
+        if self._images is None:
+            self._images = ImageMap(search_path=search_path(isolated=self.runtime.isolated))
+
+    async def run(self) -> None:
+        """Serves pods until cancelled or stopped. Containers that run then go on and are adopted by the next agent."""
+        await self.prepare()
+        rng = random.Random(self.ids.uid())
+        if self._binds:
+            pods = Informer(self.client, PODS, clock=self.clock, rng=rng)
+        else:
+            ours = f"spec.nodeName={self.node_name}"
+            pods = Informer(self.client, PODS, clock=self.clock, rng=rng, fieldSelector=ours)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                pods.subscribe(self._pod_changed)
+                background = [tasks.create_task(work) for work in (pods.run(), self._events.run(), self._tidy(pods))]
+                await self._stopping.wait()
+                for task in (*background, *self._worker_tasks.values(), *self._helpers):
+                    task.cancel()
+        finally:
+            self._tasks = None
+
+    def stop(self) -> None:
+        """Lets go of everything; containers stay."""
+        self._stopping.set()
+
+    async def end_all(self, grace_seconds: float = 0.0) -> None:
+        """Ends every container of this node and waits until they are gone (``tiphys run`` does not outlive itself)."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.end(grace_seconds)
+        await asyncio.gather(*(worker.ended.wait() for worker in workers))
+
+    # Services for the workers.
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of the agent's own: it ends with the agent."""
+        assert self._tasks is not None, "the agent runs"
+        task = self._tasks.create_task(work)
+        self._helpers.add(task)
+        task.add_done_callback(self._helpers.discard)
+        return task
+
+    async def fetch(self, resource: Resource, key: ObjectKey) -> Object:
+        return await self.client.get(resource, key)
+
+    def is_internal(self, path: str) -> bool:
+        return is_internal(path)
+
+    def name_of(self, uid: str) -> str:
+        worker = self._workers.get(uid)
+        return str(worker.key) if worker else uid
+
+    def emit(self, pod: Object, kind: str, reason: str, message: str, container: str = "") -> None:
+        meta = pod["metadata"]
+        about = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": meta["name"],
+            "namespace": meta.get("namespace", ""),
+            "uid": meta.get("uid", ""),
+        }
+        if container:
+            init = any(c["name"] == container for c in pod["spec"].get("initContainers") or ())
+            about["fieldPath"] = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+        self._events.emit(Emit(about, kind, reason, message))
+
+    def started(self, pod: Object, container: str, image: Image) -> None:
+        """Tells of a start. The usual events are rationed, as a kubelet's are; a mapped image is always shown."""
+        if image.mapped_by and image.reference not in self._announced:
+            self._announced.add(image.reference)
+            said = f'Image "{image.reference}" is served from this machine\'s programs ({image.image_id}); said once'
+            self.emit(pod, "Normal", "ImageMapped", said, container)
+        if self._ration.take(len(USUAL_EVENTS), self.clock.monotonic()):
+            for reason, message in USUAL_EVENTS:
+                self.emit(pod, "Normal", reason, message.format(image=image.reference), container)
+
+    def refused(self, key: ObjectKey, err: ApiError) -> None:
+        logger.error("pod %s: the API refused what the node had to say: %s", key, err)
+
+    def failed(self, pod: Object, err: Exception) -> None:
+        """A worker came to grief: said where people look, and in the log with the place in the code."""
+        logger.error("pod %s: %s", key_of(pod), err, exc_info=err)
+        self.emit(pod, "Warning", "FailedSync", f"error determining status: {err}")
+
+    # Pods.
+
+    def worker(self, key: ObjectKey) -> PodWorker | None:
+        return self._workers.get(self._by_key.get(key, ""))
+
+    def _pod_changed(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if before is not None and (after is None or _uid(after) != _uid(before)):
+            worker = self._workers.get(_uid(before))
+            if worker is not None:
+                worker.gone()
+        if after is None or not self._is_mine(after):
+            return
+        worker = self._workers.get(_uid(after))
+        if worker is not None:
+            worker.update(after)
+            return
+        self._take(key, after)
+
+    def _is_mine(self, pod: Object) -> bool:
+        spec = pod["spec"]
+        node = spec.get("nodeName")
+        if node:
+            return bool(node == self.node_name)
+        return self._binds and not spec.get("schedulingGates") and not pod["metadata"].get("deletionTimestamp")
+
+    def _take(self, key: ObjectKey, pod: Object) -> None:
+        assert self._tasks is not None, "the agent runs"
+        worker = PodWorker(self, pod)
+        self._workers[worker.uid] = worker
+        self._by_key[key] = worker.uid
+        task = self._tasks.create_task(worker.run())
+        self._worker_tasks[worker.uid] = task
+        task.add_done_callback(lambda _: self._forget(worker))
+
+    def _forget(self, worker: PodWorker) -> None:
+        self._workers.pop(worker.uid, None)
+        self._worker_tasks.pop(worker.uid, None)
+        if self._by_key.get(worker.key) == worker.uid:
+            del self._by_key[worker.key]
+
+    async def _tidy(self, pods: Informer) -> None:
+        """Takes away what pods that are gone have left on this machine while no agent was looking."""
+        await pods.synced.wait()
+        if not self.pods_directory.is_dir():
+            return
+        alive = {_uid(pod) for pod in pods.objects()}
+        for place in list(self.pods_directory.iterdir()):
+            if place.name not in alive and place.name not in self._workers:
+                self.effects.before("tidy", {"metadata": {"uid": place.name, "name": place.name}})
+                self.runtime.discard(place.name, place)
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+class LogSource:
+    """The agent's answer to ``/api/v1/namespaces/NS/pods/NAME/log``."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._changes = FileChanges()
+
+    async def stream(self, pod: Object, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        """Chunks of a container's log; ``query`` as on the wire. Raises ``BadRequest``, ``NotFound`` before the first.
+
+        The pod object is the caller's, who has looked it up and may read it.
+        """
+        container = _which_container(pod, query.get("container", ""))
+        options = _log_options(query, self._agent.clock.now())
+        worker = self._agent.worker(key_of(pod))
+        log = None if worker is None else worker.log_of(container, previous=options.previous)
+        if log is None:
+            raise BadRequest(_no_log(pod, container, options))
+        async for chunk in logs.read(log, options, self._changes):
+            yield chunk
+
+
+def _which_container(pod: Object, name: str) -> str:
+    spec, title = pod["spec"], pod["metadata"]["name"]
+    init = [c["name"] for c in spec.get("initContainers") or ()]
+    main = [c["name"] for c in spec["containers"]]
+    if name:
+        if name not in (*init, *main):
+            raise BadRequest(f"container {name} is not valid for pod {title}")
+        return name
+    if len(main) == 1 and not init:
+        return str(main[0])
+    if len(main) == 1:
+        choice = f"choose one of: [{' '.join(main)}] or one of the init containers: [{' '.join(init)}]"
+    else:
+        choice = f"choose one of: [{' '.join(main)}]"
+        choice += f" or one of the init containers: [{' '.join(init)}]" if init else ""
+    raise BadRequest(f"a container name must be specified for pod {title}, {choice}")
+
+
+def _no_log(pod: Object, container: str, options: LogOptions) -> str:
+    title = pod["metadata"]["name"]
+    if options.previous:
+        return f'previous terminated container "{container}" in pod "{title}" not found'
+    status = pod.get("status") or {}
+    rows = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    waiting = next((r["state"].get("waiting") or {} for r in rows if r["name"] == container), {})
+    reason = waiting.get("reason") or "ContainerCreating"
+    if reason in ("ContainerCreating", "PodInitializing"):
+        return f'container "{container}" in pod "{title}" is waiting to start: {reason}'
+    return f'container "{container}" in pod "{title}" is waiting to start: {waiting.get("message") or reason}'
+
+
+def _log_options(query: Mapping[str, str], now: datetime) -> LogOptions:
+    since = None
+    if query.get("sinceTime"):
+        since = parse_time(query["sinceTime"])
+    elif query.get("sinceSeconds"):
+        since = now - timedelta(seconds=int(query["sinceSeconds"]))
+    return LogOptions(
+        follow=query.get("follow") in _TRUE,
+        previous=query.get("previous") in _TRUE,
+        timestamps=query.get("timestamps") in _TRUE,
+        tail_lines=int(query["tailLines"]) if query.get("tailLines") else None,
+        limit_bytes=int(query["limitBytes"]) if query.get("limitBytes") else None,
+        since=since,
+    )
+
+
+_TRUE = ("true", "1", "")
+
+
+def _uid(pod: Object) -> str:
+    return str(pod["metadata"].get("uid", ""))

@@ -1,0 +1,167 @@
+"""The image map: programs of this machine that stand for well-known images where no registry answers.
+
+Explicit and visible: the entries are a data file (``map.toml``), an image that matches none is not run
+(``ErrImagePull``), and the pod's status names the entry that served it. A container that gives its own ``command`` on
+an image that the map does not know is refused too: guessing would run something else than the manifest says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from tiphys.machinery.errors import DriverError
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@+-]{0,511}\Z")
+
+
+class ImageUnavailable(DriverError):
+    """The image cannot be had; ``reason`` is a kubelet's (ErrImagePull, InvalidImageName …)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a container needs to know of its image. ``programs`` are container path → path on this machine."""
+
+    reference: str
+    image_id: str
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = ""
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    mapped_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    match: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    env: Mapping[str, str]
+    workdir: str
+    needs: tuple[str, ...]
+    provides: Mapping[str, tuple[str, ...]]
+
+
+class ImageMap:
+    """Finds the entry for an image. ``search_path`` is where this machine's programs are looked for."""
+
+    def __init__(self, entries: tuple[Entry, ...] | None = None, search_path: str | None = None) -> None:
+        self._entries = load_entries() if entries is None else entries
+        self._search_path = search_path
+        self._known: dict[str, Image] = {}
+
+    def image(self, reference: str) -> Image:
+        """Raises ``ImageUnavailable``."""
+        known = self._known.get(reference)
+        if known is None:
+            known = self._known[reference] = self._find(reference)
+        return known
+
+    def _find(self, reference: str) -> Image:
+        if not _REFERENCE.match(reference):
+            raise ImageUnavailable(
+                "InvalidImageName",
+                f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": invalid'
+                " reference format",
+            )
+        name = repository(reference)
+        for entry in self._entries:
+            if any(fnmatchcase(name, pattern) for pattern in entry.match):
+                return self._serve(entry, reference)
+        raise ImageUnavailable(
+            "ErrImagePull",
+            f'image "{reference}" cannot be pulled: no registry is configured, and the image map has no entry for it',
+        )
+
+    def _serve(self, entry: Entry, reference: str) -> Image:
+        missing = [program for program in entry.needs if self._which(program) is None]
+        if missing:
+            raise ImageUnavailable(
+                "ErrImagePull",
+                f'image "{reference}" cannot be pulled: no registry is configured, and its entry "{entry.name}" in the'
+                f" image map needs {', '.join(missing)}, which this machine has not",
+            )
+        programs = {}
+        for target, sources in entry.provides.items():
+            place = next((p for p in map(self._source, sources) if p is not None), None)
+            if place is None:
+                raise ImageUnavailable("ErrImagePull", f'image "{reference}": this machine has no {sources[0]}')
+            programs[target] = place
+            if place == _interpreter():  # it finds its library where it was built to be
+                programs[sys.base_prefix] = Path(sys.base_prefix)
+        return Image(
+            reference,
+            f"tiphys-map://{entry.name}",
+            entry.entrypoint,
+            entry.cmd,
+            entry.env,
+            entry.workdir,
+            programs,
+            entry.name,
+        )
+
+    def _source(self, name: str) -> Path | None:
+        if name == "@interpreter":
+            return _interpreter()
+        if name.startswith("@"):
+            return Path(str(resources.files(__package__).joinpath("programs", name[1:])))
+        found = self._which(name)
+        return Path(found) if found else None
+
+    def _which(self, program: str) -> str | None:
+        return shutil.which(program, path=self._search_path)
+
+
+def _interpreter() -> Path:
+    """The Python that runs tiphys, outside of any virtual environment."""
+    return Path(sys.executable).resolve()
+
+
+def search_path(*, isolated: bool) -> str:
+    """Where programs for images are looked for: containers with a root of their own see only the system's places."""
+    return SYSTEM_PATH if isolated else f"{SYSTEM_PATH}:{os.environ.get('PATH', '')}"
+
+
+def repository(reference: str) -> str:
+    """The name without registry defaults, tag and digest: ``docker.io/library/alpine:3`` → ``alpine``."""
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    name = head + slash + last.partition(":")[0]
+    for default in ("docker.io/", "index.docker.io/", "registry-1.docker.io/"):
+        name = name.removeprefix(default)
+    return name.removeprefix("library/")
+
+
+@lru_cache(maxsize=1)
+def load_entries() -> tuple[Entry, ...]:
+    text = resources.files(__package__).joinpath("map.toml").read_text(encoding="utf-8")
+    return tuple(
+        Entry(
+            name=row["name"],
+            match=tuple(row["match"]),
+            entrypoint=tuple(row.get("entrypoint", ())),
+            cmd=tuple(row.get("cmd", ())),
+            env=row.get("env", {}),
+            workdir=row.get("workdir", ""),
+            needs=tuple(row.get("needs", ())),
+            provides={target: tuple(sources) for target, sources in row.get("provides", {}).items()},
+        )
+        for row in tomllib.loads(text)["entry"]
+    )

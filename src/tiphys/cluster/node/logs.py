@@ -1,0 +1,184 @@
+"""Reading what containers wrote: ``/log`` with follow, tail, since, timestamps, limit and previous.
+
+Containers write straight into files (one, or standard output and standard error apart), so nothing of ours sits
+between a command and its log and a killed agent breaks nothing. The price: no line carries its time. ``LineClock``
+notes how long the file was at which moment while somebody looks (and at its end); a line's time is that of the first
+note behind it, at worst the container's end.
+
+Following needs no polling where the kernel tells of writes (``changes.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from tiphys.cluster.node.changes import FileChanges
+
+CHUNK = 65_536
+NOTES_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Query of ``/log``; ``tail_lines`` and ``limit_bytes`` None: all. ``since`` drops lines older than it."""
+
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    tail_lines: int | None = None
+    limit_bytes: int | None = None
+    since: datetime | None = None
+
+
+@dataclass(slots=True)
+class LineClock:
+    """When a file had which length: (offset, moment) pairs, both growing."""
+
+    offsets: list[int] = field(default_factory=list)
+    moments: list[datetime] = field(default_factory=list)
+
+    def note(self, length: int, moment: datetime) -> None:
+        if self.offsets and length <= self.offsets[-1]:
+            return
+        if len(self.offsets) >= NOTES_MAX:  # keep every other one: coarser, never wrong
+            self.offsets[:], self.moments[:] = self.offsets[1::2], self.moments[1::2]
+        self.offsets.append(length)
+        self.moments.append(moment)
+
+    def at(self, end: int, otherwise: datetime) -> datetime:
+        """When the line that ends at offset ``end`` was there."""
+        index = bisect_left(self.offsets, end)
+        return self.moments[index] if index < len(self.moments) else otherwise
+
+
+@dataclass(slots=True)
+class LifeLog:
+    """The log of one container life. ``ended`` is None or when it ended; ``finished`` completes at its end."""
+
+    files: Sequence[Path]
+    started: datetime
+    now: Callable[[], datetime]
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: datetime | None = None
+    clocks: dict[Path, LineClock] = field(default_factory=dict)
+
+    def note(self) -> None:
+        """Remembers how far the files are at this moment."""
+        for path in self.files:
+            with contextlib.suppress(FileNotFoundError):
+                self.clocks.setdefault(path, LineClock()).note(path.stat().st_size, self.ended or self.now())
+
+    def end(self, moment: datetime) -> None:
+        self.ended = moment
+        self.finished.set()
+
+
+async def read(log: LifeLog, options: LogOptions, changes: FileChanges) -> AsyncIterator[bytes]:
+    """The log in chunks of whole lines (the last may lack its end). With ``follow`` until the container ends."""
+    budget = options.limit_bytes
+    async for chunk in _lines(log, options, changes):
+        if budget is not None:
+            chunk = chunk[:budget]
+            budget -= len(chunk)
+        if chunk:
+            yield chunk
+        if budget == 0:
+            return
+
+
+async def _lines(log: LifeLog, options: LogOptions, changes: FileChanges) -> AsyncIterator[bytes]:
+    log.note()
+    positions = {path: _start(path, options.tail_lines) for path in log.files}
+    held: dict[Path, bytes] = dict.fromkeys(log.files, b"")
+    with contextlib.ExitStack() as stack:
+        changed = stack.enter_context(changes.watch(log.files)) if options.follow else None
+        while True:
+            over = log.finished.is_set() or not options.follow
+            for path in log.files:
+                while True:
+                    data = _read_at(path, positions[path])
+                    if not data:
+                        break
+                    log.note()
+                    text = held[path] + data
+                    cut = text.rfind(b"\n") + 1
+                    held[path] = text[cut:]
+                    start = positions[path] + len(data) - len(text)
+                    positions[path] += len(data)
+                    if cut:
+                        yield _dress(log, path, start, text[:cut], options)
+                if over and held[path]:
+                    rest, held[path] = held[path], b""
+                    yield _dress(log, path, positions[path] - len(rest), rest, options)
+            if over or changed is None:
+                return
+            await _either(changed, log.finished)
+            changed.clear()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _dress(log: LifeLog, path: Path, start: int, text: bytes, options: LogOptions) -> bytes:
+    """Adds times to lines, and drops those that are too old."""
+    if not options.timestamps and options.since is None:
+        return text
+    clock = log.clocks.get(path) or LineClock()
+    out: list[bytes] = []
+    at = start
+    for line in text.splitlines(keepends=True):
+        at += len(line)
+        moment = clock.at(at, log.ended or log.now())
+        if options.since is not None and moment < options.since:
+            continue
+        stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z ").encode() if options.timestamps else b""
+        out.append(stamp + line)
+    return b"".join(out)
+
+
+def _read_at(path: Path, position: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return os.pread(file.fileno(), CHUNK, position)
+    except FileNotFoundError:
+        return b""
+
+
+def _start(path: Path, lines: int | None) -> int:
+    """The offset of the last ``lines`` lines (None: all), found from the end without reading the whole file."""
+    if lines is None:
+        return 0
+    try:
+        with path.open("rb") as file:
+            size = at = os.fstat(file.fileno()).st_size
+            if lines <= 0:
+                return size
+            wanted = lines + 1 if size and os.pread(file.fileno(), 1, size - 1) == b"\n" else lines
+            while at > 0:
+                step = min(CHUNK, at)
+                at -= step
+                block = os.pread(file.fileno(), step, at)
+                found = block.count(b"\n")
+                if found >= wanted:
+                    for _ in range(found - wanted + 1):
+                        cut = block.index(b"\n")
+                        at += cut + 1
+                        block = block[cut + 1 :]
+                    return at
+                wanted -= found
+    except FileNotFoundError:
+        pass
+    return 0

@@ -1,0 +1,190 @@
+"""What starts containers: the ``Runtime`` Protocol, and the choice among the runtimes that really work here.
+
+A *life* is one start of one container (attempt 0, 1, … after restarts). It has a directory of its own, which outlives
+the agent; a runtime starts a life at most once, whoever asks and however often (see ``runtimes/shim.py``), and can
+find the lives that an earlier agent started. The Protocol says nothing about processes, so a runtime may also play a
+container under a virtual clock (``testing/stage``): it completes ``Container.ended`` when it likes, with any exit
+code, and hands over outputs without files.
+
+    runtime.start(launch) ──► Container ── signal(n) ──► … ── ended: Future[Exit]
+    runtime.adopt(pod_uid, directory) ──► the containers that earlier lives of the agent left, running or ended
+
+Not here: pods. Phases, restarts, volumes and deadlines are the agent's business; a runtime only runs containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiphys.machinery.errors import DriverError
+from tiphys.machinery.podlife import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """``source`` on this machine appears at ``target`` (absolute) in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the container's process is. None: whoever the image, else the runtime, says.
+
+    ``capabilities`` are names without ``CAP_``; None stands for the usual default set of container engines.
+    """
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] = ()
+    capabilities: tuple[str, ...] | None = None
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One life of one container: everything that a runtime needs to start it.
+
+    ``directory`` exists, is this life's alone and holds its log and bookkeeping. ``programs`` are files and
+    directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
+    decide by it. ``split_output`` keeps standard output apart from standard error.
+    """
+
+    pod_uid: str
+    container: str
+    attempt: int
+    directory: Path
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str = "/"
+    hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)
+    read_only_root: bool = False
+    split_output: bool = False
+    pod: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Container(Protocol):
+    """A life that was started (by this agent or by an earlier one)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def started_at(self) -> datetime: ...
+
+    @property
+    def ended(self) -> asyncio.Future[Exit]:
+        """Completed once, when the container is gone. Never cancelled by whoever waits for it."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Sends a signal the way the runtime's kind of container gets it; one that is gone already is left alone."""
+        ...
+
+
+class StartFailure(DriverError):
+    """The container could not be started; the pod's status says so with ``reason`` and ``code`` (as a kubelet does)."""
+
+    def __init__(self, reason: str, message: str, code: int = 128) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.code = code
+
+
+class RuntimeUnusable(DriverError):
+    """This runtime does not work on this machine; the message says why."""
+
+
+class Runtime(Protocol):
+    """One way of running containers."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def isolated(self) -> bool:
+        """Whether a container has a root view of its own; otherwise its absolute paths are this machine's."""
+        ...
+
+    @property
+    def uses_files(self) -> bool:
+        """False for runtimes that only play containers: the agent then makes no directories and no volumes."""
+        ...
+
+    @property
+    def base_env(self) -> Mapping[str, str]:
+        """What every container finds in its environment unless its image or the pod says otherwise."""
+        ...
+
+    async def probe(self, scratch: Path) -> None:
+        """Really starts something in ``scratch``. Raises ``RuntimeUnusable``."""
+        ...
+
+    def start(self, launch: Launch) -> Container:
+        """Starts this life, or returns it if it was started before. Raises ``StartFailure``. Does not block."""
+        ...
+
+    def adopt(self, pod_uid: str, directory: Path) -> Sequence[Container]:
+        """The lives found under a pod's directory, oldest attempt first per container."""
+        ...
+
+    def host_path(self, launch: Launch, path: str) -> Path | None:
+        """Where this machine sees the container's ``path`` (after it ended too); None where it cannot be seen.
+
+        Never leads outside what belongs to the pod: symbolic links are resolved inside the container's view.
+        """
+        ...
+
+    def log_files(self, directory: Path) -> Sequence[Path]:
+        """The files with a life's output: one, or standard output and standard error. ``directory`` is the life's."""
+        ...
+
+    def discard(self, pod_uid: str, directory: Path) -> None:
+        """Ends and forgets whatever is left of a pod, so that its directory can be removed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The runtime that was chosen and, for those that were tried before it, why not."""
+
+    runtime: Runtime
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+async def choose(candidates: Sequence[Runtime], scratch: Path) -> Choice:
+    """The first candidate that really starts something. Raises ``RuntimeUnusable`` naming every reason."""
+    refused: dict[str, str] = {}
+    for runtime in candidates:
+        place = _fresh_directory(scratch, runtime.name)
+        try:
+            await runtime.probe(place)
+        except RuntimeUnusable as err:
+            refused[runtime.name] = str(err)
+        else:
+            return Choice(runtime, refused)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    reasons = "; ".join(f"{name}: {why}" for name, why in refused.items())
+    raise RuntimeUnusable(f"no container runtime works on this machine ({reasons or 'none was offered'})")
+
+
+def _fresh_directory(scratch: Path, name: str) -> Path:
+    """Nobody has ever started anything in it: a life of an earlier probe would be taken for this one's."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=scratch))

@@ -1,0 +1,257 @@
+"""The ``process`` runtime: containers are processes on this machine, with no isolation at all.
+
+The fastest way to run a step and the only one that works everywhere. What it means is said loudly when it is chosen:
+commands see this machine's files with the user's rights. Absolute paths of the manifest are this machine's paths, so
+
+- volumes and staged files appear as symbolic links at their paths, for as long as the pod lives; what exists already
+  belongs to the user, and the pod is refused instead (``CreateContainerError``);
+- paths under ``/argo``, ``/var/run/argo`` and ``/mainctrfs``, which only Argo's own arguments name, are replaced by the
+  real places in arguments and environment values;
+- programs of the image map come first in ``PATH``, by links.
+
+Every link and directory made is noted in the pod's directory before it is made, so that a later life of the agent can
+take it away. ``docs/decisions/0030-process-runtime-paths.md`` has the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtimes import shim
+from tiphys.cluster.node.runtimes.exits import ExitWatch
+
+INTERNAL = ("/argo", "/var/run/argo", "/mainctrfs", "/var/run/secrets/kubernetes.io/serviceaccount")
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# How containerd words it; tools look for the end of the sentence.
+CANNOT_START = (
+    "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed:"
+    " unable to start container process: "
+)
+PROBE_DEADLINE_SECONDS = 5.0
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class ProcessRuntime:
+    """Runs containers straight on the host. ``directory`` holds links to the image map's programs."""
+
+    name = "process"
+    isolated = False
+    uses_files = True
+
+    def __init__(self, directory: Path) -> None:
+        self._links = directory / "bin"
+        self._farms: dict[tuple[tuple[str, Path], ...], str] = {}
+        self._watch: ExitWatch | None = None
+        path = os.environ.get("PATH", "")
+        self.base_env = {"PATH": f"{path}:{DEFAULT_PATH}" if path else DEFAULT_PATH, "HOME": str(Path.home())}
+
+    @property
+    def watch(self) -> ExitWatch:
+        if self._watch is None:
+            self._watch = ExitWatch()
+        return self._watch
+
+    async def probe(self, scratch: Path) -> None:
+        launch = Launch("probe", "probe", 0, scratch, ("true",), {"PATH": DEFAULT_PATH})
+        await probe_by_starting(self.start(launch))
+
+    def start(self, launch: Launch) -> shim.ShimContainer:
+        known = shim.adopt(launch.container, launch.attempt, launch.directory, self.watch)
+        if known is not None:
+            return known
+        make_links(launch)
+        env = dict(launch.env)
+        path = self._search_path(launch, env.get("PATH", DEFAULT_PATH))
+        env["PATH"] = path
+        rewrite = Rewriter(launch.mounts)
+        env = {key: rewrite(value) for key, value in env.items()}
+        argv = [rewrite(word) for word in launch.argv]
+        argv[0] = self._program(launch, argv[0], path)
+        awkward = {key: env.pop(key) for key in list(env) if not _IDENTIFIER.match(key)}
+        if awkward:  # a shell drops variables that are no identifiers
+            argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in awkward.items()), *argv]
+        cwd = rewrite(launch.cwd or "/")
+        return shim.spawn(
+            launch.container,
+            launch.attempt,
+            launch.directory,
+            argv,
+            env,
+            cwd,
+            self.watch,
+            split=launch.split_output,
+        )
+
+    def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
+        return adopt_lives(directory, self.watch)
+
+    def host_path(self, launch: Launch, path: str) -> Path | None:
+        return Path(Rewriter(launch.mounts)(path))
+
+    def log_files(self, directory: Path) -> Sequence[Path]:
+        return shim.log_files(directory)
+
+    def discard(self, pod_uid: str, directory: Path) -> None:
+        end_lives(directory)
+        remove_links(directory)
+
+    def _search_path(self, launch: Launch, path: str) -> str:
+        """``path`` with a directory of links to the image's programs before it."""
+        if not launch.programs:
+            return path
+        key = tuple(sorted(launch.programs.items()))
+        farm = self._farms.get(key)
+        if farm is None:
+            farm = self._farms[key] = self._make_farm(launch.programs)
+        return f"{farm}:{path}"
+
+    def _make_farm(self, programs: Mapping[str, Path]) -> str:
+        digest = hashlib.sha256(repr(sorted(programs.items())).encode()).hexdigest()[:16]
+        farm = self._links / digest
+        farm.mkdir(parents=True, exist_ok=True)
+        for target, source in programs.items():
+            if source.is_file():
+                with contextlib.suppress(FileExistsError):
+                    (farm / PurePosixPath(target).name).symlink_to(source)
+        return str(farm)
+
+    def _program(self, launch: Launch, word: str, path: str) -> str:
+        provided = launch.programs.get(word)
+        return find_program(str(provided) if provided else word, path)
+
+
+def find_program(word: str, path: str) -> str:
+    """Where the command is. Raises ``StartFailure`` with the words of a container runtime."""
+    if "/" in word:
+        check_program(word, word)
+        return word
+    found = shutil.which(word, path=path)
+    if found is None:
+        raise StartFailure("StartError", f'{CANNOT_START}exec: "{word}": executable file not found in $PATH')
+    return found
+
+
+def check_program(word: str, place: str | os.PathLike[str]) -> None:
+    """Raises ``StartFailure`` unless ``place`` can be executed; ``word`` is what the message names."""
+    prefix = f'{CANNOT_START}exec: "{word}": '
+    try:
+        mode = os.stat(place).st_mode
+    except OSError as err:
+        what = (
+            "no such file or directory" if err.errno in (errno.ENOENT, errno.ENOTDIR) else (err.strerror or "").lower()
+        )
+        raise StartFailure("StartError", f"{prefix}stat {word}: {what}") from err
+    if stat.S_ISDIR(mode):
+        raise StartFailure("StartError", f"{prefix}is a directory")
+    if not mode & 0o111:
+        raise StartFailure("StartError", f"{prefix}permission denied")
+
+
+class Rewriter:
+    """Replaces leading internal paths by the places that are mounted there."""
+
+    def __init__(self, mounts: Sequence[Mount]) -> None:
+        self._places = sorted(
+            ((m.target.rstrip("/"), str(m.source)) for m in mounts if is_internal(m.target)),
+            key=lambda place: -len(place[0]),
+        )
+
+    def __call__(self, word: str) -> str:
+        for target, source in self._places:
+            if word == target or word.startswith(target + "/"):
+                return source + word[len(target) :]
+        return word
+
+
+def is_internal(path: str) -> bool:
+    return any(path == root or path.startswith(root + "/") for root in INTERNAL)
+
+
+def make_links(launch: Launch) -> None:
+    """Makes the mounts visible at their paths. Raises ``StartFailure`` where the user's own files are in the way."""
+    notes = launch.directory.parent / "made"
+    for mount in launch.mounts:
+        if not is_internal(mount.target):
+            _make_link(Path(mount.target), mount.source, notes)
+
+
+def _make_link(target: Path, source: Path, notes: Path) -> None:
+    if target.is_symlink() and os.readlink(target) == str(source):
+        return
+    if target.exists() or target.is_symlink():
+        raise StartFailure(
+            "CreateContainerError",
+            f"{target} exists on this machine and is not ours to replace: the process runtime shares the machine's"
+            " files; use --runtime sandbox",
+        )
+    try:
+        missing = [p for p in target.parents if not p.exists()]
+        with notes.open("a", encoding="utf-8") as note:
+            note.write("".join(f"dir {p}\n" for p in reversed(missing)) + f"link {target} {source}\n")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source)
+    except OSError as err:
+        raise StartFailure(
+            "CreateContainerError", f"cannot make {target} on this machine ({err.strerror}); use --runtime sandbox"
+        ) from err
+
+
+def remove_links(directory: Path) -> None:
+    """Takes away what was made for a pod, newest first; what has changed hands since is left alone."""
+    notes = directory / "made"
+    if not notes.exists():
+        return
+    for line in reversed(notes.read_text(encoding="utf-8").splitlines()):
+        kind, _, rest = line.partition(" ")
+        if kind == "dir":
+            with contextlib.suppress(OSError):
+                os.rmdir(rest)
+            continue
+        place, _, source = rest.partition(" ")
+        if os.path.islink(place) and os.readlink(place) == source:
+            os.unlink(place)
+    notes.unlink()
+
+
+def adopt_lives(
+    directory: Path, watch: ExitWatch, kind: type[shim.ShimContainer] = shim.ShimContainer
+) -> list[shim.ShimContainer]:
+    found = (shim.adopt(name, attempt, place, watch, kind) for name, attempt, place in shim.lives(directory))
+    return [life for life in found if life is not None]
+
+
+def end_lives(directory: Path) -> None:
+    """Kills what still runs in a pod's directory, and bars lives that were asked for but have not begun."""
+    import signal
+
+    for _, _, place in shim.lives(directory):
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(place / "claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            continue
+        pid = shim.read_claim(place)
+        if pid and shim.read_exit(place) is None and shim.is_shim(pid, place):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+async def probe_by_starting(container: shim.ShimContainer) -> None:
+    """Waits for a container that was started to prove that starting works. Raises ``RuntimeUnusable``."""
+    try:
+        end = await asyncio.wait_for(asyncio.shield(container.ended), PROBE_DEADLINE_SECONDS)
+    except TimeoutError:
+        container.signal(9)
+        raise RuntimeUnusable(f"a test container did not end within {PROBE_DEADLINE_SECONDS:g} s") from None
+    if end.code != 0:
+        log = container.directory / "log"
+        said = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
+        raise RuntimeUnusable(f"a test container ended with code {end.code}: {said or 'no output'}")

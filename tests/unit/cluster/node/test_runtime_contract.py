@@ -1,0 +1,240 @@
+"""The same promises, kept by every runtime that works on this machine (others are skipped, saying why)."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tiphys.cluster.node.runtime import (
+    Container,
+    Launch,
+    Mount,
+    Runtime,
+    RuntimeUnusable,
+    StartFailure,
+    choose,
+)
+from tiphys.cluster.node.runtimes import shim
+from tiphys.cluster.node.runtimes.process import ProcessRuntime
+from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+from tiphys.machinery.podlife import Exit
+
+MAKERS: dict[str, Callable[[Path], Runtime]] = {"process": ProcessRuntime, "sandbox": SandboxRuntime}
+DEADLINE = 10.0
+
+
+@pytest.fixture(params=sorted(MAKERS))
+async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
+    made = MAKERS[request.param](tmp_path / "shared")
+    try:
+        await choose([made], tmp_path / "probe")
+    except RuntimeUnusable as err:
+        pytest.skip(str(err))
+    yield made
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Path:
+    place = tmp_path / "pod"
+    place.mkdir()
+    return place
+
+
+def launch(runtime: Runtime, pod: Path, *argv: str, attempt: int = 0, **more: object) -> Launch:
+    directory = pod / f"main.{attempt}"
+    directory.mkdir(exist_ok=True)
+    env = {**runtime.base_env, **more.pop("env", {})}  # type: ignore[dict-item]
+    return Launch("uid", "main", attempt, directory, argv, env, hostname="pod-1", **more)  # type: ignore[arg-type]
+
+
+async def end_of(container: Container) -> Exit:
+    return await asyncio.wait_for(asyncio.shield(container.ended), DEADLINE)
+
+
+def output(runtime: Runtime, life: Launch) -> str:
+    return "".join(f.read_text() for f in runtime.log_files(life.directory) if f.exists())
+
+
+@pytest.mark.parametrize("code", [0, 1, 42, 255])
+async def test_exit_codes_come_through(runtime: Runtime, pod: Path, code: int) -> None:
+    end = await end_of(runtime.start(launch(runtime, pod, "sh", "-c", f"exit {code}")))
+    assert end.code == code
+    assert end.started_at <= end.finished_at
+
+
+async def test_output_goes_to_the_log_in_order(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "echo one; echo two >&2; echo three")
+    await end_of(runtime.start(life))
+    assert output(runtime, life) == "one\ntwo\nthree\n"
+
+
+async def test_standard_output_can_be_kept_apart(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "echo out; echo err >&2", split_output=True)
+    await end_of(runtime.start(life))
+    assert [f.read_text() for f in runtime.log_files(life.directory)] == ["out\n", "err\n"]
+
+
+async def test_environment_arguments_and_directory(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    script = 'echo "$GREETING"; env | grep -c "^OLDPWD="; pwd; printf "%s|" "$@"'
+    life = launch(runtime, pod, "sh", "-c", script, "x", "a b", "", "c'd", env={"GREETING": "hei $HOME"}, cwd="/usr")
+    await end_of(runtime.start(life))
+    assert output(runtime, life) == "hei $HOME\n0\n/usr\na b||c'd|"
+
+
+async def test_a_program_that_is_not_there(runtime: Runtime, pod: Path) -> None:
+    with pytest.raises(StartFailure, match=r'exec: "no-such-thing": executable file not found in \$PATH'):
+        runtime.start(launch(runtime, pod, "no-such-thing"))
+    with pytest.raises(StartFailure, match="no such file or directory"):
+        runtime.start(launch(runtime, pod, "/no/such/thing"))
+    with pytest.raises(StartFailure, match="is a directory"):
+        runtime.start(launch(runtime, pod, "/usr"))
+
+
+async def test_a_polite_request_to_end(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.02; done")
+    container = runtime.start(life)
+    await until(lambda: output(runtime, life) == "up\n")
+    container.signal(signal.SIGTERM)
+    assert (await end_of(container)).code == 7
+    assert output(runtime, life).endswith("bye\n")
+
+
+async def test_kill_is_137_and_takes_the_children(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "trap '' TERM; sleep 1000 & echo up; wait; wait")
+    container = runtime.start(life)
+    await until(lambda: output(runtime, life) == "up\n")
+    container.signal(signal.SIGTERM)
+    container.signal(signal.SIGKILL)
+    assert (await end_of(container)).code == 137
+    await until(lambda: not running_with(str(life.directory)))
+
+
+async def test_what_is_left_of_the_group_ends_with_the_container(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "sleep 1234.5 & exit 3")
+    assert (await end_of(runtime.start(life))).code == 3
+    await until(lambda: not running_with("1234.5"))
+
+
+async def test_a_life_is_started_once(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "echo ran")
+    first, second = runtime.start(life), runtime.start(life)
+    assert (await end_of(first)).code == (await end_of(second)).code == 0
+    assert (await end_of(runtime.start(life))).code == 0
+    assert output(runtime, life) == "ran\n"
+
+
+async def test_an_ended_life_is_found_again(runtime: Runtime, pod: Path) -> None:
+    end = await end_of(runtime.start(launch(runtime, pod, "sh", "-c", "exit 5")))
+    (found,) = runtime.adopt("uid", pod)
+    assert (found.name, found.attempt) == ("main", 0)
+    again = await end_of(found)
+    assert (again.code, again.finished_at) == (5, end.finished_at)
+
+
+async def test_a_running_life_is_adopted(runtime: Runtime, pod: Path) -> None:
+    life = launch(runtime, pod, "sh", "-c", "echo up; while ! test -e /data/go; do sleep 0.01; done; exit 9")
+    data = pod / "data"
+    data.mkdir()
+    if not runtime.isolated:
+        script = f"echo up; while ! test -e {data}/go; do sleep 0.01; done; exit 9"
+        life = launch(runtime, pod, "sh", "-c", script)
+    else:
+        life = launch(runtime, pod, *life.argv, mounts=(Mount(data, "/data"),))
+    runtime.start(life)
+    await until(lambda: output(runtime, life) == "up\n")
+    (found,) = MAKERS[runtime.name](pod.parent / "other-agent").adopt("uid", pod)
+    assert not found.ended.done()
+    (data / "go").touch()
+    assert (await end_of(found)).code == 9
+
+
+async def test_a_claimed_life_without_a_process_was_killed(runtime: Runtime, pod: Path) -> None:
+    (pod / "main.0").mkdir()
+    (pod / "main.0" / "claim").write_text("4194300\n")
+    (found,) = runtime.adopt("uid", pod)
+    assert (await end_of(found)).code == 137
+
+
+async def test_a_late_shell_finds_its_life_taken(runtime: Runtime, pod: Path) -> None:
+    """The agent was killed between starting the shell and the shell's claim; the new agent starts the life too."""
+    life = launch(runtime, pod, "sh", "-c", "echo ran")
+    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", str(life.directory), "/", "sh", "-c", "echo late"]
+    assert (await end_of(runtime.start(life))).code == 0
+    late = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said, _ = await late.communicate()
+    assert (late.returncode, said, output(runtime, life)) == (0, b"", "ran\n")
+
+
+async def test_mounts_are_seen_and_written(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "in").write_text("given")
+    target = str(tmp_path / "mounted" / "here") if not runtime.isolated else "/mounted/here"
+    script = f"cat {target}/in; echo made > {target}/out"
+    life = launch(runtime, pod, "sh", "-c", script, mounts=(Mount(volume, target),))
+    await end_of(runtime.start(life))
+    assert output(runtime, life) == "given"
+    assert (volume / "out").read_text() == "made\n"
+    assert runtime.host_path(life, f"{target}/out") is not None
+    runtime.discard("uid", pod)
+    assert not Path(target).parent.exists() or runtime.isolated
+
+
+async def test_files_outside_mounts_can_be_collected(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    target = "/tmp/made-by-container" if runtime.isolated else str(tmp_path / "made")
+    life = launch(runtime, pod, "sh", "-c", f"echo content > {target}")
+    await end_of(runtime.start(life))
+    place = runtime.host_path(life, target)
+    assert place is not None and place.read_text() == "content\n"
+
+
+async def test_programs_of_the_image_are_found(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    program = tmp_path / "greet-program"
+    program.write_text("#!/bin/sh\necho greetings from $1\n")
+    program.chmod(0o755)
+    programs = {"/greet": program, "/usr/local/bin/greet": program}
+    for attempt, argv in enumerate((["/greet", "a"], ["greet", "b"], ["sh", "-c", "greet c"])):
+        life = launch(runtime, pod, *argv, attempt=attempt, programs=programs)
+        assert (await end_of(runtime.start(life))).code == 0
+        assert output(runtime, life) == f"greetings from {argv[-1][-1]}\n"
+
+
+async def test_a_hundred_at_once(runtime: Runtime, pod: Path) -> None:
+    lives = [launch(runtime, pod, "sh", "-c", f"exit {n % 7}", attempt=n) for n in range(100)]
+    ends = await asyncio.gather(*(end_of(runtime.start(life)) for life in lives))
+    assert [end.code for end in ends] == [n % 7 for n in range(100)]
+
+
+async def test_discard_ends_what_runs_and_bars_what_has_not_begun(runtime: Runtime, pod: Path) -> None:
+    container = runtime.start(launch(runtime, pod, "sleep", "1000"))
+    (pod / "other.0").mkdir()
+    await until(lambda: (pod / "main.0" / "claim").exists())
+    runtime.discard("uid", pod)
+    assert (await end_of(container)).code == 137
+    assert (pod / "other.0" / "claim").exists()
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    """Yields to the world until the claim holds; what is waited for has no event of its own."""
+    async with asyncio.timeout(DEADLINE):
+        while not claim():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+def running_with(word: str) -> bool:
+    """Whether a process names ``word`` in its arguments."""
+    if sys.platform != "linux":
+        return False
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (place / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if word.encode() in arguments:
+            return True
+    return False

@@ -1,0 +1,116 @@
+"""What the sandbox keeps from a container: the owner's files, other processes, power over the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cluster.node.test_runtime_contract import end_of, launch, output, until
+from tiphys.cluster.node.rootfs import resolve
+from tiphys.cluster.node.runtime import Identity, Mount, RuntimeUnusable, choose
+from tiphys.cluster.node.runtimes import seccomp
+from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> SandboxRuntime:
+    made = SandboxRuntime(tmp_path / "shared")
+    try:
+        await choose([made], tmp_path / "probe")
+    except RuntimeUnusable as err:
+        pytest.skip(str(err))
+    (tmp_path / "pod").mkdir()
+    return made
+
+
+async def run(sandbox: SandboxRuntime, tmp_path: Path, script: str, **more: object) -> str:
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", script, **more)
+    await end_of(sandbox.start(life))
+    return output(sandbox, life)
+
+
+@pytest.mark.parametrize("place", ["/root", "/home", "/var/run", "/run", "/srv", "/opt", "/mnt", "/tmp"])
+async def test_the_owners_places_are_empty(sandbox: SandboxRuntime, tmp_path: Path, place: str) -> None:
+    assert await run(sandbox, tmp_path, f"ls -A {place}") == ""
+
+
+async def test_the_machines_secrets_are_not_there(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    said = await run(sandbox, tmp_path, "cat /etc/shadow /etc/ssl/private/* /var/run/docker.sock 2>/dev/null; id -u")
+    assert said == "0\n"
+
+
+async def test_it_is_process_one_and_sees_no_other(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    said = await run(sandbox, tmp_path, "echo $$; ls /proc | grep -c '^[0-9]'; hostname")
+    assert said.splitlines() == ["1", "3", "pod-1"]  # the shell, ls and grep
+
+
+async def test_the_programs_cannot_be_changed(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    assert "Read-only file system" in await run(sandbox, tmp_path, "touch /usr/bin/x")
+
+
+@pytest.mark.parametrize("deed", ["unshare -U true", "mount -t tmpfs none /mnt", "hostname other", "mknod /x c 1 1"])
+async def test_no_power_over_the_machine(sandbox: SandboxRuntime, tmp_path: Path, deed: str) -> None:
+    assert await run(sandbox, tmp_path, f"{deed} 2>/dev/null; echo $?") != "0\n"
+
+
+async def test_a_read_only_root(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    said = await run(sandbox, tmp_path, "touch /x && echo written", read_only_root=True)
+    assert "Read-only file system" in said
+
+
+async def test_another_user(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    who = Identity(uid=1000, gid=2000)
+    assert await run(sandbox, tmp_path, "id -u; id -g", identity=who) == "1000\n2000\n"
+
+
+async def test_mounts_below_programs_and_etc(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "a").write_text("1")
+    mounts = (Mount(config, "/etc/app"), Mount(config / "a", "/srv/deep/file", read_only=True))
+    said = await run(sandbox, tmp_path, "cat /etc/app/a /srv/deep/file; touch /srv/deep/file 2>&1", mounts=mounts)
+    assert said.startswith("11") and "Read-only" in said
+
+
+async def test_term_reaches_process_one_only(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    """Process 1 without a handler ignores SIGTERM, as in any container; the grace period ends it."""
+    life = launch(sandbox, tmp_path / "pod", "sleep", "1000")
+    container = sandbox.start(life)
+    await until(lambda: (life.directory / "info").exists() and b"child-pid" in (life.directory / "info").read_bytes())
+    container.signal(signal.SIGTERM)
+    await asyncio.wait([container.ended], timeout=0.1)
+    assert not container.ended.done()
+    container.signal(signal.SIGKILL)
+    assert (await end_of(container)).code == 137
+
+
+async def test_links_of_a_container_do_not_lead_out(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", "ln -s /etc/passwd /tmp/a; ln -s ../../../../../etc /tmp/b")
+    await end_of(sandbox.start(life))
+    root = life.directory / "root"
+    assert sandbox.host_path(life, "/tmp/a") == root / "etc/passwd"
+    assert sandbox.host_path(life, "/tmp/b/passwd") == root / "etc/passwd"
+    assert sandbox.host_path(life, "/proc/1/root/etc/passwd") is None
+
+
+def test_resolving_follows_mounts_and_counts_links(tmp_path: Path) -> None:
+    root, volume = tmp_path / "root", tmp_path / "volume"
+    root.mkdir()
+    volume.mkdir()
+    os.symlink("loop", root / "loop")
+    os.symlink("/vol/x", root / "link")
+    mounts = [Mount(volume, "/vol")]
+    assert resolve(root, mounts, "/link") == volume / "x"
+    assert resolve(root, mounts, "/vol/../vol/y") == volume / "y"
+    assert resolve(root, mounts, "/../../z") == root / "z"
+    assert resolve(root, mounts, "/loop") is None
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])
+def test_the_filter_is_whole_instructions_and_ends_with_allow(machine: str) -> None:
+    code = seccomp.program(machine)
+    assert len(code) % 8 == 0 and code.endswith((0x7FFF0000).to_bytes(4, "little"))
