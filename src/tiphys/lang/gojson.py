@@ -18,6 +18,8 @@ from typing import Any
 
 import orjson
 
+from tiphys.lang import gofloat
+
 DEPTH_MAX = 10_000
 """Deepest nesting that is written; Go's decoder refuses to read more."""
 
@@ -59,31 +61,12 @@ def format_float(value: float) -> str:
         raise GoJsonError(f"json: unsupported value: {_go_inf(value)}")
     if value == 0:
         return "-0" if math.copysign(1, value) < 0 else "0"
-    digits, exponent = _shortest(value)
+    digits, exponent = gofloat.shortest(value)
     sign = "-" if value < 0 else ""
     if not 1e-6 <= abs(value) < 1e21:
         fraction = f".{digits[1:]}" if len(digits) > 1 else ""
         return f"{sign}{digits[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent)}"
-    return sign + _positional(digits, exponent)
-
-
-def _positional(digits: str, exponent: int) -> str:
-    """``digits`` with the point after the digit of weight 10**exponent, zeros filled in."""
-    if exponent < 0:
-        return "0." + "0" * (-exponent - 1) + digits
-    if len(digits) <= exponent + 1:
-        return digits + "0" * (exponent + 1 - len(digits))
-    return f"{digits[: exponent + 1]}.{digits[exponent + 1 :]}"
-
-
-def _shortest(value: float) -> tuple[str, int]:
-    """The shortest significant digits of a non-zero float, and the decimal exponent of the first of them."""
-    mantissa, _, power = repr(abs(value)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    leading_zeros = len(whole + fraction) - len(digits)
-    exponent = len(whole) - 1 - leading_zeros + int(power or 0)
-    return digits.rstrip("0"), exponent
+    return sign + gofloat.positional(digits, exponent)
 
 
 _ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

@@ -1,0 +1,131 @@
+"""Custom resources: a CustomResourceDefinition in the store is a resource in the registry, at once.
+
+Definitions are data like any other object; this module watches their collection and keeps the registry in step. The
+originals' definitions (``data/crds``, generated) are created in a fresh cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any, Final
+
+import orjson
+
+from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, Strategy, Subresource
+from tiphys.cluster.apiserver.store import Change
+from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
+
+COLLECTION: Final = CUSTOM_RESOURCE_DEFINITIONS.key
+PLACE: Final = (
+    CUSTOM_RESOURCE_DEFINITIONS.group,
+    CUSTOM_RESOURCE_DEFINITIONS.version,
+    CUSTOM_RESOURCE_DEFINITIONS.plural,
+)
+_READ_WRITE: Final = ("get", "patch", "update")
+
+
+def bundled() -> Iterator[Object]:
+    """The definitions that a fresh cluster has."""
+    folder = resources.files("tiphys.cluster.apiserver").joinpath("data/crds")
+    for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        yield orjson.loads(file.read_bytes())
+
+
+def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
+    """The resources that a definition serves, one for each served version."""
+    spec = crd["spec"]
+    accepted = spec["names"]
+    for version in spec["versions"]:
+        if not version.get("served"):
+            continue
+        resource = Resource(
+            spec["group"], version["name"], accepted["plural"], accepted["kind"], spec["scope"] == "Namespaced"
+        )
+        has_status = "status" in (version.get("subresources") or {})
+        yield ResourceInfo(
+            resource=resource,
+            singular=accepted.get("singular") or accepted["kind"].lower(),
+            collection=resource.key,
+            strategy=Strategy(
+                status="isolated" if has_status else "plain",
+                generation="content" if has_status else "any",
+            ),
+            short_names=tuple(accepted.get("shortNames") or ()),
+            categories=tuple(accepted.get("categories") or ()),
+            subresources=tuple(_subresources(version, accepted["kind"])),
+            list_kind=accepted.get("listKind") or f"{accepted['kind']}List",
+            custom=version,
+        )
+
+
+def _subresources(version: Mapping[str, Any], kind: str) -> Iterator[Subresource]:
+    declared = version.get("subresources") or {}
+    if "status" in declared:
+        yield Subresource("status", kind, _READ_WRITE)
+    if "scale" in declared:
+        yield Subresource("scale", "Scale", _READ_WRITE, "autoscaling", "v1")
+
+
+class CustomResources:
+    """Keeps the registry in step with the definitions in the store."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def published(self, changes: list[Change]) -> None:
+        """The store's listener."""
+        for change in changes:
+            if change.collection != COLLECTION:
+                continue
+            served = {} if change.type == "DELETED" else _by_version(change.record.view)
+            before = _by_version(change.previous.view) if change.previous else {}
+            for group, version, plural in before.keys() - served.keys():
+                self._registry.remove(group, version, plural)
+            for place, info in served.items():
+                if change.previous is None or before.get(place) != info:
+                    self._registry.add(info)
+
+    def load(self, definitions: Iterator[Object]) -> None:
+        """Adds those that the store holds from an earlier life."""
+        for definition in definitions:
+            for info in infos(definition):
+                self._registry.add(info)
+
+
+def _by_version(crd: Mapping[str, Any]) -> dict[tuple[str, str, str], ResourceInfo]:
+    return {(i.resource.group, i.resource.version, i.resource.plural): i for i in infos(crd)}
+
+
+def prepare(crd: Object) -> None:
+    """Completes a definition: names that follow from others, the strategy of conversion, the status at creation."""
+    spec = crd.get("spec") or {}
+    accepted = spec.get("names") or {}
+    kind = str(accepted.get("kind", ""))
+    accepted.setdefault("singular", kind.lower())
+    accepted.setdefault("listKind", f"{kind}List")
+    spec.setdefault("conversion", {"strategy": "None"})
+
+
+def begin(crd: Object) -> None:
+    """A definition at its creation: nothing is accepted yet."""
+    prepare(crd)
+    stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
+    crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def established(crd: Object, now: str) -> Object:
+    """The status once the names are accepted, which here is at once."""
+
+    def condition(kind: str, reason: str, message: str) -> Object:
+        return {"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message}
+
+    return {
+        "conditions": [
+            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+        ],
+        "acceptedNames": crd["spec"]["names"],
+        "storedVersions": crd["status"]["storedVersions"],
+    }

@@ -1,0 +1,162 @@
+"""Which resources the server has, and how each behaves: the built-in ones from a table, custom ones from their CRDs.
+
+A ``ResourceInfo`` is all that the verbs need to know about a kind; nothing else branches on kinds.
+``data/resources.json`` (generated) says what exists, ``strategies.py`` how the special ones behave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal
+
+from tiphys.cluster.apiserver.record import Object
+from tiphys.lang import name_rules
+from tiphys.machinery.resources import Resource
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True)
+class Subresource:
+    """``group`` and ``version`` name the kind where it is not the resource's own."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What is special about a kind.
+
+    ``status``: "isolated" when only ``/status`` writes it, "plain" when it is a field like any other.
+    ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
+    metadata; "any, labels" those as well), or "none".
+    ``defaults`` completes an object in place before it is judged; ``on_create`` and ``on_update`` do what the
+    original's strategy does (in place, ``on_update`` with the old object).
+    """
+
+    name_rule: Callable[[str], list[str]] = name_rules.dns1123_subdomain
+    status: Literal["isolated", "plain"] = "plain"
+    generation: Literal["spec", "content", "any", "any, labels", "none"] = "none"
+    returns_deleted: bool = False
+    create_on_update: bool = False
+    graceful_seconds: Callable[[Object, int | None], int] | None = None
+    initial_status: Mapping[str, Any] | None = None
+    defaults: Callable[[Object], None] | None = None
+    on_create: Callable[[Object], None] | None = None
+    on_update: Callable[[Object, Object], None] | None = None
+
+
+PLAIN = Strategy()
+
+
+@dataclass(frozen=True)
+class ResourceInfo:
+    resource: Resource
+    singular: str
+    collection: str
+    strategy: Strategy = PLAIN
+    verbs: tuple[str, ...] = ALL_VERBS
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[Subresource, ...] = ()
+    list_kind: str = ""
+    custom: Mapping[str, Any] | None = None
+    """The version's entry in its CustomResourceDefinition; None for a built-in resource."""
+
+    @property
+    def kind(self) -> str:
+        return self.resource.kind
+
+    @property
+    def is_virtual(self) -> bool:
+        """True for what is asked and answered but never stored (reviews, bindings)."""
+        return "get" not in self.verbs
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((s for s in self.subresources if s.name == name), None)
+
+
+@dataclass
+class Registry:
+    """The resources of a server, in the order of discovery; built-in ones first, custom groups after them."""
+
+    _infos: dict[tuple[str, str, str], ResourceInfo] = field(default_factory=dict)
+    revision: int = 0
+    """Counts changes, so that discovery and OpenAPI documents can be kept until something changed."""
+
+    def add(self, info: ResourceInfo) -> None:
+        resource = info.resource
+        self._infos[resource.group, resource.version, resource.plural] = info
+        self.revision += 1
+
+    def remove(self, group: str, version: str, plural: str) -> None:
+        if self._infos.pop((group, version, plural), None) is not None:
+            self.revision += 1
+
+    def find(self, group: str, version: str, plural: str) -> ResourceInfo | None:
+        return self._infos.get((group, version, plural))
+
+    def by_kind(self, group: str, version: str, kind: str) -> ResourceInfo | None:
+        return next(
+            (
+                i
+                for i in self._infos.values()
+                if (i.resource.group, i.resource.version, i.kind) == (group, version, kind) and not i.is_virtual
+            ),
+            None,
+        )
+
+    def __iter__(self) -> Iterator[ResourceInfo]:
+        return iter(list(self._infos.values()))
+
+    def groups(self) -> dict[str, list[str]]:
+        """Group name → versions, preferred first."""
+        found: dict[str, list[str]] = {}
+        for group, version, _ in self._infos:
+            versions = found.setdefault(group, [])
+            if version not in versions:
+                versions.append(version)
+        return found
+
+    def in_version(self, group: str, version: str) -> list[ResourceInfo]:
+        return [i for i in self._infos.values() if (i.resource.group, i.resource.version) == (group, version)]
+
+
+def builtin(strategies: Mapping[str, Strategy]) -> Registry:
+    """The registry of a fresh cluster. ``strategies`` by ``plural.group``; what is missing there is plain."""
+    registry = Registry()
+    text = resources.files("tiphys.cluster.apiserver").joinpath("data/resources.json").read_text("utf-8")
+    for row in json.loads(text):
+        registry.add(_info(row, strategies))
+    return registry
+
+
+# Two API groups, one store: what is written through one is read through the other.
+_SHARED_COLLECTIONS = {"events.events.k8s.io": "events"}
+
+
+def _info(row: Mapping[str, Any], strategies: Mapping[str, Strategy]) -> ResourceInfo:
+    resource = Resource(row["group"], row["version"], row["plural"], row["kind"], row["namespaced"])
+    return ResourceInfo(
+        resource=resource,
+        singular=row["singular"],
+        collection=_SHARED_COLLECTIONS.get(resource.key, resource.key),
+        strategy=strategies.get(resource.key, PLAIN),
+        verbs=ALL_VERBS if row["verbs"] == "all" else tuple(row["verbs"]),
+        short_names=tuple(row.get("shortNames", ())),
+        categories=tuple(row.get("categories", ())),
+        subresources=tuple(_subresources(row.get("subresources", ()))),
+        list_kind=f"{resource.kind}List",
+    )
+
+
+def _subresources(rows: Iterable[Mapping[str, Any]]) -> Iterator[Subresource]:
+    for row in rows:
+        yield Subresource(row["name"], row["kind"], tuple(row["verbs"]), row.get("group", ""), row.get("version", ""))

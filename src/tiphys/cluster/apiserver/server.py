@@ -1,0 +1,276 @@
+"""The API server: its parts put together, and the one entry that both transports use.
+
+InProcessTransport ─┐                      ┌─ Verbs ── Store ── Journal
+                    ├─> ApiServer.answer ──┤
+HTTP (http/) ───────┘   .watch .log        └─ Lister ── Hub
+
+server = await ApiServer.start(Store(), clock, ids)
+client = Client(server.transport())
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tiphys.client.inprocess import InProcessTransport
+from tiphys.client.transport import Request, WatchEvent
+from tiphys.cluster.apiserver import crds, subresources
+from tiphys.cluster.apiserver.deletion import DeleteOptions
+from tiphys.cluster.apiserver.listing import Lister, Page
+from tiphys.cluster.apiserver.patching import patcher
+from tiphys.cluster.apiserver.problems import no_such_page
+from tiphys.cluster.apiserver.record import Object, Record, isolated
+from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
+from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.strategies import STRATEGIES
+from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
+from tiphys.cluster.apiserver.verbs import Target, Verbs, WriteOptions, check_verb
+from tiphys.cluster.apiserver.watch import Hub, Watcher
+from tiphys.machinery.errors import MethodNotAllowed, ServiceUnavailable
+from tiphys.machinery.resources import NAMESPACES, WORKFLOWS
+from tiphys.machinery.times import to_time
+from tiphys.runtime.clock import Clock
+from tiphys.runtime.ids import Ids
+
+SHARED_MAPS: Final = {WORKFLOWS.key: ("status", "nodes")}
+"""Maps that the store keeps entry by entry: what an update of a few entries costs does not depend on the others."""
+NAMESPACES_AT_START: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request comes to: one object, a page of them, or a Status. ``code`` is the HTTP status."""
+
+    value: Record | Page | Object
+    code: int = 200
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class ApiServer:
+    """Make one with ``start``. Everything else of the cluster talks to it through a ``Transport``."""
+
+    store: Store
+    clock: Clock
+    ids: Ids
+    registry: Registry = field(default_factory=lambda: builtin(STRATEGIES))
+    log_source: LogSource | None = None
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(self.store, self.clock)
+        self.lister = Lister(self.store, self.hub)
+        self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids)
+        self.verbs.after_create[crds.COLLECTION] = self._establish
+        customs = crds.CustomResources(self.registry)
+        customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
+        self.store.subscribe(customs.published)
+
+    @classmethod
+    async def start(cls, store: Store, clock: Clock, ids: Ids) -> ApiServer:
+        """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has."""
+        server = cls(store, clock, ids)
+        await server._bootstrap()
+        return server
+
+    def register_log_source(self, source: LogSource) -> None:
+        self.log_source = source
+
+    def transport(self) -> InProcessTransport:
+        """A transport with an administrator's rights that calls straight into this server."""
+        return InProcessTransport(self)
+
+    async def close(self) -> None:
+        """Ends all watches, makes what is staged durable and closes the store."""
+        self.hub.close()
+        await self.store.close()
+
+    # Requests
+
+    def target(self, request: Request) -> Target:
+        """Raises NotFound for a resource or subresource that this server does not have."""
+        resource = request.resource
+        info = self.registry.find(resource.group, resource.version, resource.plural)
+        if info is None:
+            raise no_such_page()
+        if request.subresource is not None and info.subresource(request.subresource) is None:
+            raise no_such_page()
+        namespace = request.namespace if info.resource.namespaced else None
+        return Target(info, namespace, request.name, request.subresource)
+
+    async def answer(self, request: Request) -> Answer:
+        """Carries out one request that has one answer; raises ApiError."""
+        target = self.target(request)
+        if request.subresource not in (None, "status"):
+            return await self._subresource(target, request)
+        check_verb(target.info, request.verb)
+        match request.verb:
+            case "get":
+                return Answer(self.verbs.get(target, request.query))
+            case "list":
+                return Answer(self.verbs.list(target, request.query))
+            case "create":
+                options = WriteOptions.parse(request.query, "CreateOptions")
+                return Answer(await self.verbs.create(target, request.body, options), 201, tuple(options.warnings))
+            case "update":
+                options = WriteOptions.parse(request.query, "UpdateOptions")
+                record, created = await self.verbs.update(target, request.body, options)
+                return Answer(record, 201 if created else 200, tuple(options.warnings))
+            case "patch":
+                options = WriteOptions.parse(request.query, "PatchOptions")
+                change = patcher(target.info, request.content_type, isolated(request.body))
+                return Answer(await self.verbs.change(target, change, options), 200, tuple(options.warnings))
+            case "delete":
+                return await self._delete(target, request)
+            case "deletecollection":
+                deletion = DeleteOptions.parse(_body(request), request.query)
+                return Answer(await self.verbs.delete_collection(target, request.query, deletion))
+        raise MethodNotAllowed(f"the verb {request.verb} has no single answer")
+
+    def open_watch(self, request: Request) -> Watcher:
+        """Opens a watch; raises ApiError (Expired for a version that is too old)."""
+        target = self.target(request)
+        check_verb(target.info, "watch")
+        return self.lister.watch(target.info, target.namespace, request.query)
+
+    def open_log(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Opens a pod's log; raises ApiError."""
+        target = self.target(request)
+        if request.subresource != "log":
+            raise no_such_page()
+        pod = self.store.view(self.verbs.get(Target(target.info, target.namespace, target.name)))
+        options = parse_log_options(pod, request.query, self.clock.now())
+        if self.log_source is None:
+            raise ServiceUnavailable("no node of this cluster keeps logs")
+        return self.log_source.logs(pod, options)
+
+    # What the in-process transport needs (``client.inprocess.LocalServer``)
+
+    async def call(self, request: Request) -> Mapping[str, Any]:
+        value = (await self.answer(request)).value
+        if isinstance(value, Record):
+            return self.store.view(value)
+        if isinstance(value, Page):
+            return {
+                "kind": value.info.list_kind,
+                "apiVersion": value.info.resource.api_version,
+                "metadata": value.metadata(),
+                "items": [self.store.view(record) for record in value.records],
+            }
+        return value
+
+    def events(self, request: Request) -> _Events:
+        return _Events(self.open_watch(request), self.store)
+
+    # Parts
+
+    async def _delete(self, target: Target, request: Request) -> Answer:
+        options = DeleteOptions.parse(_body(request), request.query)
+        before = self.store.latest(target.info.collection, target.key)
+        record = await self.verbs.delete(target, options)
+        if record is not None:
+            return Answer(record)
+        details = {"name": target.name}
+        if target.info.resource.group:
+            details["group"] = target.info.resource.group
+        details["kind"] = target.info.resource.plural
+        if before is not None:
+            details["uid"] = self.store.view(before)["metadata"]["uid"]
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return Answer(status)
+
+    async def _subresource(self, target: Target, request: Request) -> Answer:
+        declared = target.info.subresource(request.subresource or "")
+        if declared is None or request.verb not in declared.verbs:
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        options = WriteOptions.parse(request.query, "UpdateOptions")
+        match request.subresource:
+            case "scale":
+                return await self._scale(target, request, options)
+            case "binding":
+                await subresources.bind(self.verbs, target, isolated(request.body), options)
+                return Answer(subresources.SUCCESS, 201)
+            case "eviction":
+                await subresources.evict(self.verbs, target, isolated(request.body))
+                return Answer(subresources.SUCCESS, 201)
+            case "finalize":
+                return Answer(await subresources.finalize(self.verbs, target, isolated(request.body), options))
+            case "ephemeralcontainers" | "resize" | "approval":
+                return await self._part(target, request, options)
+        raise no_such_page()
+
+    async def _part(self, target: Target, request: Request, options: WriteOptions) -> Answer:
+        """A subresource that is a few fields of its object: the rest of what is sent does not count."""
+        if request.verb == "get":
+            return Answer(self.verbs.get(target))
+        body, name = isolated(request.body), request.subresource or ""
+
+        def change(old: Object) -> Object:
+            wanted = body if request.verb == "update" else patcher(target.info, request.content_type, body)(old)
+            return subresources.with_part(name, old, wanted)
+
+        return Answer(await self.verbs.change(target, change, options))
+
+    async def _scale(self, target: Target, request: Request, options: WriteOptions) -> Answer:
+        info, body = target.info, isolated(request.body)
+
+        def change(obj: Object) -> Object:
+            scale = subresources.scale_of(info, obj)
+            wanted = body if request.verb == "update" else patcher(info, request.content_type, body)(scale)
+            return subresources.with_scale(info, obj, wanted)
+
+        if request.verb == "get":
+            record = self.verbs.get(target)
+        else:
+            record = await self.verbs.change(Target(info, target.namespace, target.name), change, options)
+        return Answer(subresources.scale_of(info, self.store.view(record)))
+
+    async def _establish(self, record: Record) -> None:
+        """Accepts a new definition's names, right after its creation."""
+        info = self.registry.find(*crds.PLACE)
+        if info is None:
+            return
+        crd = record.view
+        status = crds.established(crd, to_time(self.clock.now()))
+        target = Target(info, None, crd["metadata"]["name"], "status")
+        await self.verbs.change(target, lambda old: old | {"status": status}, WriteOptions())
+
+    async def _bootstrap(self) -> None:
+        """Creates what is missing, all at once: one group commit."""
+        wanted: list[tuple[ResourceInfo, Object]] = []
+        namespaces, definitions = self.registry.find(*_NAMESPACE_PLACE), self.registry.find(*crds.PLACE)
+        assert namespaces is not None
+        assert definitions is not None
+        wanted += [(namespaces, {"metadata": {"name": name}}) for name in NAMESPACES_AT_START]
+        wanted += [(definitions, crd) for crd in crds.bundled()]
+        missing = [
+            self.verbs.create(Target(info), obj, WriteOptions())
+            for info, obj in wanted
+            if self.store.latest(info.collection, obj["metadata"]["name"]) is None
+        ]
+        await asyncio.gather(*missing)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """A watch as in-process readers see it: parsed objects."""
+
+    watcher: Watcher
+    store: Store
+
+    async def __aiter__(self) -> AsyncIterator[WatchEvent]:
+        async for event in self.watcher:
+            yield WatchEvent(event.type, self.store.view(event.record))
+
+    def close(self) -> None:
+        self.watcher.close()
+
+
+_NAMESPACE_PLACE: Final = (NAMESPACES.group, NAMESPACES.version, NAMESPACES.plural)
+
+
+def _body(request: Request) -> Mapping[str, Any] | None:
+    return isolated(request.body) if request.body else None

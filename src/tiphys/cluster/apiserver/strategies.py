@@ -1,0 +1,171 @@
+"""How the built-in kinds differ from a plain one: status, generation, names, graceful deletion.
+
+A table by ``plural.group``; ``data/resources.json`` says which kinds exist. Facts from the recorded conversations
+(``kube-live``) and the Kubernetes API conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tiphys.cluster.apiserver import crds
+from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.apiserver.registry import Strategy
+from tiphys.lang import name_rules
+
+DEFAULT_GRACE_SECONDS = 30
+
+
+def path_segment(name: str) -> list[str]:
+    """The rule of kinds that have no stricter one (RBAC): what may stand between two slashes of a URL."""
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{bad}'" for bad in ("/", "%") if bad in name]
+
+
+def pod_grace_seconds(pod: Object, asked: int | None) -> int:
+    """How long a pod may take to end: nothing where no agent holds it or where it has ended already."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    seconds = asked if asked is not None else spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
+    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return 0
+    # A negative period means one second (apimachinery rest.BeforeDelete).
+    return int(seconds) if seconds >= 0 else 1
+
+
+def _new_pod(pod: Object) -> None:
+    pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
+
+
+def _resource_amounts(container: Mapping[str, Any], side: str) -> dict[str, Any]:
+    amounts = (container.get("resources") or {}).get(side) or {}
+    return {name: amounts[name] for name in ("cpu", "memory") if str(amounts.get(name, "0")) not in ("0", "")}
+
+
+def qos_class(pod: Object) -> str:
+    """Guaranteed, Burstable or BestEffort, from the containers' cpu and memory."""
+    spec = pod.get("spec") or {}
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    requests = [_resource_amounts(c, "requests") for c in containers]
+    limits = [_resource_amounts(c, "limits") for c in containers]
+    if not any(requests) and not any(limits):
+        return "BestEffort"
+    guaranteed = all(
+        len(limit) == 2 and all(request.get(name, amount) == amount for name, amount in limit.items())
+        for request, limit in zip(requests, limits, strict=True)
+    )
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _new_namespace(namespace: Object) -> None:
+    namespace["spec"] = (namespace.get("spec") or {}) | {"finalizers": ["kubernetes"]}
+    namespace["status"] = {"phase": "Active"}
+    labels = namespace["metadata"].get("labels") or {}
+    namespace["metadata"]["labels"] = labels | {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
+
+
+def _updated_namespace(namespace: Object, old: Object) -> None:
+    """The finalizers in the spec are the business of ``/finalize`` alone."""
+    namespace["spec"] = old.get("spec") or {}
+
+
+def _updated_definition(crd: Object, old: Object) -> None:
+    del old
+    crds.prepare(crd)
+
+
+def _new_secret(secret: Object) -> None:
+    texts = secret.pop("stringData", None)
+    if texts:
+        from base64 import b64encode
+
+        coded = {key: b64encode(str(value).encode()).decode() for key, value in texts.items()}
+        secret["data"] = (secret.get("data") or {}) | coded
+    secret.setdefault("type", "Opaque")
+
+
+def _updated_secret(secret: Object, old: Object) -> None:
+    del old
+    _new_secret(secret)
+
+
+def _spec(**more: Any) -> Strategy:
+    """The usual workload: status apart, generation counts the spec."""
+    return Strategy(status="isolated", generation="spec", **more)
+
+
+_STATUS_ONLY: Final = Strategy(status="isolated")
+_RBAC: Final = Strategy(name_rule=path_segment)
+
+STRATEGIES: Final[dict[str, Strategy]] = {
+    "pods": _spec(
+        graceful_seconds=pod_grace_seconds,
+        returns_deleted=True,
+        on_create=_new_pod,
+    ),
+    "podtemplates": Strategy(generation="content", returns_deleted=True),
+    "namespaces": Strategy(
+        status="isolated",
+        name_rule=name_rules.dns1123_label,
+        on_create=_new_namespace,
+        on_update=_updated_namespace,
+        returns_deleted=True,
+    ),
+    "nodes": Strategy(status="isolated", initial_status=None),
+    "secrets": Strategy(on_create=_new_secret, on_update=_updated_secret),
+    "serviceaccounts": Strategy(returns_deleted=True),
+    "services": Strategy(
+        status="isolated",
+        name_rule=name_rules.dns1035_label,
+        initial_status={"loadBalancer": {}},
+        returns_deleted=True,
+    ),
+    "persistentvolumeclaims": Strategy(status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True),
+    "persistentvolumes": Strategy(status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True),
+    "resourcequotas": Strategy(status="isolated", initial_status={}, returns_deleted=True),
+    "limitranges": Strategy(),
+    "events": Strategy(create_on_update=True),
+    "replicationcontrollers": _spec(initial_status={"replicas": 0}),
+    "deployments.apps": _spec(initial_status={}),
+    "replicasets.apps": _spec(initial_status={"replicas": 0}),
+    "statefulsets.apps": _spec(initial_status={"replicas": 0, "availableReplicas": 0}),
+    "daemonsets.apps": _spec(
+        initial_status={
+            "currentNumberScheduled": 0,
+            "numberMisscheduled": 0,
+            "desiredNumberScheduled": 0,
+            "numberReady": 0,
+        }
+    ),
+    "jobs.batch": _spec(initial_status={}),
+    "cronjobs.batch": _spec(initial_status={}),
+    "horizontalpodautoscalers.autoscaling": Strategy(
+        status="isolated", initial_status={"desiredReplicas": 0, "currentMetrics": None}
+    ),
+    "poddisruptionbudgets.policy": _spec(
+        initial_status={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+    ),
+    "ingresses.networking.k8s.io": _spec(initial_status={"loadBalancer": {}}),
+    "ingressclasses.networking.k8s.io": Strategy(generation="spec"),
+    "networkpolicies.networking.k8s.io": Strategy(generation="spec"),
+    "servicecidrs.networking.k8s.io": Strategy(status="isolated", initial_status={}),
+    "endpointslices.discovery.k8s.io": Strategy(generation="any, labels"),
+    "leases.coordination.k8s.io": Strategy(create_on_update=True),
+    "priorityclasses.scheduling.k8s.io": Strategy(generation="content"),
+    "roles.rbac.authorization.k8s.io": _RBAC,
+    "clusterroles.rbac.authorization.k8s.io": _RBAC,
+    "rolebindings.rbac.authorization.k8s.io": _RBAC,
+    "clusterrolebindings.rbac.authorization.k8s.io": _RBAC,
+    "certificatesigningrequests.certificates.k8s.io": Strategy(status="isolated", initial_status={}),
+    "volumeattachments.storage.k8s.io": Strategy(status="isolated", initial_status={"attached": False}),
+    "validatingadmissionpolicies.admissionregistration.k8s.io": _spec(initial_status={}),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation="spec"),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content"),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content"),
+    "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
+    "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
+    "apiservices.apiregistration.k8s.io": _STATUS_ONLY,
+    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin, on_update=_updated_definition),
+    "resourceclaims.resource.k8s.io": _STATUS_ONLY,
+}

@@ -1,0 +1,387 @@
+"""The verbs: one pipeline for every kind and both transports.
+
+    find the resource → options → build the new object (create, replace, patch) → metadata rules → defaults, strategy,
+    admission, validation → nothing changed? → store
+
+Nothing waits between reading the newest state of an object and staging the next one, so a write is atomic without
+locks. Bodies are copied on entry; what comes out is shared and read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tiphys.cluster.apiserver import metadata
+from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
+from tiphys.cluster.apiserver.listing import InvalidVersion, Lister, Page, parse_version, too_large_version
+from tiphys.cluster.apiserver.problems import (
+    Complaint,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    invalid_object,
+    invalid_options,
+    no_such_namespace,
+    not_found,
+    unsupported,
+)
+from tiphys.cluster.apiserver.record import Object, Record, isolated
+from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
+from tiphys.cluster.apiserver.store import Store
+from tiphys.machinery.equality import same
+from tiphys.machinery.errors import AlreadyExists, MethodNotAllowed, NotFound
+from tiphys.machinery.times import to_time
+from tiphys.runtime.clock import Clock
+from tiphys.runtime.ids import Ids
+
+GENERATE_NAME_TRIES: Final = 8
+_NAMESPACES: Final = "namespaces"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a request is about: the resource, where, which, and through which subresource."""
+
+    info: ResourceInfo
+    namespace: str | None = None
+    name: str | None = None
+    subresource: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The store's key; only for a request that names an object."""
+        return f"{self.namespace}/{self.name}" if self.info.resource.namespaced else str(self.name)
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """``manager`` names the writer in managedFields; ``warnings`` collects what goes into Warning headers."""
+
+    dry_run: bool = False
+    manager: str = ""
+    validation: str = ""
+    force: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str], kind: str) -> WriteOptions:
+        if not query:
+            return cls()
+        complaints: list[Complaint] = []
+        dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
+        if dry_run not in ("", "All"):
+            complaints.append(unsupported("dryRun", [dry_run], ["All"]))
+        if validation not in ("", "Ignore", "Warn", "Strict"):
+            complaints.append(unsupported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"]))
+        if complaints:
+            raise invalid_options(kind, complaints)
+        force = query.get("force", "") in ("true", "1")
+        return cls(dry_run == "All", query.get("fieldManager", ""), validation, force)
+
+
+Change = Callable[[Object], Object]
+"""Makes the new object of the old one; must not change the old one, may share with it."""
+
+
+@dataclass
+class Verbs:
+    """All verbs on all resources. Every method raises ``machinery.errors.ApiError``."""
+
+    store: Store
+    lister: Lister
+    registry: Registry
+    clock: Clock
+    ids: Ids
+    after_create: dict[str, Callable[[Record], Any]] = field(default_factory=dict)
+
+    # Reading
+
+    def get(self, target: Target, query: Mapping[str, str] | None = None) -> Record:
+        if query and query.get("resourceVersion"):
+            self._check_version(query["resourceVersion"])
+        record = self.store.get(target.info.collection, target.key)
+        if record is None:
+            raise not_found(target.info, target.name or "")
+        return record
+
+    def list(self, target: Target, query: Mapping[str, str]) -> Page:
+        return self.lister.list(target.info, target.namespace, query)
+
+    def _check_version(self, text: str) -> None:
+        try:
+            asked = parse_version(text, watch=True)
+        except InvalidVersion:
+            raise
+        if asked > self.store.version:
+            raise too_large_version(asked, self.store.version)
+
+    # Creating
+
+    async def create(self, target: Target, body: Any, options: WriteOptions) -> Record:
+        """Adds an object; the answer is its first state."""
+        info = target.info
+        obj = self._accept(info, target.namespace, isolated(body))
+        namespace = self._namespace_of(info, target.namespace, obj)
+        given = obj["metadata"]
+        base = "" if given.get("name") else given.get("generateName") or ""
+        for attempt in range(GENERATE_NAME_TRIES if base else 1):
+            if base:
+                given["name"] = metadata.generated_name(base, self.ids.suffix())
+            try:
+                return await self._create(info, namespace, dict(obj), options)
+            except AlreadyExists:
+                if not base or attempt == GENERATE_NAME_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _create(self, info: ResourceInfo, namespace: str, obj: Object, options: WriteOptions) -> Record:
+        strategy, now = info.strategy, self.clock.now()
+        obj["metadata"] = metadata.for_create(
+            obj["metadata"],
+            namespace=namespace,
+            uid=self.ids.uid(),
+            now=to_time(now),
+            generation=strategy.generation != "none",
+        )
+        if strategy.status == "isolated":
+            obj.pop("status", None)
+            if strategy.initial_status is not None:
+                obj["status"] = dict(strategy.initial_status)
+        if strategy.defaults is not None:
+            strategy.defaults(obj)
+        if strategy.on_create is not None:
+            strategy.on_create(obj)
+        self._judge(info, obj)
+        name = obj["metadata"]["name"]
+        key = f"{namespace}/{name}" if namespace else name
+        if self.store.latest(info.collection, key) is not None:
+            raise already_exists(info, name)
+        if namespace:
+            self._check_namespace(info, namespace, name)
+        if options.dry_run:
+            del obj["metadata"]["resourceVersion"]
+            return Record(key, 0, 0, obj)
+        record = await self.store.put(info.collection, key, obj)
+        hook = self.after_create.get(info.collection)
+        if hook is not None:
+            await hook(record)
+        return record
+
+    # Changing
+
+    async def update(self, target: Target, body: Any, options: WriteOptions) -> tuple[Record, bool]:
+        """Replaces an object; the second value says whether it was created by this."""
+        info = target.info
+        given = self._accept(info, target.namespace, isolated(body))
+        self._namespace_of(info, target.namespace, given)
+        meta = given["metadata"]
+        if not meta.get("name"):
+            raise bad_request(
+                f"the name of the object ({target.name} based on URL) was undeterminable: name must be provided"
+            )
+        if meta["name"] != target.name:
+            raise bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
+            )
+        if info.strategy.create_on_update and self.store.latest(info.collection, target.key) is None:
+            return await self.create(target, given, options), True
+        return await self.change(target, lambda old: given, options), False
+
+    async def change(self, target: Target, change: Change, options: WriteOptions) -> Record:
+        """The way of every update and patch: ``change`` makes the object that shall be."""
+        info = target.info
+        old_record = self.store.latest(info.collection, target.key)
+        if old_record is None:
+            raise not_found(info, target.name or "")
+        old = self.store.view(old_record)
+        wanted = change(old)
+        if wanted is old:
+            return old_record
+        self._check_writer(target, wanted, old)
+        new = self._next(target, wanted, old)
+        if _equal(new, old):
+            return old_record
+        if is_finished(info, new):
+            # The last finalizer is gone: the writer sees the state before the removal's own version.
+            if not options.dry_run:
+                await self.store.remove(info.collection, Record(old_record.key, old_record.id, old_record.version, new))
+            return Record(old_record.key, old_record.id, old_record.version, new)
+        if options.dry_run:
+            return Record(old_record.key, old_record.id, old_record.version, new)
+        return await self.store.put(info.collection, target.key, new)
+
+    def _check_writer(self, target: Target, wanted: Object, old: Object) -> None:
+        """The writer's resourceVersion and uid, where given, must be the object's."""
+        meta, held = wanted["metadata"], old["metadata"]
+        version = meta.get("resourceVersion") or "0"
+        if version not in ("0", held["resourceVersion"]):
+            if not version.isdigit():
+                raise InvalidVersion(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+            raise conflict(target.info, target.name or "")
+        if meta.get("uid") and meta["uid"] != held["uid"]:
+            path = f"/registry/{target.info.resource.plural}/{target.key}"
+            why = (
+                f"StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg:"
+                f" Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {held['uid']}"
+            )
+            raise conflict(target.info, target.name or "", why)
+
+    def _next(self, target: Target, wanted: Object, old: Object) -> Object:
+        """The object that ``wanted`` becomes under the rules; unchanged parts keep their identity.
+
+        Subresources other than status have already taken only what is theirs (``subresources.py``).
+        """
+        info, strategy = target.info, target.info.strategy
+        if target.subresource == "status":
+            new = old | {"metadata": metadata.for_update(_status_metadata(wanted, old, info), old["metadata"])}
+            if "status" in wanted:
+                new["status"] = wanted["status"]
+            else:
+                new.pop("status", None)
+            return new
+        new = dict(wanted)
+        new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
+        if target.subresource is None:
+            self._keep_apart(info, new, old)
+        if _counts(strategy.generation, new, old):
+            new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+            new["metadata"] = metadata.ordered(new["metadata"])
+        self._judge(info, new)
+        return new
+
+    def _keep_apart(self, info: ResourceInfo, new: Object, old: Object) -> None:
+        """What the main resource may not change, and what the kind itself has to say."""
+        strategy = info.strategy
+        if strategy.status == "isolated":
+            new.pop("status", None)
+            if "status" in old:
+                new["status"] = old["status"]
+        if strategy.defaults is not None:
+            strategy.defaults(new)
+        if strategy.on_update is not None:
+            strategy.on_update(new, old)
+
+    # Deleting
+
+    async def delete(self, target: Target, options: DeleteOptions) -> Record | None:
+        """Deletes or begins to; None where the object is gone and the answer shall be a plain Status."""
+        info = target.info
+        record = self.store.latest(info.collection, target.key)
+        if record is None:
+            raise not_found(info, target.name or "")
+        obj = self.store.view(record)
+        check_preconditions(info, obj, options)
+        verdict = decide(info, obj, options, self.clock.now())
+        final = Record(record.key, record.id, record.version, verdict.obj)
+        if verdict.what == "keep":
+            return record
+        if verdict.what == "remove":
+            if not options.dry_run:
+                final = await self.store.remove(info.collection, final)
+            return final if info.strategy.returns_deleted else None
+        if options.dry_run:
+            return final
+        return await self.store.put(info.collection, target.key, dict(verdict.obj))
+
+    async def delete_collection(self, target: Target, query: Mapping[str, str], options: DeleteOptions) -> Page:
+        """Deletes what a list with the same query shows; the answer is that list."""
+        page = self.lister.list(target.info, target.namespace, query)
+        deleted: list[Record] = []
+        for record in page.records:
+            namespace, _, name = record.key.rpartition("/")
+            try:
+                one = Target(target.info, namespace or None, name)
+                deleted.append(await self.delete(one, options) or record)
+            except NotFound:  # somebody else was faster
+                continue
+        return Page(target.info, deleted, self.store.version)
+
+    # What every write goes through
+
+    def _accept(self, info: ResourceInfo, namespace: str | None, body: Any) -> Object:
+        """The body as an object of this kind, kind and apiVersion first; raises BadRequest."""
+        if not isinstance(body, dict):
+            raise bad_request(f"the body is not an object: {type(body).__name__}")
+        resource = info.resource
+        kind, version = body.pop("kind", None), body.pop("apiVersion", None)
+        if (kind or resource.kind) != resource.kind or (version or resource.api_version) != resource.api_version:
+            raise bad_request(
+                f'{kind} in version "{version}" cannot be handled as a {resource.kind}'
+                if version == resource.api_version
+                else f"the API version in the data ({version}) does not match the expected API version"
+                f" ({resource.api_version})"
+            )
+        meta = body.get("metadata")
+        if meta is None:
+            meta = {}
+        if not isinstance(meta, dict):
+            raise bad_request("metadata: must be an object")
+        return {"kind": resource.kind, "apiVersion": resource.api_version} | body | {"metadata": meta}
+
+    def _namespace_of(self, info: ResourceInfo, namespace: str | None, obj: Object) -> str:
+        """The object's namespace, "" for none; raises BadRequest where body and path disagree."""
+        said = obj["metadata"].get("namespace") or ""
+        if not info.resource.namespaced:
+            obj["metadata"].pop("namespace", None)
+            return ""
+        if said and namespace and said != namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        found = namespace or said
+        if not found:
+            raise bad_request("an empty namespace may not be set during creation")
+        return found
+
+    def _check_namespace(self, info: ResourceInfo, namespace: str, name: str) -> None:
+        """New content needs a namespace that is there and stays."""
+        record = self.store.latest(_NAMESPACES, namespace)
+        if record is None:
+            raise no_such_namespace(namespace)
+        if self.store.view(record)["metadata"].get("deletionTimestamp"):
+            raise forbidden(
+                info,
+                name,
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+                [Complaint("metadata.namespace", "NamespaceTerminating", f"namespace {namespace} is being terminated")],
+            )
+
+    def _judge(self, info: ResourceInfo, obj: Object) -> None:
+        found = list(metadata.complaints(obj, info.strategy.name_rule))
+        if found:
+            raise invalid_object(info, obj["metadata"].get("name") or "", found)
+
+
+def check_verb(info: ResourceInfo, verb: str) -> None:
+    """Raises MethodNotAllowed where the resource does not have the verb."""
+    if verb not in info.verbs:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+
+
+def _equal(new: Object, old: Object) -> bool:
+    """True where a write would change nothing; ``new`` is under the old resourceVersion."""
+    if len(new) != len(old):
+        return False
+    return all(value is old.get(key) or (key in old and same(value, old[key])) for key, value in new.items())
+
+
+def _counts(rule: str, new: Object, old: Object) -> bool:
+    """Does this change raise ``metadata.generation``?"""
+    if rule == "none":
+        return False
+    if rule == "spec":
+        return not same(new.get("spec"), old.get("spec"))
+    ignored = {"metadata", "status"} if rule == "content" else {"metadata"}
+    keys = (new.keys() | old.keys()) - ignored
+    if any(not same(new.get(key), old.get(key)) for key in keys):
+        return True
+    return rule == "any, labels" and new["metadata"].get("labels") != old["metadata"].get("labels")
+
+
+def _status_metadata(wanted: Object, old: Object, info: ResourceInfo) -> dict[str, Any]:
+    """What ``/status`` may change of the metadata: of custom kinds managedFields, else all but owners."""
+    held = old["metadata"]
+    if info.custom is not None:
+        return dict(held) | {"managedFields": wanted["metadata"].get("managedFields")}
+    return dict(wanted["metadata"]) | {"ownerReferences": held.get("ownerReferences")}

@@ -1,0 +1,83 @@
+"""JSON merge patch (RFC 7386, as evanphx/json-patch reads it for the API server).
+
+    patch = object: every member replaces the document's; null removes it; objects merge
+    anything else : replaces the document
+
+Bounded by the depth of the parsed patch (the parsers limit that). A ``SharedMap`` in the document is merged by its
+changed keys only, in proportion to the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tiphys.machinery.equality import same
+from tiphys.machinery.sharedmap import ABSENT, SharedMap
+
+
+def apply(document: Any, patch: Any) -> Any:
+    """The patched document; ``document`` itself (same identity) where the patch changes nothing."""
+    if not isinstance(patch, Mapping):
+        new = _without_nulls(patch)
+        return document if same(document, new) else new
+    if isinstance(document, SharedMap):
+        return document.changed({key: _member(document, key, value) for key, value in patch.items()})
+    if not isinstance(document, Mapping):
+        return _without_nulls(patch)
+    result: dict[str, Any] | None = None
+    for key, value in patch.items():
+        new = _member(document, key, value)
+        if new is document.get(key, ABSENT):
+            continue
+        if result is None:
+            result = dict(document)
+        if new is ABSENT:
+            del result[key]
+        else:
+            result[key] = new
+    return document if result is None else result
+
+
+def create(original: Any, modified: Any) -> dict[str, Any]:
+    """The merge patch that makes ``modified`` of ``original``; raises ValueError where one cannot be written."""
+    if isinstance(original, list) and isinstance(modified, list):
+        raise ValueError("Invalid JSON Document")
+    if not isinstance(modified, list | Mapping) or not isinstance(original, list | Mapping):
+        raise ValueError("Invalid JSON Document")
+    if isinstance(original, Mapping) != isinstance(modified, Mapping):
+        raise ValueError("Mismatched JSON Documents")
+    return _difference(original, modified)  # type: ignore[arg-type]
+
+
+def _member(document: Mapping[str, Any], key: str, value: Any) -> Any:
+    """The member's new value; ``ABSENT`` where it shall not be (any more)."""
+    old = document.get(key, ABSENT)
+    if value is None:
+        return ABSENT
+    if old is ABSENT or old is None:
+        return _without_nulls(value)
+    return apply(old, value)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Nulls of a patch mean "remove": members that are null are dropped, also inside lists; elements that are stay."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _difference(original: Mapping[str, Any], modified: Mapping[str, Any]) -> dict[str, Any]:
+    patch: dict[str, Any] = {}
+    for key, value in modified.items():
+        old = original.get(key, ABSENT)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            inner = _difference(old, value)
+            if inner:
+                patch[key] = inner
+        elif old is ABSENT or not same(old, value):
+            patch[key] = value
+    patch.update({key: None for key in original if key not in modified})
+    return patch
