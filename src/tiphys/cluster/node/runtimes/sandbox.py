@@ -7,12 +7,14 @@ administrators are refused (``seccomp.py``). Works rootless wherever the kernel 
 The network is the machine's. Memory and CPU limits are not enforced here: the agent says so in the pod's conditions.
 
 bubblewrap is a child of the shim's shell and dies with it, but the shell does not die with the agent. A signal goes to
-process 1 of the container, whose number on the host bubblewrap writes to ``info``.
+process 1 of the container, whose number on the host bubblewrap writes to ``info-<tag>``. Root and info bear the tag of
+their starter: should two agents start the same life, each prepares its own, and the claim says whose is in use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -58,7 +60,8 @@ class SandboxContainer(shim.ShimContainer):
 
     def _first_process(self) -> int:
         try:
-            return int(json.loads((self.directory / "info").read_bytes())["child-pid"])
+            info = self.directory / f"info-{shim.read_tag(self.directory)}"
+            return int(json.loads(info.read_bytes())["child-pid"])
         except (FileNotFoundError, ValueError, KeyError):
             return 0
 
@@ -76,6 +79,7 @@ class SandboxRuntime:
         self._root = HostRoot(directory / "host")
         self._filter = directory / "seccomp.bpf"
         self._watch: ExitWatch | None = None
+        self._tags = itertools.count()
         self.base_env = {"PATH": DEFAULT_PATH, "HOME": "/root"}
         self._privileged = os.geteuid() == 0
 
@@ -101,12 +105,14 @@ class SandboxRuntime:
         known = _known(launch, self.watch)
         if known is not None:
             return known
-        mounts = self._make_root(launch)
-        self._check_program(launch, mounts)
+        tag = f"{os.getpid()}-{next(self._tags)}"
+        root = launch.directory / f"root-{tag}"
+        mounts = self._make_root(launch, root)
+        self._check_program(launch, root, mounts)
         self._write_filter()
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
-        command = [self._program, *self._arguments(launch, mounts, env), "--", *launch.argv]
-        files = [(INFO_FD, f"{launch.directory}/info", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
+        command = [self._program, *self._arguments(launch, root, mounts, env), "--", *launch.argv]
+        files = [(INFO_FD, f"{launch.directory}/info-{tag}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
         if not launch.identity.privileged:
             files.append((SECCOMP_FD, str(self._filter), os.O_RDONLY))
         life = shim.spawn(
@@ -118,6 +124,7 @@ class SandboxRuntime:
             "/",
             self.watch,
             split=launch.split_output,
+            tag=tag,
             extra_files=files,
             kind=SandboxContainer,
         )
@@ -127,7 +134,8 @@ class SandboxRuntime:
         return adopt_lives(directory, self.watch, SandboxContainer)
 
     def host_path(self, launch: Launch, path: str) -> Path | None:
-        return resolve(launch.directory / "root", self._view(launch), path)
+        tag = shim.read_tag(launch.directory)
+        return None if tag is None else resolve(launch.directory / f"root-{tag}", self._view(launch), path)
 
     def log_files(self, directory: Path) -> Sequence[Path]:
         return shim.log_files(directory)
@@ -139,14 +147,9 @@ class SandboxRuntime:
         programs = [Mount(source, target, read_only=True) for target, source in launch.programs.items()]
         return [*self._root.mounts(), *programs, *launch.mounts]
 
-    def _make_root(self, launch: Launch) -> list[Mount]:
-        """The life's root directory with a place for every mount. A half-made one (killed agent) is made again."""
-        root = launch.directory / "root"
-        try:
-            root.mkdir()
-        except FileExistsError:
-            shutil.rmtree(root)
-            root.mkdir()
+    def _make_root(self, launch: Launch, root: Path) -> list[Mount]:
+        """Fills the life's root directory, with a place for every mount."""
+        root.mkdir()
         self._root.make(root, launch.hostname)
         mounts = self._view(launch)
         shared = len(self._root.mounts())
@@ -156,9 +159,8 @@ class SandboxRuntime:
             resolve(root, mounts, launch.cwd, make=True)
         return mounts
 
-    def _check_program(self, launch: Launch, mounts: Sequence[Mount]) -> None:
+    def _check_program(self, launch: Launch, root: Path, mounts: Sequence[Mount]) -> None:
         word = launch.argv[0]
-        root = launch.directory / "root"
         if "/" in word:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, resolve(root, mounts, path) or Path("/nonexistent"))
@@ -169,9 +171,8 @@ class SandboxRuntime:
                 return
         raise StartFailure("StartError", f'{CANNOT_START}exec: "{word}": executable file not found in $PATH')
 
-    def _arguments(self, launch: Launch, mounts: Sequence[Mount], env: dict[str, str]) -> list[str]:
-        root = f"{launch.directory}/root"
-        words = ["--ro-bind" if launch.read_only_root else "--bind", root, "/"]
+    def _arguments(self, launch: Launch, root: Path, mounts: Sequence[Mount], env: dict[str, str]) -> list[str]:
+        words = ["--ro-bind" if launch.read_only_root else "--bind", str(root), "/"]
         words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         for mount in mounts:
             words += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]

@@ -1,6 +1,6 @@
 """A container life as a few lines of POSIX shell: started at most once, outliving the agent, leaving its exit code.
 
-    directory/claim   "<pid>\n"; created exclusively by the shell before anything else: whoever creates it has the life
+    directory/claim   "<pid> <tag>\n"; created exclusively by the shell before anything else: its creator has the life
     directory/log     standard output and error, as they come (or stdout and stderr apart)
     directory/exit    "<code>\n"; written by the shell when the command ended
 
@@ -29,14 +29,14 @@ from tiphys.machinery.podlife import Exit
 
 SHELL = "/bin/sh"
 
-# $1 the life's directory, $2 the working directory, the rest the command. 126/127 never come from here: the agent
+# $1 the life's directory, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come from here: the agent
 # has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's StartError.
 # Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
 SCRIPT = """\
-d=$1 w=$2
-shift 2
+d=$1 w=$2 t=$3
+shift 3
 set -C
-{ echo $$ >"$d/claim"; } 2>/dev/null || exit 0
+{ echo $$ $t >"$d/claim"; } 2>/dev/null || exit 0
 set +C
 trap : HUP INT QUIT TERM USR1 USR2
 exec 7>&2 2>/dev/null
@@ -122,10 +122,13 @@ def spawn(
     watch: ExitWatch,
     *,
     split: bool = False,
+    tag: str = "-",
     extra_files: Sequence[tuple[int, str, int]] = (),
     kind: type[ShimContainer] = ShimContainer,
 ) -> ShimContainer:
     """Starts the shim. ``extra_files`` are (descriptor, path, flags) to be open in the command.
+
+    ``tag`` (no spaces) ends up in the claim if this shell gets the life: it tells which starter's preparations count.
 
     Raises ``StartFailure`` where the kernel refuses (arguments too long, no more processes).
     """
@@ -138,7 +141,7 @@ def spawn(
         (os.POSIX_SPAWN_OPEN, 2, f"{place}/{err}", append, 0o644) if err else (os.POSIX_SPAWN_DUP2, 1, 2),
         *((os.POSIX_SPAWN_OPEN, number, path, flags, 0o644) for number, path, flags in extra_files),
     ]
-    argv = [SHELL, "-c", SCRIPT, "tiphys", place, cwd, *command]
+    argv = [SHELL, "-c", SCRIPT, "tiphys", place, cwd, tag, *command]
     try:
         pid = os.posix_spawn(SHELL, argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
     except OSError as err_:
@@ -182,15 +185,27 @@ def log_files(directory: Path) -> list[Path]:
 
 def read_claim(directory: Path) -> int | None:
     """The shell's process id; None if nobody claimed; 0 if the claim's writer was cut before it could sign."""
+    claim = _claim(directory)
+    return None if claim is None else int(claim[0])
+
+
+def read_tag(directory: Path) -> str | None:
+    """The tag of the starter whose shell has the life; None if nobody has."""
+    claim = _claim(directory)
+    return None if claim is None else claim[1]
+
+
+def _claim(directory: Path) -> tuple[str, str] | None:
     for _ in range(_CLAIM_READS):
         try:
-            text = (directory / "claim").read_bytes()
+            text = (directory / "claim").read_text()
         except FileNotFoundError:
             return None
-        if text.strip().isdigit():
-            return int(text)
+        if text.endswith("\n"):
+            pid, _, tag = text.strip().partition(" ")
+            return pid, tag
         os.sched_yield()
-    return 0
+    return "0", ""
 
 
 def read_exit(directory: Path) -> int | None:
