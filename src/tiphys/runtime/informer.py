@@ -94,6 +94,15 @@ class Informer:
         for key, obj in list(self._objects.items()):
             handler(key, None, obj)
 
+    def learn(self, obj: Object) -> None:
+        """Takes over what a write of ours answered, without waiting for its event (read your own writes).
+
+        Only ever forward: what the watch has told already, or told more of, is not changed.
+        """
+        key, version = key_of(obj), _version(obj)
+        if _newer(version, self._version) and _newer(version, _version(self._objects.get(key))):
+            self._put(key, obj)
+
     async def run(self) -> None:
         """Keeps the copy up to date until cancelled. API failures are waited out with a growing back-off."""
         failures = 0
@@ -121,12 +130,15 @@ class Informer:
             if not token:
                 break
             query["continue"] = token
-        for key in [key for key in self._objects if key not in found]:
-            self._put(key, None)
+        listed_at = page["metadata"]["resourceVersion"]
+        for key, obj in list(self._objects.items()):
+            # What was learned from a write may be younger than the list.
+            if key not in found and not (listed_at and _newer(_version(obj), listed_at)):
+                self._put(key, None)
         for key, obj in found.items():
-            if _version(obj) != _version(self._objects.get(key)):
+            if _newer(_version(obj), _version(self._objects.get(key))):
                 self._put(key, obj)
-        self._version = page["metadata"]["resourceVersion"]
+        self._version = listed_at
         self.synced.set()
 
     async def _follow(self) -> None:
@@ -140,8 +152,16 @@ class Informer:
         if not _newer(version, self._version):
             return  # sent again after a reconnect
         self._version = version
-        if event.type != "BOOKMARK":
-            self._put(key_of(event.object), None if event.type == "DELETED" else event.object)
+        if event.type == "BOOKMARK":
+            return
+        key = key_of(event.object)
+        known = _version(self._objects.get(key))
+        # A write of ours may have told us of something younger already (``learn``).
+        if event.type == "DELETED":
+            if not _newer(known, version):
+                self._put(key, None)
+        elif _newer(version, known):
+            self._put(key, event.object)
 
     def _put(self, key: ObjectKey, obj: Object | None) -> None:
         before = self._objects.get(key)
@@ -176,7 +196,7 @@ def _version(obj: Object | None) -> str:
 
 
 def _newer(version: str, than: str) -> bool:
-    """Versions are numbers that grow, by the API's promise since Kubernetes 1.35; others are taken as newer."""
+    """Versions are numbers that grow, by the API's promise since Kubernetes 1.35; others are newer if different."""
     if version.isdecimal() and than.isdecimal():
         return int(version) > int(than)
-    return True
+    return version != than

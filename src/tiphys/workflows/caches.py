@@ -1,0 +1,121 @@
+"""What the workflow controller knows of the cluster: one informer per kind, and reads of them as a decision asks.
+
+``CacheLookup`` is the ``Lookup`` of one workflow. It remembers what was asked for beside the workflow's own pods and
+results (templates, config maps …), so that a change of just that wakes just this workflow: ``Interest``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tiphys.client.client import Client, Object
+from tiphys.machinery.resources import (
+    CLUSTER_WORKFLOW_TEMPLATES,
+    CONFIG_MAPS,
+    NAMESPACES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    WORKFLOW_TASK_RESULTS,
+    WORKFLOW_TASK_SETS,
+    WORKFLOW_TEMPLATES,
+    WORKFLOWS,
+    ObjectKey,
+    Resource,
+)
+from tiphys.runtime.clock import Clock
+from tiphys.runtime.informer import Informer, by_label
+
+WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+
+
+class Interest(NamedTuple):
+    """A thing that a decision asked about; it may not exist."""
+
+    resource: Resource
+    key: ObjectKey
+
+
+class Caches:
+    """The informers of one controller, all namespaces or one."""
+
+    def __init__(self, client: Client, clock: Clock, rng: random.Random, namespace: str | None = None) -> None:
+        def informer(resource: Resource) -> Informer:
+            where = namespace if resource.namespaced else None
+            return Informer(client, resource, clock=clock, rng=rng, namespace=where)
+
+        def owned_by_workflow(resource: Resource) -> Informer:
+            """Those with a workflow's label, indexed by it."""
+            return Informer(
+                client,
+                resource,
+                clock=clock,
+                rng=rng,
+                namespace=namespace,
+                indexes={"workflow": by_label(WORKFLOW_LABEL)},
+                labelSelector=WORKFLOW_LABEL,
+            )
+
+        self.workflows = informer(WORKFLOWS)
+        self.pods = owned_by_workflow(PODS)
+        self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
+        self.task_sets = informer(WORKFLOW_TASK_SETS)
+        self.shared: Mapping[Resource, Informer] = {
+            resource: informer(resource)
+            for resource in (WORKFLOW_TEMPLATES, CLUSTER_WORKFLOW_TEMPLATES, CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS)
+        }
+
+    @property
+    def all(self) -> tuple[Informer, ...]:
+        return (*self.shared.values(), self.pods, self.task_results, self.task_sets, self.workflows)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for informer in self.all:
+                group.create_task(informer.run(), name=f"informer-{informer.resource.key}")
+
+    async def synced(self) -> None:
+        """Returns once every cache holds at least one complete list: before that no decision may be made."""
+        for informer in self.all:
+            await informer.synced.wait()
+
+
+class CacheLookup:
+    """Implements ``observe.Lookup`` for the workflow ``key``."""
+
+    def __init__(self, caches: Caches, key: ObjectKey) -> None:
+        self._caches = caches
+        self._key = key
+        self._of_workflow = str(key)
+        self.interests: set[Interest] = set()
+
+    def workflow_template(self, name: str) -> Object | None:
+        return self._shared(WORKFLOW_TEMPLATES, ObjectKey(self._key.namespace, name))
+
+    def cluster_workflow_template(self, name: str) -> Object | None:
+        return self._shared(CLUSTER_WORKFLOW_TEMPLATES, ObjectKey("", name))
+
+    def config_map(self, name: str, namespace: str | None = None) -> Object | None:
+        return self._shared(CONFIG_MAPS, ObjectKey(namespace or self._key.namespace, name))
+
+    def service_account(self, name: str) -> Object | None:
+        return self._shared(SERVICE_ACCOUNTS, ObjectKey(self._key.namespace, name))
+
+    def namespace_labels(self) -> Mapping[str, str]:
+        namespace = self._shared(NAMESPACES, ObjectKey("", self._key.namespace))
+        return (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+
+    def pod(self, name: str) -> Object | None:
+        return self._caches.pods.get(ObjectKey(self._key.namespace, name))
+
+    def pods(self) -> Iterable[Object]:
+        return self._caches.pods.indexed("workflow", self._of_workflow)
+
+    def task_results(self) -> Iterable[Object]:
+        return self._caches.task_results.indexed("workflow", self._of_workflow)
+
+    def _shared(self, resource: Resource, key: ObjectKey) -> Object | None:
+        self.interests.add(Interest(resource, key))
+        return self._caches.shared[resource].get(key)
