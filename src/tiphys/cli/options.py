@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from tiphys.cli.tree import Look
+
+if TYPE_CHECKING:
+    from tiphys.cli.progress import View
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,3 +112,16 @@ def _can_symbols(stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def view(given: dict[str, Any], now: datetime) -> tuple[View, Look]:
+    """How progress is shown: on standard output, or on standard error where that is for objects only."""
+    from tiphys.cli import progress
+
+    stream = sys.stdout if given.get("output", "tree") == "tree" else sys.stderr
+    style = look(stream, no_color=given["no_color"], no_utf8=given["no_utf8"])
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return progress.Live(stream, style), style
+    if stream is sys.stdout:
+        return progress.Plain(stream, style, now), style
+    return progress.Silent(stream), style
