@@ -2,14 +2,14 @@
 
 Several documents in a text are several objects; a ``List`` (of any kind) is its items; empty documents are nothing.
 Nothing here talks to a cluster. What is not a manifest at all ends in ``Problems``; what is wrong inside one is for
-``check``, which asks the validator.
+``faults``, which asks the validator.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tiphys.cli.endings import Problems
@@ -50,9 +50,27 @@ class Manifest:
         """``file:line`` of a field such as ``spec.templates[0].name``, or of its nearest parent that is there."""
         return f"{self.source}:{self.document.line_of((*self.inside, *steps_of(path)))}"
 
-    def fault(self, message: str, path: str = "") -> str:
-        """One line for people: ``file:line: Kind/name: path: message``."""
-        return ": ".join(filter(None, (self.place(path), f"{self.kind}/{self.name}", path, message)))
+    def fault(self, message: str, path: str = "", template: str = "") -> Fault:
+        line = self.document.line_of((*self.inside, *steps_of(path)))
+        return Fault(self.source, line, f"{self.kind}/{self.name}", path, message, template)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong in a manifest. As text it is one line: ``file:line: Kind/name: path: message``."""
+
+    file: str
+    line: int
+    object: str
+    path: str
+    message: str
+    template: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (f"{self.file}:{self.line}", self.object, self.path, self.message)))
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def load(sources: Iterable[Source]) -> list[Manifest]:
@@ -72,34 +90,29 @@ def load(sources: Iterable[Source]) -> list[Manifest]:
     return found
 
 
-def check(manifests: Sequence[Manifest], *, known: Sequence[Manifest] = (), lint: bool = True) -> list[str]:
-    """What is wrong with the workflows and templates among ``manifests``, one line each.
+def faults(manifest: Manifest, templates: Templates, *, lint: bool, strict: bool = True) -> Iterator[Fault]:
+    """What is wrong with one manifest: unknown fields (all of them), else the validator's finding.
 
-    References are looked up in them and in ``known``. ``lint`` lets arguments be without a value, as `argo lint` does.
+    References are looked up in ``templates``. ``lint`` lets arguments be without a value, as `argo lint` does; without
+    ``strict`` unknown fields are passed over. Only for LINTED_KINDS.
     """
-    templates = Templates([*known, *manifests])
-    return [
-        line for manifest in manifests if manifest.kind in LINTED_KINDS for line in faults(manifest, templates, lint)
-    ]
-
-
-def faults(manifest: Manifest, templates: Templates, lint: bool) -> Iterator[str]:
-    """Unknown fields (all of them), else the validator's findings."""
     from tiphys.api import decode
     from tiphys.workflows.plan import validate
 
     try:
-        unknown = decode.decode(manifest.kind, manifest.obj, strict=True).unknown
+        unknown = decode.decode(manifest.kind, manifest.obj, strict=strict).unknown
     except decode.DecodeError as err:
         yield manifest.fault(str(err), err.path)
         return
+    if not (manifest.obj["metadata"].get("name") or manifest.obj["metadata"].get("generateName")):
+        yield manifest.fault("name or generateName is required", "metadata")
     for field in unknown:
         yield manifest.fault(f"there is no such field{_did_you_mean(manifest.kind, field.path)}", field.path)
     if unknown:
         return
     for problem in validate.validate(manifest.obj, templates, lint=lint):
         elsewhere = templates.named(problem.source) if problem.source else None
-        yield (elsewhere or manifest).fault(problem.message, problem.path)
+        yield (elsewhere or manifest).fault(problem.message, problem.path, problem.template)
 
 
 class Templates:
@@ -140,7 +153,7 @@ def _add(document: goyaml.Document, source: str, found: list[Manifest], problems
     for inside, value in _objects(document.value):
         fault = _not_an_object(value)
         if fault:
-            problems.append(f"{source}:{document.line_of(inside) if inside else document.line}: {fault}")
+            problems.append(f"{source}:{document.line_of(inside)}: {fault}")
         else:
             found.append(Manifest(value, source, document, inside))
 
@@ -165,10 +178,7 @@ def _not_an_object(value: Any) -> str:
     for field in ("apiVersion", "kind"):
         if not isinstance(value.get(field), str) or not value[field]:
             return f"{field} is missing (for example {_EXAMPLES[field]})"
-    meta = value.get("metadata")
-    if not isinstance(meta, dict) or not (meta.get("name") or meta.get("generateName")):
-        return "metadata.name or metadata.generateName is missing"
-    return ""
+    return "" if isinstance(value.get("metadata"), dict) else "metadata is missing"
 
 
 _EXAMPLES = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow"}

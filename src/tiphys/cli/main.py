@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # section → verb → what it does; the module of a verb is tiphys.cli.<verb> (a trailing _ avoids a keyword or a builtin)
 VERBS: dict[str, dict[str, str]] = {
+    "Run": {
+        "lint": "Check manifests as the API would, with file, line and field",
+    },
     "More": {
         "completion": "Print the completion script of a shell",
         "version": "Print the version",

@@ -16,7 +16,7 @@ def text(objects: Sequence[Object], form: str) -> str:
     return as_json(shown) if form == "json" else as_yaml(shown)
 
 
-def as_json(value: Object) -> str:
+def as_json(value: Any) -> str:
     """Indented, keys in the order they have; a final newline."""
     import orjson
 
@@ -24,7 +24,7 @@ def as_json(value: Object) -> str:
     return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-def as_yaml(value: Object) -> str:
+def as_yaml(value: Any) -> str:
     """As Kubernetes' tools print it: keys sorted, strings quoted where they could be read as something else."""
     import orjson
 

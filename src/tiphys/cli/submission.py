@@ -92,7 +92,7 @@ class Submission:
         except AlreadyExists:
             await client.patch(resource, key_of(wanted), wanted)
         except NotFound as err:
-            raise Problems([manifest.fault(f"this cluster does not know the kind ({err})")]) from err
+            raise Problems([str(manifest.fault(f"this cluster does not know the kind ({err})"))]) from err
 
     async def _check(
         self, client: Client, made: Sequence[tuple[loading.Manifest, dict[str, Any]]], namespace: str
@@ -108,7 +108,7 @@ class Submission:
             for fault in loading.faults(manifest.with_object(workflow), templates, lint=False)
         ]
         if problems:
-            raise Problems(problems)
+            raise Problems([str(fault) for fault in problems])
 
     async def _submit_origin(self, client: Client, resource: Resource, name: str, namespace: str) -> ObjectKey:
         found = await client.get(resource, ObjectKey(namespace if resource.namespaced else "", name))
