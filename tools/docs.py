@@ -93,7 +93,7 @@ def cli_page() -> str:
     from tiphys.cli import main as cli
 
     group = cli.group()
-    parent = click.Context(group, info_name="tiphys")
+    parent = click.Context(group, info_name="tiphys", **group.context_settings)
     parts = [
         "<!-- written by `make docs` from the program itself -->",
         "# The command line",
