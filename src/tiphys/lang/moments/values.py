@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tiphys.lang import durations
+
 SECONDS_PER_DAY = 86_400
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -32,32 +34,10 @@ class Duration(int):
     go_type = "time.Duration"
 
     def go_string(self) -> str:
-        """``1h30m0s``, ``1.5s``, ``2ms``; ``0s`` for none."""
-        value = abs(int(self))
-        sign = "-" if self < 0 else ""
-        if value < _NANOS:
-            return sign + _small_span(value)
-        seconds, nanos = divmod(value, _NANOS)
-        minutes, seconds = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
-        text = f"{seconds}{fraction}s"
-        if hours:
-            return f"{sign}{hours}h{minutes}m{text}"
-        return f"{sign}{minutes}m{text}" if minutes else sign + text
+        return durations.format(int(self))
 
     def __str__(self) -> str:
         return self.go_string()
-
-
-def _small_span(value: int) -> str:
-    if value == 0:
-        return "0s"
-    for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-        if value >= size:
-            fraction = f"{value % size:0{len(str(size)) - 1}d}".rstrip("0") if size > 1 else ""
-            return f"{value // size}{'.' + fraction if fraction else ''}{unit}"
-    return "0s"
 
 
 class Month(int):
@@ -96,6 +76,10 @@ class Location:
         moment = _clamped(unix).astimezone(self.rules)
         offset = moment.utcoffset() or timedelta()
         return moment.tzname() or "", int(offset.total_seconds())
+
+    def is_dst(self, unix: int) -> bool:
+        """Whether daylight saving time is in effect at that moment."""
+        return self.rules is not None and bool(_clamped(unix).astimezone(self.rules).dst())
 
     def go_string(self) -> str:
         return self.name

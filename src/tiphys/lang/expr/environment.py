@@ -1,0 +1,67 @@
+"""The environment in which Argo evaluates expressions.
+
+A scope is flat (``{"inputs.parameters.n": "5"}``); expressions see it nested (``inputs.parameters.n``). Where a name is
+both a value and the start of others the others win. Beside the scope there are asInt, asFloat, toJson, jsonpath and the
+sprig functions under ``sprig``, which a scope's own names of that kind do not hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from tiphys.lang.expr.builtins import to_integer, to_real
+from tiphys.lang.expr.jsontext import marshal
+from tiphys.lang.expr.values import GoFunc
+
+
+def environment(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict[str, Any]:
+    """The scope nested, with Argo's functions. ``roots`` limits it to what starts with these names."""
+    return expand(scope, roots) | functions()
+
+
+def expand(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict[str, Any]:
+    """``{"a.b": 1, "a.c.d": 2}`` → ``{"a": {"b": 1, "c": {"d": 2}}}``; the scope itself stays as it is.
+
+    As in the original a name is dropped when the name after it in order is longer and starts with it and a dot.
+    """
+    wanted = None if roots is None else frozenset(roots)
+    levels: dict[str, dict[str, Any]] = {}
+    found: dict[str, Any] = {}
+    names = sorted(scope)
+    for name, following in pairwise([*names, ""]):
+        if wanted is not None and name.partition(".")[0] not in wanted:
+            continue
+        if following.startswith(name + "."):
+            continue
+        parent, dot, leaf = name.rpartition(".")
+        level = (levels.get(parent) or _level(levels, found, parent)) if dot else found
+        if name not in levels:
+            level[leaf] = scope[name]
+    return found
+
+
+def _level(levels: dict[str, dict[str, Any]], found: dict[str, Any], path: str) -> dict[str, Any]:
+    """The map at ``path``, made with all above it; it takes the place of a plain value of that name."""
+    level, at = found, 0
+    while at >= 0:
+        dot = path.find(".", at)
+        here = path if dot < 0 else path[:dot]
+        inner = levels.get(here)
+        if inner is None:
+            inner = levels[here] = level[here[at:]] = {}
+        level, at = inner, dot + 1 if dot >= 0 else -1
+    return level
+
+
+@lru_cache(maxsize=1)
+def functions() -> dict[str, Any]:
+    """Argo's own functions, and sprig's."""
+    return {
+        "asInt": GoFunc(to_integer, ("interface {}",), "interface {}"),
+        "asFloat": GoFunc(to_real, ("interface {}",), "interface {}"),
+        "toJson": GoFunc(marshal, ("interface {}",), "string"),
+        "sprig": {},
+    }
