@@ -83,7 +83,7 @@ def all_formats() -> list[Format]:
 def read(path: Path) -> Sample:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".jsonl":
-        return Sample(path, rows=tuple(json.loads(line) for line in text.splitlines() if line.strip()))
+        return Sample(path, rows=tuple(json.loads(line) for line in text.split("\n") if line.strip()))
     return Sample(path, document=json.loads(text))
 
 

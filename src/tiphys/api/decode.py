@@ -18,12 +18,14 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TypeAlias
 
 from tiphys.api import types
 from tiphys.api.types import FieldType, Type
 from tiphys.lang import gojson
+from tiphys.machinery import quantities
 
 STRICT_ERRORS_MAX = 100
 """So many unknown fields are listed, as in sigs.k8s.io/json."""
@@ -498,27 +500,17 @@ def _parallel_steps(value: Any, path: FieldPath, run: _Run) -> Any:
     return steps
 
 
-_QUANTITY = re.compile(r"([+-]?)(\d*)(\.\d*)?([eEinumkKMGTP]*[-+]?\d*)")
-_SUFFIXES = frozenset(["Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E"]) | {""}
-_EXPONENT = re.compile(r"[eE][-+]?\d+")
-_FORMAT_WRONG = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-
-
 def _quantity(value: Any, path: FieldPath, run: _Run) -> Any:
     if value is None:
         return "0"
     text = value if isinstance(value, str) else gojson.dumps(value)
-    parsed = _QUANTITY.fullmatch(text.strip())
-    if parsed is None or not text.strip():
-        raise _Mismatch.saying(_FORMAT_WRONG, path)
-    _, whole, fraction, suffix = parsed.groups("")
-    if suffix not in _SUFFIXES and not _EXPONENT.fullmatch(suffix):
-        raise _Mismatch.saying("unable to parse quantity's suffix", path)
-    if not whole and len(fraction) < 2:
-        raise _Mismatch.saying("unable to parse numeric part of quantity", path)
-    return text.strip()
+    try:
+        return quantities.canonical(text.strip())
+    except quantities.QuantityError as err:
+        raise _Mismatch.saying(str(err), path) from None
 
 
+_UTC_SECONDS = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 
 
@@ -530,13 +522,42 @@ def _time(value: Any, path: FieldPath, run: _Run) -> Any:
     if not _RFC3339.fullmatch(value):
         message = f'parsing time {_quote(value)} as "2006-01-02T15:04:05Z07:00": cannot parse {_quote(value)} as a time'
         raise _Mismatch.saying(message, path)
-    return value
+    return value if _UTC_SECONDS.fullmatch(value) else _in_utc(value, path).strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
+
+
+_MICROS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(?:Z|[+-]\d\d:\d\d)")
+
+
+def _micro_time(value: Any, path: FieldPath, run: _Run) -> Any:
+    """Unlike a Time it needs exactly six decimals."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise _Mismatch.at(path, _word(value), "string")
+    if not _MICROS.fullmatch(value):
+        message = f'parsing time {_quote(value)} as "2006-01-02T15:04:05.000000Z07:00": cannot parse {_quote(value)} as a time'
+        raise _Mismatch.saying(message, path)
+    return _in_utc(value, path).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+
+
+def _in_utc(value: str, path: FieldPath) -> datetime:
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _Mismatch.saying(f"parsing time {_quote(value)}: day out of range", path) from None
 
 
 _OWN: dict[str, Decoder] = {
     "intstr.IntOrString": _int_or_string,
     "resource.Quantity": _quantity,
     "v1.FieldsV1": _raw,
+    "runtime.RawExtension": _raw,
+    "v1.Duration": _raw,
+    "v1.JSON": _raw,
+    "v1.JSONSchemaPropsOrArray": _raw,
+    "v1.JSONSchemaPropsOrBool": _raw,
+    "v1.JSONSchemaPropsOrStringArray": _raw,
+    "v1.MicroTime": _micro_time,
     "v1.Time": _time,
     "v1alpha1.Amount": _raw,
     "v1alpha1.AnyString": _any_string,

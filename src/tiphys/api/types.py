@@ -20,10 +20,12 @@ from typing import Any, Literal
 
 import orjson
 
+from tiphys.api import kube_messages
+
 Kind = Literal["struct", "slice", "map", "any", "string", "bool", "int", "uint", "float", "bytes", "own"]
 
 _NUMBER = re.compile(r"(u?int|float)(\d*)$")
-_NAMED = re.compile(r"\w+(?:\.\w+)*\.(\w+\.[A-Z]\w*)")
+_NAMED = re.compile(r"[\w-]+(?:\.[\w-]+)*\.(\w+\.[A-Z]\w*)")
 
 
 @dataclass(eq=False, repr=False)
@@ -113,7 +115,8 @@ def type_of(expression: str) -> Type:
         return Type("", "map", go_name(expression), _elem=expression.partition("]")[2])
     if "." not in expression:
         return _basic("", expression, expression)
-    return _named(expression, _table()["types"][expression])
+    body = _table()["types"].get(expression)
+    return _named(expression, kube_messages.go_rows(expression) if body is None else body)
 
 
 def go_name(expression: str) -> str:
