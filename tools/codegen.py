@@ -1,11 +1,12 @@
 """Runs the generators of checked-in files, and checks that nobody changed a generated file by hand.
 
-    python -m tools.codegen [--upstream CHECKOUT]     make codegen UPSTREAM=…
+    python -m tools.codegen [--upstream CHECKOUT] [--corpus DIR]     make codegen UPSTREAM=…
     python -m tools.codegen --check                   make check-codegen (needs neither checkout nor network)
 
 ``generated.json`` beside this file names each generated file with its generator and the digests of both when it was
 last generated. The check compares digests: a generated file edited by hand, or a generator changed without running it,
-is an error. Generators that need the original's source take ``--upstream`` (a checkout at the tag they name).
+is an error. Generators that need the original's source take ``--upstream`` (a checkout at the tag they name); those
+that read the corpus find it in ``--corpus`` (``$TIPHYS_CORPUS``, or beside the project).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +24,7 @@ RECORD = ROOT / "tools" / "generated.json"
 
 
 def read_record() -> dict[str, dict[str, str]]:
-    """``{generated file: {"by": generator, "needs": "upstream" | "", "sha256": …, "by_sha256": …}}``."""
+    """``{generated file: {"by": generator, "needs": "upstream" | "corpus" | "", "sha256": …, "by_sha256": …}}``."""
     record: dict[str, dict[str, str]] = json.loads(RECORD.read_text(encoding="utf-8"))
     return record
 
@@ -44,13 +46,18 @@ def stale(record: dict[str, dict[str, str]]) -> list[str]:
     return found
 
 
-def generate(record: dict[str, dict[str, str]], upstream: str | None) -> int:
+def generate(record: dict[str, dict[str, str]], upstream: str | None, corpus: Path) -> int:
     for generator in dict.fromkeys(entry["by"] for entry in record.values()):
         needs = next(entry.get("needs", "") for entry in record.values() if entry["by"] == generator)
         if needs == "upstream" and upstream is None:
             print(f"codegen: {generator} left out: it needs --upstream (make codegen UPSTREAM=checkout)")
             continue
+        if needs == "corpus" and not corpus.is_dir():
+            print(f"codegen: {generator} left out: no corpus in {corpus}")
+            continue
         extra = ["--upstream", upstream] if needs == "upstream" and upstream is not None else []
+        if needs == "corpus":
+            extra = [str(corpus)]
         print(f"codegen: {generator}")
         subprocess.run([sys.executable, str(ROOT / generator), *extra], cwd=ROOT, check=True)
         for file, entry in record.items():
@@ -64,10 +71,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.codegen")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--upstream")
+    beside = ROOT.parent / "shared" / "corpus"
+    parser.add_argument("--corpus", type=Path, default=Path(os.environ.get("TIPHYS_CORPUS", beside)))
     given = parser.parse_args()
     record = read_record()
     if not given.check:
-        return generate(record, given.upstream)
+        return generate(record, given.upstream, given.corpus)
     found = stale(record)
     print("\n".join(f"check-codegen: {line}" for line in found) or f"check-codegen: {len(record)} files are up to date")
     return 1 if found else 0

@@ -2,9 +2,9 @@
 
     python tools/codegen_kube_messages.py CORPUS        (make codegen)
 
-From the corpus' ``golden/kube/proto-fields.json`` (Kubernetes v1.34, Apache-2.0): JSON names, types, protobuf numbers and
-what Go leaves out when empty. One message a line; a field is ``[json name, number, type, flags, map key type, Go name of
-a named scalar]`` with trailing empties dropped; see ``LEGEND`` for the flags.
+From the corpus' ``golden/kube/proto-fields.json`` (Kubernetes v1.34, Apache-2.0): JSON names, types, protobuf numbers
+and what Go leaves out when empty. One message a line; a field is ``[json name, number, type, flags, map key type, Go
+name of a named scalar]`` with trailing empties dropped; see ``LEGEND`` for the flags.
 """
 
 from __future__ import annotations

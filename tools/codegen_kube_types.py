@@ -2,9 +2,9 @@
 
     python tools/codegen_kube_types.py CORPUS        (make codegen)
 
-From the corpus' ``golden/kube/strategic-merge-keys.json`` (Kubernetes v1.34, Apache-2.0): the OpenAPI side for server-side
-apply (list-type, list-map-keys, map-type, defaults of keys) and the Go side for strategic merge patches (patchStrategy,
-patchMergeKey). Names and types of fields only, one type a line, so that a change can be read in a diff.
+From the corpus' ``golden/kube/strategic-merge-keys.json`` (Kubernetes v1.34, Apache-2.0): the OpenAPI side for
+server-side apply (list-type, list-map-keys, map-type, defaults of keys) and the Go side for strategic merge patches
+(patchStrategy, patchMergeKey). Names and types of fields only, one type a line, so that a change can be read.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ def openapi_type(body: dict[str, Any]) -> dict[str, Any]:
     """Without the patch keys: the Go side has them."""
     dropped = ("patch-strategy", "patch-merge-key")
     properties = {
-        name: {k: v for k, v in field.items() if k not in dropped}
-        for name, field in body.get("properties", {}).items()
+        name: {k: v for k, v in field.items() if k not in dropped} for name, field in body.get("properties", {}).items()
     }
     return {k: v for k, v in body.items() if k != "properties"} | ({"properties": properties} if properties else {})
 

@@ -535,7 +535,8 @@ def _micro_time(value: Any, path: FieldPath, run: _Run) -> Any:
     if not isinstance(value, str):
         raise _Mismatch.at(path, _word(value), "string")
     if not _MICROS.fullmatch(value):
-        message = f'parsing time {_quote(value)} as "2006-01-02T15:04:05.000000Z07:00": cannot parse {_quote(value)} as a time'
+        shown, layout = _quote(value), "2006-01-02T15:04:05.000000Z07:00"
+        message = f'parsing time {shown} as "{layout}": cannot parse {shown} as a time'
         raise _Mismatch.saying(message, path)
     return _in_utc(value, path).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
 

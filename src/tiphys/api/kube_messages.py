@@ -30,8 +30,8 @@ class Field:
     """``type`` is a scalar or a message's name; ``map_key`` is empty unless the field is a map.
 
     ``omits_empty``: Go leaves the field out of JSON when it is empty. ``pointer``: absent and zero differ. ``inline``:
-    the message's members stand in the parent's JSON. ``nilable``: bytes where nil and empty differ. ``number`` is 0 where
-    the field is not on the wire. ``go_name`` is the Go type of a named scalar.
+    the message's members stand in the parent's JSON. ``nilable``: bytes where nil and empty differ. ``number`` is 0
+    where the field is not on the wire. ``go_name`` is the Go type of a named scalar.
     """
 
     name: str
@@ -96,7 +96,7 @@ def message_of(api_version: str, kind: str) -> Message | None:
 
 
 def go_rows(name: str) -> list[tuple[str, ...]] | str:
-    """The message in the row format of ``types.py``; a text for the types that read their own JSON. KeyError: unknown."""
+    """The message in the row format of ``types.py``; a text for types that read their own JSON. KeyError: unknown."""
     found = message(name)
     if found.special and found.special not in ("items", "interface"):
         return "!json"
@@ -129,7 +129,9 @@ def _go_expression(field: Field) -> str:
 
 def _field(name: str, number: int, kind: str, flags: str = "", map_key: str = "", go_name: str = "") -> Field:
     wire = 0 if "x" in flags else number
-    return Field(name, wire, kind, "o" in flags, "p" in flags, "r" in flags, "i" in flags, "n" in flags, map_key, go_name)
+    return Field(
+        name, wire, kind, "o" in flags, "p" in flags, "r" in flags, "i" in flags, "n" in flags, map_key, go_name
+    )
 
 
 @cache

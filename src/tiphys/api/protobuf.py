@@ -44,7 +44,9 @@ def decode(data: bytes) -> dict[str, Any]:
     found = message_of(api_version, kind)
     if found is None:
         group_version = api_version if "/" in api_version else f"/{api_version}"
-        raise ProtobufError(f"no kind {kind!r} is registered for version {api_version!r} ({group_version}, Kind={kind})")
+        raise ProtobufError(
+            f"no kind {kind!r} is registered for version {api_version!r} ({group_version}, Kind={kind})"
+        )
     return {"kind": kind, "apiVersion": api_version, **_read(raw, found, 0)}
 
 
@@ -69,8 +71,8 @@ def decode_watch_event(frame: bytes) -> tuple[str, dict[str, Any]]:
     """The type and the object of one frame."""
     if len(frame) < 4 or int.from_bytes(frame[:4], "big") != len(frame) - 4:
         raise ProtobufError("unexpected EOF")
-    parts = {number: value for number, value in _fields(frame[4:])}
-    raw = {number: value for number, value in _fields(_as_bytes(parts.get(2, b"")))}
+    parts = dict(_fields(frame[4:]))
+    raw = dict(_fields(_as_bytes(parts.get(2, b""))))
     return _as_bytes(parts.get(1, b"")).decode(), decode(_as_bytes(raw.get(1, b"")))
 
 
@@ -174,7 +176,7 @@ def _in_order(kind: Message, found: dict[str, Any], inlined: dict[str, bytes], d
 def _leaves_out(field: Field, value: Any) -> bool:
     from tiphys.api.kube_messages import OMITS_ZERO_STRUCT
 
-    if field.pointer or value is None and (field.repeated or field.map_key):
+    if field.pointer or (value is None and (field.repeated or field.map_key)):
         return value is None
     if field.is_message and not field.repeated and not field.map_key:
         return value is None and ("ObjectMeta", field.name) in OMITS_ZERO_STRUCT
@@ -377,7 +379,13 @@ def _write_special(value: Any, kind: Message) -> bytes:
         case "intorstring":
             text = isinstance(value, str)
             number = 0 if text else int(value or 0) & 0xFFFFFFFFFFFFFFFF
-            return _key(1, 0) + _uint(int(text)) + _key(2, 0) + _uint(number) + _bytes_field(3, value.encode() if text else b"")
+            return (
+                _key(1, 0)
+                + _uint(int(text))
+                + _key(2, 0)
+                + _uint(number)
+                + _bytes_field(3, value.encode() if text else b"")
+            )
         case "time" | "microtime":
             return _write_time(value)
         case "duration":
@@ -397,7 +405,9 @@ def _write_schema_or(value: Any, kind: Message) -> bytes:
     fields: dict[str, Any] = {"schema": value} if is_schema else {names[kind.special]: value}
     if kind.special == "schemaorbool" and is_schema:
         fields["allows"] = True
-    return b"".join(_write_field(f, fields.get(f.name)) for f in sorted(kind.by_number.values(), key=lambda f: f.number))
+    return b"".join(
+        _write_field(f, fields.get(f.name)) for f in sorted(kind.by_number.values(), key=lambda f: f.number)
+    )
 
 
 def _write_time(value: str | None) -> bytes:

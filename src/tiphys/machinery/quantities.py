@@ -5,7 +5,7 @@
               | Ki | Mi | Gi | Ti | Pi | Ei                   binary, powers of 1024
               | (e | E) signed-digits                         decimal exponent
 
-A value is an exact ``mantissa * 10**scale``. As in apimachinery's ``resource.Quantity``, a text that is canonical already
+A value is an exact ``mantissa * 10**scale``. As in apimachinery's ``resource.Quantity``, a canonical text
 is printed as it came, what is finer than one nano is rounded up, and binary amounts stop at the largest int64. The
 original keeps most values in an int64 and the others in a big decimal; ``wide`` remembers which, since ``value()`` of a
 small one that overflows is 0 there and of a wide one wraps around.
@@ -75,7 +75,7 @@ class Quantity:
             return _wide_value(self, scale)
         if self.scale < scale:
             return _divide_up(self.mantissa, 10 ** (scale - self.scale))
-        whole = self.mantissa * 10 ** (self.scale - scale)
+        whole = int(self.mantissa * 10 ** (self.scale - scale))
         return whole if -INT64_MAX - 1 <= whole <= INT64_MAX else 0
 
     def as_int64(self) -> int | None:
@@ -197,8 +197,8 @@ def _wide_value(q: Quantity, scale: int) -> int:
     unscaled = q.mantissa * 10 ** max(0, q.scale - NANO)
     steps = scale - min(q.scale, NANO)
     if steps <= 0:
-        return _wrapped(unscaled * 10**-steps)
-    divisor = 10**steps
+        return _wrapped(int(unscaled * 10**-steps))
+    divisor: int = 10**steps
     if unscaled < INT64_MAX and steps < 19:
         unscaled = _wrapped(unscaled)
         cut = abs(unscaled) // divisor * (1 if unscaled >= 0 else -1)

@@ -1,7 +1,7 @@
 """golden/kube defaulting: an object as sent → as the server would store it, or the decoder's error.
 
-``afterInternal``, where a row has it, is what is stored after the conversion to the internal type. Left out on purpose: the
-Go source line in the text about unknown kinds, where ours names kind and version.
+``afterInternal``, where a row has it, is what is stored after the conversion to the internal type. Left out on purpose:
+the Go source line in the text about unknown kinds, where ours names kind and version.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """golden/kube quantities: parse, unmarshalJSON, arith, format.
 
-Left out on purpose: ``approxFloat`` beyond 14 digits, since the original multiplies by a power of ten where Python divides.
+Left out on purpose: ``approxFloat`` beyond 14 digits, since the original multiplies where Python divides.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def judge(sample: Sample) -> Iterator[Row]:
             got = ANSWERS[row["op"]](row)
         except QuantityError as err:
             got = {"error": str(err)}
-        expected = {key: row[key] for key in row.keys() - {"name", "op", "in", "a", "b", "value" * (row["op"] == "format")}}
+        expected = {
+            key: row[key] for key in row.keys() - {"name", "op", "in", "a", "b", "value" * (row["op"] == "format")}
+        }
         if row["op"] == "format":
             expected.pop("format", None)
         if "approxFloat" in expected:

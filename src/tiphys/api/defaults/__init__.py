@@ -24,8 +24,8 @@ _DEFAULTERS: dict[str, Defaulter] = core.DEFAULTERS | apps.DEFAULTERS | batch.DE
 
 
 def defaulted(obj: Object) -> Object:
-    """``obj`` as the server would store it. Raises ``decode.DecodeError`` for values of a wrong type, KeyError for a kind
-    that is not built in."""
+    """``obj`` as the server would read it. Raises ``decode.DecodeError`` for values of a wrong type, KeyError for a
+    kind that is not built in."""
     api_version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
     return _settled(api_version, kind, obj, apply)
 

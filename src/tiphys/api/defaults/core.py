@@ -80,7 +80,7 @@ def container(one: Object) -> None:
 
 
 def pull_policy(image: str) -> str:
-    """Always for the tag latest (or none), else IfNotPresent; a digest pins the image. Text that is no image: Always not."""
+    """Always for the tag latest (or none), else IfNotPresent; a digest pins the image, and so does no image at all."""
     name, _, digest = image.partition("@")
     if digest:
         return "IfNotPresent"

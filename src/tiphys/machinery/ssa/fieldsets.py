@@ -65,11 +65,9 @@ def insert(fields: FieldSet, path: Path) -> None:
             below[SELF] = {}
         fields = below
     if path:
-        below = fields.get(path[-1])
-        if below is None:
-            fields[path[-1]] = {}
-        elif below:
-            below[SELF] = {}
+        entry = fields.setdefault(path[-1], {})
+        if entry:
+            entry[SELF] = {}
 
 
 def union(a: FieldSet, b: FieldSet) -> FieldSet:
@@ -190,7 +188,6 @@ def _subtract(a: FieldSet, b: FieldSet, *, recursive: bool) -> FieldSet:
         if member or rest:
             out[element] = _entry(member, rest)
     return out
-
 
 
 def _order(element: str) -> tuple[int, Any]:

@@ -55,8 +55,8 @@ class FieldManager:
 
     ``type_of`` gives the merge type for a version ("v1", "apps/v1"; None where it is not served). ``ignored`` are
     the fields this endpoint never owns. ``normalise`` turns a merged object into what the server would store (defaults,
-    empty fields dropped); built-in kinds need it, custom resources pass through. ``empty`` is the object before anything was
-    written: a built-in kind's zero object has its structs already, a custom resource has nothing.
+    empty fields dropped); built-in kinds need it, custom resources pass through. ``empty`` is the object before any
+    write: a built-in kind's zero object has its structs already, a custom resource has nothing.
     """
 
     api_version: str
@@ -68,7 +68,7 @@ class FieldManager:
     empty: Object = field(default_factory=dict)
 
     def update(self, live: Object | None, new: Object, manager: str, now: str) -> Object:
-        """``new`` with its managedFields after ``manager`` wrote it over ``live`` (None: created). ``now`` is RFC 3339."""
+        """``new`` with its owners after ``manager`` wrote it over ``live`` (None: created) at ``now`` (RFC 3339)."""
         managed = self._of_request(live, new)
         before = _without_managed(live) if live is not None else self._empty()
         after = _without_managed(new)

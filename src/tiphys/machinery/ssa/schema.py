@@ -96,7 +96,8 @@ def from_openapi(schema: Mapping[str, Any], resolve: Resolve | None = None) -> S
 
 def _reference(schema: Mapping[str, Any]) -> str | None:
     reference = schema.get("$ref")
-    if reference is None and len(parts := schema.get("allOf") or ()) == 1:
+    parts: list[Any] = schema.get("allOf") or []
+    if reference is None and len(parts) == 1:
         reference = parts[0].get("$ref")
     return reference.rsplit("/", 1)[-1] if reference else None
 
