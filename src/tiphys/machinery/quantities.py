@@ -67,7 +67,7 @@ class Quantity:
         """-1, 0 or 1."""
         low = min(self.scale, other.scale)
         a, b = self.mantissa * 10 ** (self.scale - low), other.mantissa * 10 ** (other.scale - low)
-        return (a > b) - (a < b)
+        return int(a > b) - int(a < b)
 
     def value(self, scale: int = 0) -> int:
         """The amount in units of ``10**scale`` (-3: milli), rounded away from zero, as an int64."""
