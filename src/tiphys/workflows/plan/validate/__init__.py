@@ -14,6 +14,7 @@ durations and the syntax of ``when`` are not looked into, as upstream does not e
 | which variables may be used | ``variables.py``, ``substitution.py`` |
 """
 
+from tiphys.workflows.plan.validate.manifests import Manifest, parse
 from tiphys.workflows.plan.validate.objects import (
     validate,
     validate_cluster_workflow_template,
@@ -26,8 +27,10 @@ from tiphys.workflows.plan.validate.resolution import Lookup, NoTemplates
 
 __all__ = [
     "Lookup",
+    "Manifest",
     "NoTemplates",
     "Problem",
+    "parse",
     "validate",
     "validate_cluster_workflow_template",
     "validate_cron_workflow",

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from tiphys.lang import goyaml
 from tiphys.workflows.plan.validate.names import PLACEHOLDER, check_field_names, is_placeholder, is_reserved_container
 from tiphys.workflows.plan.validate.problem import Invalid
 from tiphys.workflows.plan.validate.resolution import Base
@@ -147,8 +146,8 @@ def _check_resource(at: str, resource: Mapping[str, Any], artifacts: Any) -> Non
 def _is_yaml(manifest: str) -> bool:
     """Whether the manifest is YAML once expressions, which need not be, stand for plain words."""
     try:
-        yaml.safe_load(_EXPRESSION.sub(f"{PLACEHOLDER}0", manifest))
-    except yaml.YAMLError:
+        goyaml.load(_EXPRESSION.sub(f"{PLACEHOLDER}0", manifest))
+    except goyaml.YamlError:
         return False
     return True
 

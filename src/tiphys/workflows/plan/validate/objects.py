@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiphys.api import decode
+from tiphys.lang import cron as cron_language
 from tiphys.lang import moments
 from tiphys.workflows.plan.validate.arguments import check_arguments
 from tiphys.workflows.plan.validate.callers import Arguments, Given
@@ -354,6 +355,12 @@ def _check_schedule(cron: dict[str, Any]) -> None:
     schedules = spec.get("schedules") or ()
     if not schedules:
         raise Invalid("cron workflow must have at least one schedule", "", Place("spec.schedules"))
+    for index, schedule in enumerate(schedules):
+        try:
+            cron_language.parse(schedule)
+        except cron_language.CronError as err:
+            what = f"cron schedule {schedule} is malformed: {err}"
+            raise Invalid(what, "", Place(f"spec.schedules[{index}]")) from None
     zone = spec.get("timezone", "")
     if zone:
         try:
