@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tiphys.lang import durations
-from tiphys.lang.goquote import quote
+from tiphys.lang.gofmt import quote
 
 
 class CronError(ValueError):

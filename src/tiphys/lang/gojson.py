@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from tiphys.lang import gofloat
+from tiphys.lang import gofmt
 
 DEPTH_MAX = 10_000
 """Deepest nesting that is written; Go's decoder refuses to read more."""
@@ -55,20 +55,36 @@ def dump_bytes(obj: Any, *, escape_html: bool = True, keep_order: bool = False) 
     return data
 
 
+def indented(obj: Any, indent: str) -> str:
+    """The text of ``json.MarshalIndent(obj, "", indent)``."""
+    depth = 0
+    out: list[str] = []
+    for token in _TOKENS.findall(dumps(obj)):
+        if token in ("{", "["):
+            depth += 1
+            out.append(f"{token}\n{indent * depth}")
+        elif token in ("}", "]"):
+            depth -= 1
+            out.append(f"\n{indent * depth}{token}")
+        elif token == ",":
+            out.append(f",\n{indent * depth}")
+        else:
+            out.append(": " if token == ":" else token)
+    return "".join(out)
+
+
 def format_float(value: float) -> str:
     """A float64 as encoding/json writes it: shortest digits that read back the same; no point when whole."""
     if not math.isfinite(value):
         raise GoJsonError(f"json: unsupported value: {_go_inf(value)}")
-    if value == 0:
-        return "-0" if math.copysign(1, value) < 0 else "0"
-    digits, exponent = gofloat.shortest(value)
-    sign = "-" if value < 0 else ""
-    if not 1e-6 <= abs(value) < 1e21:
+    sign, digits, exponent = gofmt.shortest_digits(value)
+    if value and not 1e-6 <= abs(value) < 1e21:
         fraction = f".{digits[1:]}" if len(digits) > 1 else ""
         return f"{sign}{digits[0]}{fraction}e{'-' if exponent < 0 else '+'}{abs(exponent)}"
-    return sign + gofloat.positional(digits, exponent)
+    return sign + gofmt.plain_decimal(digits, exponent)
 
 
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|\{\}|\[\]|[{}\[\],:]|[^{}\[\],:"]+')
 _ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _ALWAYS_ESCAPED = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
 _ESCAPED = ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026"), *_ALWAYS_ESCAPED)

@@ -21,7 +21,7 @@ from typing import Any, Final
 import orjson
 
 from tiphys.lang import name_rules
-from tiphys.lang.goquote import quote
+from tiphys.lang.gofmt import quote
 
 SELECTOR_LENGTH_MAX: Final = 1 << 20
 """Longest selector text that is read, in characters."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from tiphys.lang import gotime
-from tiphys.lang.goquote import quote
+from tiphys.lang.gofmt import quote
 from tiphys.machinery.selectors import EVERYTHING, LabelSelector, Requirement, SelectorError, parse_labels
 
 

@@ -21,7 +21,7 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from tiphys.lang.goquote import quote
+from tiphys.lang.gofmt import quote
 from tiphys.lang.goyaml.errors import DuplicateKey
 from tiphys.lang.goyaml.events import Next, events
 from tiphys.lang.goyaml.scalars import resolve_key, resolve_tagged_key, typed

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cmp_to_key, lru_cache
 from typing import Any, Final
 
-from tiphys.lang import gofloat, gojson
+from tiphys.lang import gofmt, gojson
 from tiphys.lang.goyaml.errors import YamlError
 from tiphys.lang.goyaml.scalars import PLAIN_HINTS, ScalarError, is_timestamp, resolve
 
@@ -119,7 +119,7 @@ def _number(value: int | float) -> str:
     if -(2**63) <= value < 2**64 and re.fullmatch("-?[0-9]+", text):
         return str(int(text))
     try:
-        return gofloat.format_g(float(text), exponent_from=6)
+        return gofmt.format_float(float(text))
     except OverflowError:
         return text
 

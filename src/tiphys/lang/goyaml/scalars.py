@@ -15,10 +15,11 @@ import base64
 import binascii
 import math
 import re
+import struct
 from functools import lru_cache
 from typing import Final
 
-from tiphys.lang import gofloat, gotime
+from tiphys.lang import gofmt, gojson, gotime
 
 PLAIN_HINTS: Final = frozenset("+-0123456789yYnNtTfFoO~.")
 """Only plain scalars that start so, or are empty, can be anything but strings."""
@@ -158,15 +159,11 @@ def _as_json(value: Value) -> Value:
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
-        raise ScalarError(f"json: unsupported value: {gofloat.format_g(value)}")
+        raise ScalarError(f"json: unsupported value: {gofmt.format_float(value)}")
     if not value.is_integer() or not -(2.0**63) <= value < 2.0**64 or (not value and math.copysign(1, value) < 0):
         return value
     # of a float beyond 2**53 JSON shows the shortest digits, not the exact value
-    return (
-        int(value)
-        if abs(value) < 2**53
-        else int(gofloat.positional(*gofloat.shortest(value))) * (1 if value > 0 else -1)
-    )
+    return int(value) if abs(value) < 2**53 else int(gojson.format_float(value))
 
 
 def _key_text(value: Value) -> str:
@@ -179,6 +176,18 @@ def _key_text(value: Value) -> str:
             raise ScalarError(f"unsupported map key of type: uint64, key: {value}")
         return str(value)
     if isinstance(value, float):
-        text = gofloat.format_g(value, 32, exponent_from=6)
+        text = gofmt.format_float(_through_float32(value))
         return {"+Inf": ".inf", "-Inf": "-.inf", "NaN": ".nan"}.get(text, text)
     raise ScalarError("unsupported map key of type: %!s(<nil>), key: <nil>")
+
+
+def _through_float32(value: float) -> float:
+    """The float with the shortest digits that name the same float32."""
+    if not math.isfinite(value) or abs(value) > _FLOAT32_MAX:
+        return value
+    packed = struct.pack("f", value)
+    shortest = (float(f"{struct.unpack('f', packed)[0]:.{digits}e}") for digits in range(9))
+    return next(text for text in shortest if struct.pack("f", text) == packed)
+
+
+_FLOAT32_MAX: Final = 3.4028235e38
