@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
-from tiphys.lang import gojson, gojsonread
+from tiphys.lang import gojson, gojson_read
 from tiphys.lang.gofmt import type_name
 from tiphys.lang.govalues import CallError, deep_equal, kind_of
 from tiphys.lang.moments import Time, format_time
 from tiphys.lang.sprig.convert import is_empty
 from tiphys.lang.sprig.maps import DEPTH_MAX
 from tiphys.lang.sprig.semver import Version
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\[\]|\{\}|[\[\]{}:,]|[^"\[\]{}:,]+')
 
 
 def default(fallback: Any, *given: Any) -> Any:
@@ -29,15 +32,15 @@ def ternary(when_true: Any, when_false: Any, choice: bool) -> Any:
 
 def must_from_json(text: str) -> Any:
     try:
-        return gojsonread.loads(text)
-    except gojsonread.JsonSyntaxError as err:
+        return gojson_read.loads(text)
+    except gojson_read.JsonSyntaxError as err:
         raise CallError(str(err)) from None
 
 
 def from_json(text: str) -> Any:
     try:
-        return gojsonread.loads(text)
-    except gojsonread.JsonSyntaxError:
+        return gojson_read.loads(text)
+    except gojson_read.JsonSyntaxError:
         return None
 
 
@@ -46,7 +49,7 @@ def must_to_json(value: Any) -> str:
 
 
 def must_to_pretty_json(value: Any) -> str:
-    return gojsonread.indent(_dumps(value), "  ")
+    return indent(_dumps(value), "  ")
 
 
 def must_to_raw_json(value: Any) -> str:
@@ -92,6 +95,27 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     raise CallError(f"json: unsupported type: {type_name(value)}")
+
+
+def indent(text: str, step: str) -> str:
+    """json.Indent of compact JSON text: one element a line, empty lists and objects on one."""
+    parts: list[str] = []
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text):
+        match token[0]:
+            case "[" | "{" as opening:
+                depth += 1
+                parts.append(f"{opening}\n{step * depth}")
+            case "]" | "}" as closing:
+                depth -= 1
+                parts.append(f"\n{step * depth}{closing}")
+            case ",":
+                parts.append(f",\n{step * depth}")
+            case ":":
+                parts.append(": ")
+            case other:
+                parts.append(other)
+    return "".join(parts)
 
 
 def fail(message: str) -> str:

@@ -98,6 +98,8 @@ def insert(out: Output, tag: str, names: Names, strict: Callable[[str], bool] | 
     try:
         wanted = _identifiers(source)
     except ExprError as err:
+        if names.holds_placeholders():
+            return out.keep(f"{{{{={written}}}}}")
         raise _failed(err) from err
     missing = [name for name in wanted if not names.has(name)]
     for name in missing:

@@ -11,7 +11,7 @@ durations and the syntax of ``when`` are not looked into, as upstream does not e
 | one template and what it calls | ``templates.py``, ``steps.py``, ``dag.py``, ``leaf.py`` |
 | inputs, outputs, arguments | ``arguments.py`` |
 | where templates are found | ``resolution.py`` |
-| which variables may be used | ``variables.py``, ``substitution.py`` |
+| which variables may be used | ``variables.py`` |
 """
 
 from tiphys.workflows.plan.validate.manifests import Manifest, parse

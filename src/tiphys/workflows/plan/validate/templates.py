@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from tiphys.api import decode
-from tiphys.lang import gojson
+from tiphys.lang import gojson, tags
 from tiphys.workflows.plan.validate import dag, leaf, steps
 from tiphys.workflows.plan.validate.arguments import (
     check_inputs,
@@ -27,13 +27,12 @@ from tiphys.workflows.plan.validate.callers import Anything, Arguments
 from tiphys.workflows.plan.validate.names import is_metric_name
 from tiphys.workflows.plan.validate.problem import Invalid, Place
 from tiphys.workflows.plan.validate.resolution import LEAF_TYPES, POD_TYPES, TYPES, Base, Resolver, Template, type_of
-from tiphys.workflows.plan.validate.substitution import substitute
 from tiphys.workflows.plan.validate.variables import (
     Placeholders,
     Scope,
     global_output_names,
     output_names,
-    tags,
+    simple_tags,
 )
 
 RETRY_POLICIES = ("Always", "OnError", "OnFailure", "OnTransientError", "")
@@ -120,9 +119,9 @@ class Validation:
         pruned: Template = decode.pruned("workflow.v1alpha1.Template", template)
         pruned["inputs"] = _filled_inputs(pruned["inputs"], arguments)
         values = {**self.globals, **local}
-        text = substitute(gojson.dumps(pruned, keep_order=True), values)
+        text = _replaced(gojson.dumps(pruned, keep_order=True), values)
         values |= _input_values(orjson.loads(text))
-        text = substitute(text, values)
+        text = _replaced(text, values)
         filled: Template = orjson.loads(text)
         return filled, text
 
@@ -167,6 +166,13 @@ class Validation:
         self.add_globals(fixed)
 
 
+def _replaced(text: str, values: Mapping[str, str]) -> str:
+    try:
+        return tags.replace(text, values, allow_unresolved=True)
+    except tags.TagError as err:
+        raise Invalid(str(err)) from None
+
+
 def _has_result(template: Template) -> bool:
     containers = (template.get("containerSet") or {}).get("containers") or ()
     return any(template.get(kind) is not None for kind in ("container", "script", "data", "http", "plugin")) or any(
@@ -185,7 +191,7 @@ def _check_reference(holder: Mapping[str, Any], reference: Mapping[str, Any]) ->
 
 def _has_variables(reference: Mapping[str, Any]) -> bool:
     try:
-        return next(tags(gojson.dumps(dict(reference))), None) is not None
+        return bool(simple_tags(gojson.dumps(dict(reference))))
     except Invalid:
         return True
 

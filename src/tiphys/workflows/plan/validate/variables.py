@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from tiphys.lang import tags
 from tiphys.workflows.plan.validate.names import PLACEHOLDER, holds_parameter
 from tiphys.workflows.plan.validate.problem import Invalid
 
@@ -51,7 +52,7 @@ class Scope:
 
     def check(self, text: str, extra: Collection[str] = ()) -> None:
         """Raises `Invalid` for the first variable in ``text`` (JSON) that cannot be resolved."""
-        for tag in tags(text):
+        for tag in simple_tags(text):
             name = tag.strip()
             if not name.startswith(CHECKED_PREFIXES) or name in self.names or name in self.globals or name in extra:
                 continue
@@ -73,17 +74,12 @@ class Scope:
         return name in self.names or name in self.globals or name in extra
 
 
-def tags(text: str) -> Iterator[str]:
-    """The simple tags of a text, in order; expressions left out. An opening without its end raises `Invalid`."""
-    position = text.find("{{")
-    while position >= 0:
-        end = text.find("}}", position + 2)
-        if end < 0:
-            raise Invalid(f'Cannot find end tag="}}}}" in the template="{text}" starting from "{text[position + 2 :]}"')
-        tag = text[position + 2 : end]
-        if not tag.startswith("="):
-            yield tag
-        position = text.find("{{", end + 2)
+def simple_tags(text: str) -> list[str]:
+    """The tags of a text that are no expressions, in order. Raises `Invalid` for one that is never closed."""
+    try:
+        return tags.tags(text)
+    except tags.TagError as err:
+        raise Invalid(str(err)) from None
 
 
 def item_names(holder: dict[str, Any]) -> set[str]:
