@@ -11,7 +11,7 @@ from typing import Any
 
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import METHODS
-from tiphys.lang.expr.values import AnyMap, GoFunc, Uint8, from_utf8, utf8, wrap
+from tiphys.lang.expr.values import AnyMap, GoFunc, Struct, Uint8, from_utf8, utf8, wrap
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.moments import Duration, Location, Month, Time, Weekday
@@ -217,7 +217,7 @@ def equal(a: Any, b: Any) -> bool:
             and len(a) == len(b)
             and all(key in b and identical(value, b.get(key)) for key, value in a.items())
         )
-    return kind is other and not isinstance(a, GoFunc) and bool(a == b)
+    return identical(a, b)
 
 
 _PLAIN = frozenset((int, float, str, bool, type(None)))
@@ -237,6 +237,8 @@ def identical(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(identical, a, b))
     if isinstance(a, dict):
         return len(a) == len(b) and all(key in b and identical(value, b[key]) for key, value in a.items())
+    if isinstance(a, Struct):
+        return a.go_type == b.go_type and identical(a.fields, b.fields)
     return not isinstance(a, GoFunc) and bool(a == b)
 
 
@@ -329,6 +331,8 @@ def fetch(value: Any, key: Any) -> Any:
         method = METHODS.get(getattr(value, "go_type", ""), {}).get(key)
         if method is not None:
             return bound(method.call, value, method.type)
+    if isinstance(value, Struct) and isinstance(key, str) and key in value.fields:
+        return value.fields[key]
     if isinstance(value, str):
         data = utf8(value)
         return Uint8(data[_index(key, len(data))])
@@ -336,7 +340,7 @@ def fetch(value: Any, key: Any) -> Any:
         return Uint8(value[_index(key, len(value))])
     if isinstance(value, AnyMap):
         return value.get(key)
-    if isinstance(value, Time) and not isinstance(key, str):
+    if isinstance(value, Time | Struct) and not isinstance(key, str):
         raise Panic(conversion(key, "string"))
     raise Panic(f"cannot fetch {sprint(key)} from {type_name(value)}")
 
@@ -418,10 +422,10 @@ def is_in(needle: Any, heap: Any) -> bool:
         return needle in heap
     if isinstance(heap, bytes):
         return any(equal(Uint8(one), needle) for one in heap)
-    if isinstance(heap, Time | Location):
+    if isinstance(heap, Time | Location | Struct):
         if not isinstance(needle, str):
             raise Panic(f"cannot use {type_name(needle)} as field name of {type_name(heap)}")
-        return False
+        return isinstance(heap, Struct) and needle in heap.fields
     raise Panic(f'operator "in" not defined on {type_name(heap)}')
 
 

@@ -93,6 +93,19 @@ class AnyMap:
         return "map[" + " ".join(f"{sprint(k)}:{sprint(v)}" for k, v in self.items()) + "]"
 
 
+class Struct:
+    """A Go struct of the environment: named fields that the checker knows."""
+
+    __slots__ = ("fields", "go_type")
+
+    def __init__(self, go_type: str, fields: dict[str, Any]) -> None:
+        self.go_type = go_type
+        self.fields = fields
+
+    def go_string(self) -> str:
+        return "{" + " ".join(map(sprint, self.fields.values())) + "}"
+
+
 class GoFunc:
     """A function of the environment with its Go signature; ``call`` takes the arguments and raises Panic."""
 
