@@ -21,11 +21,11 @@ from typing import Any, Literal
 import orjson
 
 from tiphys.lang import gojson, names
-from tiphys.lang.expr.numerals import atoi
 from tiphys.lang.gofmt import bad_verb, quote
 from tiphys.lang.gojson_read import syntax_error
 from tiphys.lang.gotext import TRIMMED
 from tiphys.lang.govaluate import GovaluateError, should_execute
+from tiphys.lang.govalues import parse_int
 from tiphys.lang.tags import Template, compile
 
 ITEMS_MAX = 1_000_000
@@ -223,12 +223,10 @@ def _param_items(text: str) -> list[Item]:
 
 def _integer(value: object) -> int:
     text = str(value)
-    found = atoi(text)
-    if found is None:
-        digits = text.lstrip("+-")
-        why = "value out of range" if digits.isascii() and digits.isdigit() else "invalid syntax"
-        raise ItemError(f"strconv.Atoi: parsing {quote(text)}: {why}")
-    return found
+    try:
+        return parse_int(text)
+    except ValueError as err:
+        raise ItemError(f"strconv.Atoi: parsing {quote(text)}: {err}") from None
 
 
 # JSON as text.
