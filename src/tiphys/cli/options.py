@@ -82,8 +82,8 @@ def submission() -> Callable[[F], F]:
         click.option("-f", "--parameter-file", metavar="FILE", help="YAML or JSON file of parameters, name: value."),
         click.option("--entrypoint", metavar="TEMPLATE", help="Start at this template."),
         click.option("--from", "origin", metavar="KIND/NAME",
-                     help="Make the workflow from an existing one: workflowtemplate/x, clusterworkflowtemplate/x,"
-                     " cronworkflow/x or workflow/x."),
+                     help="Make the workflow from an existing one: workflowtemplate/x, clusterworkflowtemplate/x"
+                     " or cronworkflow/x."),
         click.option("--name", metavar="NAME", help="Name of the workflow."),
         click.option("--generate-name", metavar="PREFIX", help="Prefix of the generated name."),
         click.option("--serviceaccount", metavar="NAME", help="Service account of all its pods."),
@@ -112,6 +112,17 @@ def _can_symbols(stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def ago(now: datetime, since: str) -> datetime:
+    """The moment that ``3h`` or ``2d`` ago was. Raises click.UsageError for what is no such time."""
+    from tiphys.cli import listing
+    from tiphys.lang.durations import DurationError
+
+    try:
+        return listing.moment_before(now, since)
+    except DurationError as err:
+        raise click.UsageError(str(err).strip()) from err
 
 
 def view(given: dict[str, Any], now: datetime) -> tuple[View, Look]:

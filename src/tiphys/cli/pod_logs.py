@@ -36,6 +36,7 @@ class LogStream:
     wanted: Callable[[Mapping[str, Any]], bool] = lambda pod: True
     keep: Callable[[str], bool] = lambda line: True
     prefix: bool = True
+    forgiving: bool = True  # a log that cannot be read is left out: of a run, the tree says what happened to the pod
     _seen: set[str] = field(default_factory=set)
     _open: set[asyncio.Task[None]] = field(default_factory=set)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_OPEN_MAX))
@@ -97,10 +98,9 @@ class LogStream:
                     async for line in lines_of(chunks):
                         if self.keep(line):
                             self.say(f"{prefix}{line}")
-            except (NotFound, BadRequest):
-                pass  # gone, or it never started: the tree says what happened to it
             except ApiError as err:
-                self.say(f"{prefix}(log not readable: {err})")
+                if not self.forgiving or not isinstance(err, NotFound | BadRequest):
+                    self.say(f"{prefix}(log not readable: {err})")
 
     def _prefix(self, pod: Mapping[str, Any]) -> str:
         name = step_name(pod)

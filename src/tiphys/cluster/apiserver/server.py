@@ -11,7 +11,7 @@ client = Client(server.transport())
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -70,13 +70,10 @@ class ApiServer:
         self.store.subscribe(customs.published)
 
     @classmethod
-    async def start(cls, store: Store, clock: Clock, ids: Ids, definitions: Collection[str] = ()) -> ApiServer:
-        """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
-
-        ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster.
-        """
+    async def start(cls, store: Store, clock: Clock, ids: Ids) -> ApiServer:
+        """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has."""
         server = cls(store, clock, ids)
-        await server._bootstrap(definitions)
+        await server._bootstrap()
         return server
 
     def register_log_source(self, source: LogSource) -> None:
@@ -241,14 +238,14 @@ class ApiServer:
         target = Target(info, None, crd["metadata"]["name"], "status")
         await self.verbs.change(target, lambda old: old | {"status": status}, WriteOptions())
 
-    async def _bootstrap(self, only: Collection[str]) -> None:
+    async def _bootstrap(self) -> None:
         """Creates what is missing, all at once: one group commit."""
         wanted: list[tuple[ResourceInfo, Object]] = []
         namespaces, definitions = self.registry.find(*_NAMESPACE_PLACE), self.registry.find(*crds.PLACE)
         assert namespaces is not None
         assert definitions is not None
         wanted += [(namespaces, {"metadata": {"name": name}}) for name in NAMESPACES_AT_START]
-        wanted += [(definitions, crd) for crd in crds.bundled(only)]
+        wanted += [(definitions, crd) for crd in crds.bundled()]
         missing = [
             self.verbs.create(Target(info), obj, WriteOptions())
             for info, obj in wanted
