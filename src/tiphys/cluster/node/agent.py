@@ -14,17 +14,17 @@ import logging
 import random
 import shutil
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from datetime import datetime, timedelta
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from tiphys.client.client import Client
+from tiphys.cluster.apiserver.streams import LogOptions
 from tiphys.cluster.node import logs
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageMap, search_path
-from tiphys.cluster.node.logs import LogOptions
 from tiphys.cluster.node.paths import PathLocks
 from tiphys.cluster.node.runtime import Choice, Runtime, choose
 from tiphys.cluster.node.runtimes.process import is_internal
@@ -32,7 +32,6 @@ from tiphys.cluster.node.worker import PodWorker
 from tiphys.machinery.actions import Emit
 from tiphys.machinery.errors import ApiError, BadRequest
 from tiphys.machinery.resources import PODS, ObjectKey, Resource, key_of
-from tiphys.machinery.times import parse_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids
@@ -297,47 +296,24 @@ class Agent:
 
 
 class LogSource:
-    """The agent's answer to ``/api/v1/namespaces/NS/pods/NAME/log``."""
+    """The agent's answer to ``pods/NAME/log`` (``apiserver.streams.LogSource``)."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._changes = FileChanges()
 
-    async def stream(self, pod: Object, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        """Chunks of a container's log; ``query`` as on the wire. Raises ``BadRequest``, ``NotFound`` before the first.
-
-        The pod object is the caller's, who has looked it up and may read it.
-        """
-        container = _which_container(pod, query.get("container", ""))
-        options = _log_options(query, self._agent.clock.now())
+    @asynccontextmanager
+    async def logs(self, pod: Object, options: LogOptions) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Opens a container's log. Raises ``BadRequest`` where there is none (yet)."""
         worker = self._agent.worker(key_of(pod))
-        log = None if worker is None else worker.log_of(container, previous=options.previous)
+        log = None if worker is None else worker.log_of(options.container, previous=options.previous)
         if log is None:
-            raise BadRequest(_no_log(pod, container, options))
-        async for chunk in logs.read(log, options, self._changes):
-            yield chunk
+            raise BadRequest(_no_log(pod, options))
+        yield logs.read(log, options, self._changes)
 
 
-def _which_container(pod: Object, name: str) -> str:
-    spec, title = pod["spec"], pod["metadata"]["name"]
-    init = [c["name"] for c in spec.get("initContainers") or ()]
-    main = [c["name"] for c in spec["containers"]]
-    if name:
-        if name not in (*init, *main):
-            raise BadRequest(f"container {name} is not valid for pod {title}")
-        return name
-    if len(main) == 1 and not init:
-        return str(main[0])
-    if len(main) == 1:
-        choice = f"choose one of: [{' '.join(main)}] or one of the init containers: [{' '.join(init)}]"
-    else:
-        choice = f"choose one of: [{' '.join(main)}]"
-        choice += f" or one of the init containers: [{' '.join(init)}]" if init else ""
-    raise BadRequest(f"a container name must be specified for pod {title}, {choice}")
-
-
-def _no_log(pod: Object, container: str, options: LogOptions) -> str:
-    title = pod["metadata"]["name"]
+def _no_log(pod: Object, options: LogOptions) -> str:
+    title, container = pod["metadata"]["name"], options.container
     if options.previous:
         return f'previous terminated container "{container}" in pod "{title}" not found'
     status = pod.get("status") or {}
@@ -347,25 +323,6 @@ def _no_log(pod: Object, container: str, options: LogOptions) -> str:
     if reason in ("ContainerCreating", "PodInitializing"):
         return f'container "{container}" in pod "{title}" is waiting to start: {reason}'
     return f'container "{container}" in pod "{title}" is waiting to start: {waiting.get("message") or reason}'
-
-
-def _log_options(query: Mapping[str, str], now: datetime) -> LogOptions:
-    since = None
-    if query.get("sinceTime"):
-        since = parse_time(query["sinceTime"])
-    elif query.get("sinceSeconds"):
-        since = now - timedelta(seconds=int(query["sinceSeconds"]))
-    return LogOptions(
-        follow=query.get("follow") in _TRUE,
-        previous=query.get("previous") in _TRUE,
-        timestamps=query.get("timestamps") in _TRUE,
-        tail_lines=int(query["tailLines"]) if query.get("tailLines") else None,
-        limit_bytes=int(query["limitBytes"]) if query.get("limitBytes") else None,
-        since=since,
-    )
-
-
-_TRUE = ("true", "1", "")
 
 
 def _uid(pod: Object) -> str:

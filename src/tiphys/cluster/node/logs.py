@@ -19,22 +19,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tiphys.cluster.apiserver.streams import LogOptions
 from tiphys.cluster.node.changes import FileChanges
 
 CHUNK = 65_536
 NOTES_MAX = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """Query of ``/log``; ``tail_lines`` and ``limit_bytes`` None: all. ``since`` drops lines older than it."""
-
-    follow: bool = False
-    previous: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    limit_bytes: int | None = None
-    since: datetime | None = None
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tiphys.client.transport import Request
 from tiphys.machinery.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tiphys.machinery.resources import PODS, WORKFLOW_TASK_RESULTS, ObjectKey, Resource, key_of
 
@@ -98,17 +99,19 @@ class StatusWriter:
         patch = {"metadata": {"uid": self._uid}, "status": status}
 
         async def call() -> None:
-            if self._bind:
-                binding = {"metadata": {"uid": self._uid}, "spec": {"nodeName": self._agent.node_name}}
-                await asyncio.gather(
-                    self._agent.client.patch(PODS, self._key, binding),
-                    self._agent.client.patch(PODS, self._key, patch, subresource="status"),
-                )
-                self._bind = False
-            else:
-                await self._agent.client.patch(PODS, self._key, patch, subresource="status")
+            await self._agent.client.patch(PODS, self._key, patch, subresource="status")
 
-        await self._insist(call)
+        if self._bind:
+            self._bind = False
+            await asyncio.gather(self._insist(self._bind_pod), self._insist(call))
+        else:
+            await self._insist(call)
+
+    async def _bind_pod(self) -> None:
+        target = {"apiVersion": "v1", "kind": "Node", "name": self._agent.node_name}
+        body = {"metadata": {"name": self._key.name, "uid": self._uid}, "target": target}
+        request = Request("create", PODS, self._key.namespace, self._key.name, "binding", body=body)
+        await self._agent.client.transport.call(request)
 
     async def _put(self, obj: Object) -> None:
         """Creates, or overwrites what an earlier life of the agent wrote."""

@@ -29,9 +29,9 @@ from tiphys.machinery.podlife import Exit
 
 SHELL = "/bin/sh"
 
-# $1 the life's directory, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come from here: the agent
-# has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's StartError.
-# Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
+# $1 the life's directory, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come
+# from here: the agent has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's
+# StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
 SCRIPT = """\
 d=$1 w=$2 t=$3
 shift 3
