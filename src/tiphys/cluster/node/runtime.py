@@ -1,6 +1,6 @@
 """What starts containers: the ``Runtime`` Protocol, and the choice among the runtimes that really work here.
 
-A *life* is one start of one container (attempt 0, 1, … after restarts). It has a directory of its own, which outlives
+A *life* is one start of one container (attempt 0, 1, … after restarts). It has files of its own, which outlive
 the agent; a runtime starts a life at most once, whoever asks and however often (see ``runtimes/shim.py``), and can
 find the lives that an earlier agent started. The Protocol says nothing about processes, so a runtime may also play a
 container under a virtual clock (``testing/stage``): it completes ``Container.ended`` when it likes, with any exit
@@ -54,15 +54,16 @@ class Identity:
 class Launch:
     """One life of one container: everything that a runtime needs to start it.
 
-    ``directory`` exists, is this life's alone and holds its log and bookkeeping. ``programs`` are files and
+    ``place`` begins the names of all files of this life; its directory, the pod's, exists. ``programs`` are files and
     directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
-    decide by it. ``split_output`` keeps standard output apart from standard error.
+    decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
+    will be asked for after the end.
     """
 
     pod_uid: str
     container: str
     attempt: int
-    directory: Path
+    place: Path
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str = "/"
@@ -72,6 +73,7 @@ class Launch:
     identity: Identity = field(default_factory=Identity)
     read_only_root: bool = False
     split_output: bool = False
+    kept: frozenset[str] = frozenset()
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -144,14 +146,20 @@ class Runtime(Protocol):
         ...
 
     def host_path(self, launch: Launch, path: str) -> Path | None:
-        """Where this machine sees the container's ``path`` (after it ended too); None where it cannot be seen.
+        """Where this machine sees the container's ``path``, after it ended too; None where it cannot be seen.
+
+        Promised for mounts, for what lies in ``launch.kept``, and for /tmp.
 
         Never leads outside what belongs to the pod: symbolic links are resolved inside the container's view.
         """
         ...
 
-    def log_files(self, directory: Path) -> Sequence[Path]:
-        """The files with a life's output: one, or standard output and standard error. ``directory`` is the life's."""
+    def log_files(self, place: Path) -> Sequence[Path]:
+        """The files with a life's output: one, or standard output and standard error."""
+        ...
+
+    def termination_message(self, launch: Launch) -> Path | None:
+        """Where the container's ``/dev/termination-log`` is; None where there is none."""
         ...
 
     def discard(self, pod_uid: str, directory: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -292,7 +293,7 @@ class PodWorker:
         life.running_since = adopted.started_at
         self._containers[name] = adopted
         if self._runtime.uses_files:
-            files = self._runtime.log_files(launch.directory)
+            files = self._runtime.log_files(launch.place)
             self.logs[name, life.attempt] = LifeLog(files, adopted.started_at, self._agent.clock.now)
         adopted.ended.add_done_callback(self._rouse)
         self._agent.started(self.pod, name, self._images[name])
@@ -341,40 +342,42 @@ class PodWorker:
         argv = command + arguments if command else [*image.entrypoint, *(arguments or image.cmd)]
         if not argv:
             raise StartFailure("RunContainerError", "no command specified", 127)
-        directory = self.directory / f"{name}.{attempt}"
-        if self._runtime.uses_files:
-            directory.mkdir(parents=True, exist_ok=True)
         launch = Launch(
             pod_uid=self.uid,
             container=name,
             attempt=attempt,
-            directory=directory,
+            place=self.directory / f"{name}.{attempt}",
             argv=tuple(argv),
             env=env,
             cwd=container.get("workingDir") or image.workdir or "/",
             hostname=hostname,
-            mounts=self._mounts(container, env, directory),
+            mounts=self._mounts(container, env),
             programs=image.programs,
             identity=_identity(container, spec),
             read_only_root=bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem")),
             split_output=name in self._staged.split_output,
+            kept=self._kept(container),
             pod=self.pod,
         )
         self.launches[name, attempt] = launch
         return launch
 
-    def _mounts(self, container: Object, env: Mapping[str, str], directory: Path) -> tuple[Mount, ...]:
+    def _mounts(self, container: Object, env: Mapping[str, str]) -> tuple[Mount, ...]:
         if not self._runtime.uses_files:
             return ()
         mounts = volumes.container_mounts(container, self._volumes, env)
-        if self._runtime.isolated:
-            message = directory / "termination-log"
-            message.touch(mode=0o666)
-            mounts.append(Mount(message, container.get("terminationMessagePath") or "/dev/termination-log"))
         staged = self._staged
         if staged.containers is None or container["name"] in staged.containers:
             mounts += [Mount(source, target, read_only) for source, target, read_only in staged.mounts]
         return tuple(mounts)
+
+    def _kept(self, container: Object) -> frozenset[str]:
+        """Container paths that are looked at after its end."""
+        kept = (
+            self._staged.paths if self._staged.main is None or container["name"] in self._staged.main else frozenset()
+        )
+        message = container.get("terminationMessagePath")
+        return kept | {message} if message and message != "/dev/termination-log" else kept
 
     def _dirs(self) -> PodDirs:
         def host_path(container: str, path: str) -> Path | None:
@@ -383,7 +386,7 @@ class PodWorker:
 
         def log_files(container: str) -> list[Path]:
             launch = self._latest_launch(container)
-            return [] if launch is None else list(self._runtime.log_files(launch.directory))
+            return [] if launch is None else list(self._runtime.log_files(launch.place))
 
         return PodDirs(self.directory / "extension", self._runtime.isolated, host_path, log_files)
 
@@ -457,13 +460,19 @@ class PodWorker:
             launch = self.launches.get((name, life.attempt))
             if life.exit is None or launch is None:
                 continue
-            text = _head(launch.directory / "termination-log", TERMINATION_MESSAGE_MAX)
+            place = self._termination_place(launch, container.get("terminationMessagePath"))
+            text = _head(place, TERMINATION_MESSAGE_MAX) if place is not None else ""
             wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError" and life.exit.code != 0
             if not text and wants_log:
-                text = _tail(self._runtime.log_files(launch.directory)[-1])
+                text = _tail(self._runtime.log_files(launch.place)[-1])
             if text:
                 found[name] = text
         return found
+
+    def _termination_place(self, launch: Launch, path: str | None) -> Path | None:
+        if path in (None, "", "/dev/termination-log"):
+            return self._runtime.termination_message(launch)
+        return self._runtime.host_path(launch, path or "")
 
     def _post(self) -> None:
         self._writer.post(self._status)
@@ -510,7 +519,10 @@ def _earliest(*moments: datetime | None) -> datetime | None:
 
 
 def _head(path: Path, limit: int) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as file:
+    with (
+        contextlib.suppress(OSError),
+        os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file,
+    ):
         return file.read(limit).decode("utf-8", "replace")
     return ""
 

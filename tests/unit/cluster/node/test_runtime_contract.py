@@ -46,10 +46,8 @@ def pod(tmp_path: Path) -> Path:
 
 
 def launch(runtime: Runtime, pod: Path, *argv: str, attempt: int = 0, **more: object) -> Launch:
-    directory = pod / f"main.{attempt}"
-    directory.mkdir(exist_ok=True)
     env = {**runtime.base_env, **more.pop("env", {})}  # type: ignore[dict-item]
-    return Launch("uid", "main", attempt, directory, argv, env, hostname="pod-1", **more)  # type: ignore[arg-type]
+    return Launch("uid", "main", attempt, pod / f"main.{attempt}", argv, env, hostname="pod-1", **more)  # type: ignore[arg-type]
 
 
 async def end_of(container: Container) -> Exit:
@@ -57,7 +55,7 @@ async def end_of(container: Container) -> Exit:
 
 
 def output(runtime: Runtime, life: Launch) -> str:
-    return "".join(f.read_text() for f in runtime.log_files(life.directory) if f.exists())
+    return "".join(f.read_text() for f in runtime.log_files(life.place) if f.exists())
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
@@ -76,7 +74,7 @@ async def test_output_goes_to_the_log_in_order(runtime: Runtime, pod: Path) -> N
 async def test_standard_output_can_be_kept_apart(runtime: Runtime, pod: Path) -> None:
     life = launch(runtime, pod, "sh", "-c", "echo out; echo err >&2", split_output=True)
     await end_of(runtime.start(life))
-    assert [f.read_text() for f in runtime.log_files(life.directory)] == ["out\n", "err\n"]
+    assert [f.read_text() for f in runtime.log_files(life.place)] == ["out\n", "err\n"]
 
 
 async def test_environment_arguments_and_directory(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
@@ -111,7 +109,7 @@ async def test_kill_is_137_and_takes_the_children(runtime: Runtime, pod: Path) -
     container.signal(signal.SIGTERM)
     container.signal(signal.SIGKILL)
     assert (await end_of(container)).code == 137
-    await until(lambda: not running_with(str(life.directory)))
+    await until(lambda: not running_with(f"{life.place}.life"))
 
 
 async def test_what_is_left_of_the_group_ends_with_the_container(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
@@ -154,8 +152,7 @@ async def test_a_running_life_is_adopted(runtime: Runtime, pod: Path) -> None:
 
 
 async def test_a_claimed_life_without_a_process_was_killed(runtime: Runtime, pod: Path) -> None:
-    (pod / "main.0").mkdir()
-    (pod / "main.0" / "claim").write_text("4194300 -\n")
+    (pod / "main.0.life").write_text("4194300 -\n")
     (found,) = runtime.adopt("uid", pod)
     assert (await end_of(found)).code == 137
 
@@ -163,7 +160,7 @@ async def test_a_claimed_life_without_a_process_was_killed(runtime: Runtime, pod
 async def test_a_late_shell_finds_its_life_taken(runtime: Runtime, pod: Path) -> None:
     """The agent was killed between starting the shell and the shell's claim; the new agent starts the life too."""
     life = launch(runtime, pod, "sh", "-c", "echo ran")
-    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", str(life.directory), "/", "-", "sh", "-c", "echo late"]
+    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", f"{life.place}.life", "/", "-", "sh", "-c", "echo late"]
     assert (await end_of(runtime.start(life))).code == 0
     late = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await late.communicate()
@@ -210,13 +207,11 @@ async def test_a_hundred_at_once(runtime: Runtime, pod: Path) -> None:
     assert [end.code for end in ends] == [n % 7 for n in range(100)]
 
 
-async def test_discard_ends_what_runs_and_bars_what_has_not_begun(runtime: Runtime, pod: Path) -> None:
-    container = runtime.start(launch(runtime, pod, "sleep", "1000"))
-    (pod / "other.0").mkdir()
-    await until(lambda: (pod / "main.0" / "claim").exists())
+async def test_discard_ends_what_runs(runtime: Runtime, pod: Path) -> None:
+    container = runtime.start(launch(runtime, pod, "sleep", "1000.25"))
+    await until((pod / "main.0.life").exists)
     runtime.discard("uid", pod)
     assert (await end_of(container)).code == 137
-    assert (pod / "other.0" / "claim").exists()
 
 
 async def until(claim: Callable[[], bool]) -> None:

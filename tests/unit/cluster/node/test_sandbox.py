@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cluster.node.test_runtime_contract import end_of, launch, output, until
-from tiphys.cluster.node.rootfs import resolve
+from tiphys.cluster.node.rootfs import PASSWD, resolve
 from tiphys.cluster.node.runtime import Identity, Mount, RuntimeUnusable, choose
 from tiphys.cluster.node.runtimes import seccomp
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
@@ -33,7 +33,7 @@ async def run(sandbox: SandboxRuntime, tmp_path: Path, script: str, **more: obje
     return output(sandbox, life)
 
 
-@pytest.mark.parametrize("place", ["/root", "/home", "/var/run", "/run", "/srv", "/opt", "/mnt", "/tmp"])
+@pytest.mark.parametrize("place", ["/root", "/home", "/var/run", "/srv", "/opt", "/mnt", "/tmp"])
 async def test_the_owners_places_are_empty(sandbox: SandboxRuntime, tmp_path: Path, place: str) -> None:
     assert await run(sandbox, tmp_path, f"ls -A {place}") == ""
 
@@ -78,9 +78,9 @@ async def test_mounts_below_programs_and_etc(sandbox: SandboxRuntime, tmp_path: 
 
 async def test_term_reaches_process_one_only(sandbox: SandboxRuntime, tmp_path: Path) -> None:
     """Process 1 without a handler ignores SIGTERM, as in any container; the grace period ends it."""
-    life = launch(sandbox, tmp_path / "pod", "sleep", "1000")
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", "echo up; exec sleep 1000")
     container = sandbox.start(life)
-    await until(lambda: any(b"child-pid" in f.read_bytes() for f in life.directory.glob("info-*")))
+    await until(lambda: output(sandbox, life) == "up\n")
     container.signal(signal.SIGTERM)
     await asyncio.wait([container.ended], timeout=0.1)
     assert not container.ended.done()
@@ -89,12 +89,34 @@ async def test_term_reaches_process_one_only(sandbox: SandboxRuntime, tmp_path: 
 
 
 async def test_links_of_a_container_do_not_lead_out(sandbox: SandboxRuntime, tmp_path: Path) -> None:
-    life = launch(sandbox, tmp_path / "pod", "sh", "-c", "ln -s /etc/passwd /tmp/a; ln -s ../../../../../etc /tmp/b")
+    script = "ln -s /tmp/x /tmp/a; ln -s ../../../../../tmp /tmp/b; ln -s /etc/passwd /tmp/c; ln -s /root /tmp/d"
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", script)
     await end_of(sandbox.start(life))
-    (root,) = life.directory.glob("root-*")
-    assert sandbox.host_path(life, "/tmp/a") == root / "etc/passwd"
-    assert sandbox.host_path(life, "/tmp/b/passwd") == root / "etc/passwd"
+    (own,) = (tmp_path / "pod").glob("main.0.*-*/kept")
+    assert sandbox.host_path(life, "/tmp/a") == own / "tmp/x"
+    assert sandbox.host_path(life, "/tmp/b/y") == own / "tmp/y"
+    assert (sandbox.host_path(life, "/tmp/c") or Path()).read_text() == PASSWD
+    assert sandbox.host_path(life, "/tmp/d/z") is None
     assert sandbox.host_path(life, "/proc/1/root/etc/passwd") is None
+
+
+@pytest.mark.parametrize("path", ["/out", "/tmp/deep/out", "/work/out", "/usr/local/out", "/a/b/c/out"])
+async def test_declared_places_can_be_collected(sandbox: SandboxRuntime, tmp_path: Path, path: str) -> None:
+    script = f"mkdir -p $(dirname {path}) 2>/dev/null; echo content > {path}"
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", script, kept=frozenset({path}))
+    await end_of(sandbox.start(life))
+    place = sandbox.host_path(life, path)
+    if path.startswith("/usr"):
+        assert place is not None and not place.exists()
+    else:
+        assert place is not None and place.read_text() == "content\n"
+
+
+async def test_the_termination_message(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", "echo why > /dev/termination-log")
+    await end_of(sandbox.start(life))
+    place = sandbox.termination_message(life)
+    assert place is not None and place.read_text() == "why\n"
 
 
 def test_resolving_follows_mounts_and_counts_links(tmp_path: Path) -> None:
@@ -103,11 +125,13 @@ def test_resolving_follows_mounts_and_counts_links(tmp_path: Path) -> None:
     volume.mkdir()
     os.symlink("loop", root / "loop")
     os.symlink("/vol/x", root / "link")
-    mounts = [Mount(volume, "/vol")]
-    assert resolve(root, mounts, "/link") == volume / "x"
-    assert resolve(root, mounts, "/vol/../vol/y") == volume / "y"
-    assert resolve(root, mounts, "/../../z") == root / "z"
-    assert resolve(root, mounts, "/loop") is None
+    mounts = [Mount(root, "/"), Mount(volume, "/vol")]
+    assert resolve(mounts, [], "/link") == volume / "x"
+    assert resolve(mounts, [], "/vol/../vol/y") == volume / "y"
+    assert resolve(mounts, [], "/../../z") == root / "z"
+    assert resolve(mounts, [], "/loop") is None
+    assert resolve([Mount(volume, "/usr")], [("/bin", "usr/bin")], "/bin/sh") == volume / "bin/sh"
+    assert resolve([Mount(volume, "/usr")], [("/bin", "usr/bin")], "/etc/x") is None
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])

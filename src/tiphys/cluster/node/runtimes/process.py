@@ -22,6 +22,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -62,11 +63,11 @@ class ProcessRuntime:
         return self._watch
 
     async def probe(self, scratch: Path) -> None:
-        launch = Launch("probe", "probe", 0, scratch, ("true",), {"PATH": DEFAULT_PATH})
+        launch = Launch("probe", "probe", 0, scratch / "probe.0", ("true",), {"PATH": DEFAULT_PATH})
         await probe_by_starting(self.start(launch))
 
     def start(self, launch: Launch) -> shim.ShimContainer:
-        known = shim.adopt(launch.container, launch.attempt, launch.directory, self.watch)
+        known = shim.adopt(launch.container, launch.attempt, launch.place, self.watch)
         if known is not None:
             return known
         make_links(launch)
@@ -81,16 +82,7 @@ class ProcessRuntime:
         if awkward:  # a shell drops variables that are no identifiers
             argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in awkward.items()), *argv]
         cwd = rewrite(launch.cwd or "/")
-        return shim.spawn(
-            launch.container,
-            launch.attempt,
-            launch.directory,
-            argv,
-            env,
-            cwd,
-            self.watch,
-            split=launch.split_output,
-        )
+        return shim.spawn(launch, argv, env, cwd, self.watch)
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch)
@@ -98,8 +90,11 @@ class ProcessRuntime:
     def host_path(self, launch: Launch, path: str) -> Path | None:
         return Path(Rewriter(launch.mounts)(path))
 
-    def log_files(self, directory: Path) -> Sequence[Path]:
-        return shim.log_files(directory)
+    def log_files(self, place: Path) -> Sequence[Path]:
+        return shim.log_files(place)
+
+    def termination_message(self, launch: Launch) -> Path | None:
+        return None
 
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
@@ -179,7 +174,7 @@ def is_internal(path: str) -> bool:
 
 def make_links(launch: Launch) -> None:
     """Makes the mounts visible at their paths. Raises ``StartFailure`` where the user's own files are in the way."""
-    notes = launch.directory.parent / "made"
+    notes = launch.place.parent / "made"
     for mount in launch.mounts:
         if not is_internal(mount.target):
             _make_link(Path(mount.target), mount.source, notes)
@@ -231,17 +226,12 @@ def adopt_lives(
 
 
 def end_lives(directory: Path) -> None:
-    """Kills what still runs in a pod's directory, and bars lives that were asked for but have not begun."""
-    import signal
-
+    """Kills what still runs in a pod's directory."""
     for _, _, place in shim.lives(directory):
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(place / "claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
-            continue
-        pid = shim.read_claim(place)
-        if pid and shim.read_exit(place) is None and shim.is_shim(pid, place):
+        record = shim.read_life(place)
+        if record is not None and record.code is None and shim.is_shim(record.pid, place):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+                os.killpg(record.pid, signal.SIGKILL)
 
 
 async def probe_by_starting(container: shim.ShimContainer) -> None:
@@ -252,6 +242,9 @@ async def probe_by_starting(container: shim.ShimContainer) -> None:
         container.signal(9)
         raise RuntimeUnusable(f"a test container did not end within {PROBE_DEADLINE_SECONDS:g} s") from None
     if end.code != 0:
-        log = container.directory / "log"
-        said = log.read_text(encoding="utf-8", errors="replace").strip() if log.exists() else ""
+        said = _text(shim.log_files(container.place)[0])
         raise RuntimeUnusable(f"a test container ended with code {end.code}: {said or 'no output'}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""

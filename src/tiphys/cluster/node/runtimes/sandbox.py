@@ -7,22 +7,22 @@ administrators are refused (``seccomp.py``). Works rootless wherever the kernel 
 The network is the machine's. Memory and CPU limits are not enforced here: the agent says so in the pod's conditions.
 
 bubblewrap is a child of the shim's shell and dies with it, but the shell does not die with the agent. A signal goes to
-process 1 of the container, whose number on the host bubblewrap writes to ``info-<tag>``. Root and info bear the tag of
-their starter: should two agents start the same life, each prepares its own, and the claim says whose is in use.
+process 1 of the container, which is bubblewrap's only child. What a container keeps on disk lies in ``<place>.<tag>``:
+should two agents start the same life, each prepares its own, and the claim says whose is in use.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from tiphys.cluster.node.rootfs import HostRoot, make_mount_point, resolve
+from tiphys.cluster.node.rootfs import HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import seccomp, shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
@@ -40,7 +40,9 @@ DEFAULT_CAPABILITIES = (
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
-INFO_FD, SECCOMP_FD = 8, 9
+HOSTS_FD, SECCOMP_FD = 8, 9
+OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
+FOUND_MAX = 4096
 # The shell passes these on to bubblewrap and the command; a shell drops other names, and the loader obeys LD_*.
 _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -51,19 +53,19 @@ class SandboxContainer(shim.ShimContainer):
     def signal(self, number: int) -> None:
         if self.ended.done():
             return
-        pid = self._first_process()
+        first = [child for bubblewrap in _children(self.pid) for child in _children(bubblewrap)]
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if pid:
-                os.kill(pid, number)
+            if first:
+                os.kill(first[0], number)
             else:  # not set up yet: end the attempt from outside
                 os.killpg(self.pid, number)
 
-    def _first_process(self) -> int:
-        try:
-            info = self.directory / f"info-{shim.read_tag(self.directory)}"
-            return int(json.loads(info.read_bytes())["child-pid"])
-        except (FileNotFoundError, ValueError, KeyError):
-            return 0
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 class SandboxRuntime:
@@ -80,6 +82,7 @@ class SandboxRuntime:
         self._filter = directory / "seccomp.bpf"
         self._watch: ExitWatch | None = None
         self._tags = itertools.count()
+        self._found: set[tuple[str, str]] = set()
         self.base_env = {"PATH": DEFAULT_PATH, "HOME": "/root"}
         self._privileged = os.geteuid() == 0
 
@@ -92,92 +95,99 @@ class SandboxRuntime:
     async def probe(self, scratch: Path) -> None:
         if shutil.which(self._program) is None:
             raise RuntimeUnusable("bubblewrap (bwrap) is not installed")
-        life = scratch / "probe.0"
-        life.mkdir()
-        script = 'test "$$" = 1 && test ! -e /proc/1/root/.dockerenv && : > /tmp/written'
-        launch = Launch("probe", "probe", 0, life, ("sh", "-c", script), {"PATH": DEFAULT_PATH})
+        script = 'test "$$" = 1 && : > /tmp/written'
+        launch = Launch("probe", "probe", 0, scratch / "probe.0", ("sh", "-c", script), {"PATH": DEFAULT_PATH})
         try:
             await probe_by_starting(self.start(launch))
         except StartFailure as err:
             raise RuntimeUnusable(str(err)) from err
 
     def start(self, launch: Launch) -> shim.ShimContainer:
-        known = _known(launch, self.watch)
+        known = shim.adopt(launch.container, launch.attempt, launch.place, self.watch, SandboxContainer)
         if known is not None:
             return known
         tag = f"{os.getpid()}-{next(self._tags)}"
-        root = launch.directory / f"root-{tag}"
-        mounts = self._make_root(launch, root)
-        self._check_program(launch, root, mounts)
+        view = self._view(launch, tag)
+        self._check_program(launch, view)
         self._write_filter()
+        for mount in view.kept:
+            mount.source.mkdir(parents=True, exist_ok=True)
+            mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
-        command = [self._program, *self._arguments(launch, root, mounts, env), "--", *launch.argv]
-        files = [(INFO_FD, f"{launch.directory}/info-{tag}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)]
-        if not launch.identity.privileged:
-            files.append((SECCOMP_FD, str(self._filter), os.O_RDONLY))
-        life = shim.spawn(
-            launch.container,
-            launch.attempt,
-            launch.directory,
-            command,
-            env,
-            "/",
-            self.watch,
-            split=launch.split_output,
-            tag=tag,
-            extra_files=files,
-            kind=SandboxContainer,
-        )
-        return life
+        command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
+        hosts = _hosts_file(launch.hostname)
+        try:
+            return shim.spawn(
+                launch,
+                command,
+                env,
+                "/",
+                self.watch,
+                tag=tag,
+                open_files=() if launch.identity.privileged else ((SECCOMP_FD, str(self._filter)),),
+                hand_over=((HOSTS_FD, hosts),),
+                kind=SandboxContainer,
+            )
+        finally:
+            os.close(hosts)
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch, SandboxContainer)
 
     def host_path(self, launch: Launch, path: str) -> Path | None:
-        tag = shim.read_tag(launch.directory)
-        return None if tag is None else resolve(launch.directory / f"root-{tag}", self._view(launch), path)
+        record = shim.read_life(launch.place)
+        return None if record is None else self._view(launch, record.tag).resolve(path)
 
-    def log_files(self, directory: Path) -> Sequence[Path]:
-        return shim.log_files(directory)
+    def log_files(self, place: Path) -> Sequence[Path]:
+        return shim.log_files(place)
+
+    def termination_message(self, launch: Launch) -> Path | None:
+        record = shim.read_life(launch.place)
+        return None if record is None else Path(f"{launch.place}.{record.tag}", "termination-log")
 
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
 
-    def _view(self, launch: Launch) -> list[Mount]:
+    def _view(self, launch: Launch, tag: str) -> View:
+        """What the container sees: the shared root, its own places on disk, the image's programs, its mounts."""
+        own = Path(f"{launch.place}.{tag}")
+        tops = {"/tmp", *(_top(path) for path in launch.kept)}
+        kept = [Mount(own / "kept" / top.strip("/"), top) for top in sorted(tops)]
         programs = [Mount(source, target, read_only=True) for target, source in launch.programs.items()]
-        return [*self._root.mounts(), *programs, *launch.mounts]
+        return View(self._root, own, kept, [*programs, *launch.mounts])
 
-    def _make_root(self, launch: Launch, root: Path) -> list[Mount]:
-        """Fills the life's root directory, with a place for every mount."""
-        root.mkdir()
-        self._root.make(root, launch.hostname)
-        mounts = self._view(launch)
-        shared = len(self._root.mounts())
-        for mount in mounts[shared:]:
-            make_mount_point(root, mounts, mount.target, directory=mount.source.is_dir())
-        if launch.cwd:
-            resolve(root, mounts, launch.cwd, make=True)
-        return mounts
-
-    def _check_program(self, launch: Launch, root: Path, mounts: Sequence[Mount]) -> None:
+    def _check_program(self, launch: Launch, view: View) -> None:
         word = launch.argv[0]
         if "/" in word:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
-            check_program(word, resolve(root, mounts, path) or Path("/nonexistent"))
+            check_program(word, view.resolve(path) or Path("/nonexistent"))
             return
-        for place in launch.env.get("PATH", DEFAULT_PATH).split(":"):
-            found = resolve(root, mounts, f"{place}/{word}") if place.startswith("/") else None
+        path = launch.env.get("PATH", DEFAULT_PATH)
+        usual = (word, path) if not launch.programs and not launch.mounts else None
+        if usual is not None and usual in self._found:
+            return
+        for place in path.split(":"):
+            found = view.resolve(f"{place}/{word}") if place.startswith("/") else None
             if found is not None and found.is_file() and os.access(found, os.X_OK):
+                if usual is not None and len(self._found) < FOUND_MAX:
+                    self._found.add(usual)
                 return
         raise StartFailure("StartError", f'{CANNOT_START}exec: "{word}": executable file not found in $PATH')
 
-    def _arguments(self, launch: Launch, root: Path, mounts: Sequence[Mount], env: dict[str, str]) -> list[str]:
-        words = ["--ro-bind" if launch.read_only_root else "--bind", str(root), "/"]
+    def _arguments(self, launch: Launch, view: View, env: dict[str, str]) -> list[str]:
+        words = [] if "/" not in (m.target for m in view.kept) else ["--bind", str(view.kept[0].source), "/"]
+        words += self._root.arguments()
         words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-        for mount in mounts:
+        words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/termination-log", TERMINATION_LOG]
+        words += ["--file", str(HOSTS_FD), "/etc/hosts"]
+        kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
+        for mount in (*kept, *view.mounts):
             words += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
+        if launch.cwd not in ("", "/") and view.resolve(launch.cwd) is None:
+            words += ["--dir", launch.cwd]
+        words += ["--remount-ro", "/"] if launch.read_only_root else []
         words += ["--hostname", launch.hostname or "localhost", "--die-with-parent", "--as-pid-1"]
-        words += ["--info-fd", str(INFO_FD), "--chdir", launch.cwd or "/"]
+        words += ["--chdir", launch.cwd or "/"]
         for key, value in launch.env.items():
             if key not in env:
                 words += ["--setenv", key, value]
@@ -205,5 +215,28 @@ class SandboxRuntime:
             draft.replace(self._filter)
 
 
-def _known(launch: Launch, watch: ExitWatch) -> shim.ShimContainer | None:
-    return shim.adopt(launch.container, launch.attempt, launch.directory, watch, SandboxContainer)
+@dataclass(frozen=True)
+class View:
+    """What a container sees besides the shared root. ``own`` is the life's directory, ``kept`` lies in it."""
+
+    root: HostRoot
+    own: Path
+    kept: list[Mount]
+    mounts: list[Mount]
+
+    def resolve(self, path: str) -> Path | None:
+        return resolve([*self.root.mounts(), *self.kept, *self.mounts], self.root.links(), path)
+
+
+def _top(path: str) -> str:
+    """The directory below / in which ``path`` lies; / itself for what lies in no directory."""
+    parts = PurePosixPath(path).parts
+    return f"/{parts[1]}" if len(parts) > 2 else "/"
+
+
+def _hosts_file(hostname: str) -> int:
+    """/etc/hosts in memory: bubblewrap copies it from the descriptor."""
+    fd = os.memfd_create("hosts", os.MFD_CLOEXEC)
+    os.write(fd, (f"{HOSTS}127.0.0.1\t{hostname}\n" if hostname else HOSTS).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,13 +1,14 @@
 """A container life as a few lines of POSIX shell: started at most once, outliving the agent, leaving its exit code.
 
-    directory/claim   "<pid> <tag>\n"; created exclusively by the shell before anything else: its creator has the life
-    directory/log     standard output and error, as they come (or stdout and stderr apart)
-    directory/exit    "<code>\n"; written by the shell when the command ended
+    <place>.life   "<pid> <tag>\\n", created exclusively by the shell before anything else: its creator has the life;
+                   when the command ended the shell adds "<code>\\n"
+    <place>.log    standard output and error, as they come (or .stdout and .stderr apart)
 
 An agent that was killed leaves the shell and its command running. The next agent finds the claim, watches the process
-(it is nobody's child then) and reads the exit file. A life without a claim has never run: the new agent may start it,
-and should the old shell still come, it finds the claim taken and goes away. There is no moment at which both run.
-Start and end times are those of the two files, so they need no bookkeeping either.
+(it is nobody's child then) and reads the code. A life without a claim has never run: the new agent may start it, and
+should the old shell still come, it finds the claim taken and goes away. There is no moment at which both run.
+
+Two files and no directory per life: making a file is the dearest thing a short step does on a busy file system.
 
 The shell is a session of its own; the command runs in its process group. It traps the polite signals, to be there
 when the command has died of them; SIGKILL takes both, which reads as code 137.
@@ -22,26 +23,27 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from tiphys.cluster.node.runtime import StartFailure
+from tiphys.cluster.node.runtime import Launch, StartFailure
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.machinery.podlife import Exit
 
 SHELL = "/bin/sh"
 
-# $1 the life's directory, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come
-# from here: the agent has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's
+# $1 the life file, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come from here:
+# the agent has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's
 # StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
 SCRIPT = """\
-d=$1 w=$2 t=$3
+f=$1 w=$2 t=$3
 shift 3
 set -C
-{ echo $$ $t >"$d/claim"; } 2>/dev/null || exit 0
+{ echo $$ $t >"$f"; } 2>/dev/null || exit 0
 set +C
 trap : HUP INT QUIT TERM USR1 USR2
 exec 7>&2 2>/dev/null
 if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" 2>&7 7>&-; else (exit 128); fi
-echo $? >"$d/exit"
+echo $? >>"$f"
 """
 
 # Python ignores these two for itself; a command must not inherit that.
@@ -53,20 +55,14 @@ _CLAIM_READS = 100
 class ShimContainer:
     """A life under the shim. ``ended`` is completed by the kernel's notice that the shell is gone."""
 
-    def __init__(self, name: str, attempt: int, directory: Path, pid: int, watch: ExitWatch) -> None:
+    def __init__(self, name: str, attempt: int, place: Path, pid: int, watch: ExitWatch, started: datetime) -> None:
         self.name = name
         self.attempt = attempt
-        self.directory = directory
+        self.place = place
         self.pid = pid
+        self.started_at = started
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._watch = watch
-        self._started: datetime | None = None
-
-    @property
-    def started_at(self) -> datetime:
-        if self._started is None:
-            self._started = _stamp(self.directory / "claim") or _stamp(self.directory) or datetime.now(UTC)
-        return self._started
 
     def signal(self, number: int) -> None:
         """To the whole process group, as a terminal does: a shell's children die with it."""
@@ -79,23 +75,21 @@ class ShimContainer:
         self._watch.add(self.pid, self._gone, child=child)
 
     def finish(self) -> None:
-        """Reads how the life ended from its directory. A shell that left no code was killed with its command."""
+        """Reads how the life ended. A shell that left no code was killed with its command."""
         if self.ended.done():
             return
-        code = read_exit(self.directory)
-        finished = _stamp(self.directory / "exit") if code is not None else None
-        self.ended.set_result(
-            Exit(
-                code=128 + signal.SIGKILL if code is None else code,
-                started_at=self.started_at,
-                finished_at=finished or datetime.now(UTC),
-            )
-        )
+        record = read_life(self.place)
+        if record is None or record.code is None:
+            code, finished = 128 + signal.SIGKILL, datetime.now(UTC)
+        else:
+            code, finished = record.code, record.changed
+        # A file's time is coarser than the clock: a short life must not end before it began.
+        self.ended.set_result(Exit(code, min(self.started_at, finished), finished))
 
     def _gone(self) -> None:
-        owner = read_claim(self.directory)
-        if owner not in (None, self.pid):
-            self._follow_owner(owner or 0)
+        record = read_life(self.place)
+        if record is not None and record.pid != self.pid:
+            self._follow_owner(record.pid)
             return
         # Whatever of the group is left dies with its container, as in any pod. The shell is not reaped yet (or never
         # was our child), so that the group's number cannot have been given to somebody else.
@@ -106,60 +100,61 @@ class ShimContainer:
     def _follow_owner(self, owner: int) -> None:
         """Our shell came second: one that an earlier agent started has the life, and is the one to watch."""
         self.pid = owner
-        if read_exit(self.directory) is None and is_shim(owner, self.directory):
+        if is_shim(owner, self.place):
             self.follow(child=False)
         else:
             self.finish()
 
 
 def spawn(
-    container: str,
-    attempt: int,
-    directory: Path,
+    launch: Launch,
     command: Sequence[str],
     env: Mapping[str, str],
     cwd: str,
     watch: ExitWatch,
     *,
-    split: bool = False,
     tag: str = "-",
-    extra_files: Sequence[tuple[int, str, int]] = (),
+    open_files: Sequence[tuple[int, str]] = (),
+    hand_over: Sequence[tuple[int, int]] = (),
     kind: type[ShimContainer] = ShimContainer,
 ) -> ShimContainer:
-    """Starts the shim. ``extra_files`` are (descriptor, path, flags) to be open in the command.
+    """Starts the shim. In the command, ``open_files`` (descriptor, path) are open for reading and ``hand_over``
+    (descriptor there, descriptor here) are passed on.
 
     ``tag`` (no spaces) ends up in the claim if this shell gets the life: it tells which starter's preparations count.
-
     Raises ``StartFailure`` where the kernel refuses (arguments too long, no more processes).
     """
-    out, err = ("stdout", "stderr") if split else ("log", None)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    place = os.fspath(directory)
+    place = os.fspath(launch.place)
+    out, err = (f"{place}.stdout", f"{place}.stderr") if launch.split_output else (f"{place}.log", "")
     actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
+        # First of all, before another action can take its number.
+        *((os.POSIX_SPAWN_DUP2, here, number) for number, here in hand_over),
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, f"{place}/{out}", append, 0o644),
-        (os.POSIX_SPAWN_OPEN, 2, f"{place}/{err}", append, 0o644) if err else (os.POSIX_SPAWN_DUP2, 1, 2),
-        *((os.POSIX_SPAWN_OPEN, number, path, flags, 0o644) for number, path, flags in extra_files),
+        (os.POSIX_SPAWN_OPEN, 1, out, append, 0o644),
+        (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644) if err else (os.POSIX_SPAWN_DUP2, 1, 2),
+        *((os.POSIX_SPAWN_OPEN, number, path, os.O_RDONLY, 0) for number, path in open_files),
     ]
-    argv = [SHELL, "-c", SCRIPT, "tiphys", place, cwd, tag, *command]
+    argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, *command]
+    started = datetime.now(UTC)
     try:
         pid = os.posix_spawn(SHELL, argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
-    except OSError as err_:
-        raise StartFailure("StartError", f"failed to start container process: {err_.strerror}") from err_
-    life = kind(container, attempt, directory, pid, watch)
+    except OSError as error:
+        raise StartFailure("StartError", f"failed to start container process: {error.strerror}") from error
+    life = kind(launch.container, launch.attempt, launch.place, pid, watch, started)
     life.follow(child=True)
     return life
 
 
 def adopt(
-    container: str, attempt: int, directory: Path, watch: ExitWatch, kind: type[ShimContainer] = ShimContainer
+    container: str, attempt: int, place: Path, watch: ExitWatch, kind: type[ShimContainer] = ShimContainer
 ) -> ShimContainer | None:
-    """The life that an earlier agent started in ``directory``; None if nobody has claimed it yet."""
-    pid = read_claim(directory)
-    if pid is None:
+    """The life that an earlier agent started at ``place``; None if nobody has claimed it yet."""
+    record = read_life(place)
+    if record is None:
         return None
-    life = kind(container, attempt, directory, pid, watch)
-    if read_exit(directory) is None and is_shim(pid, directory):
+    life = kind(container, attempt, place, record.pid, watch, _start_time(place, record))
+    if record.code is None and is_shim(record.pid, place):
         life.follow(child=False)
     else:
         life.finish()
@@ -167,70 +162,74 @@ def adopt(
 
 
 def lives(directory: Path) -> Iterator[tuple[str, int, Path]]:
-    """(container, attempt, directory) of every life under a pod's directory, oldest attempt first."""
+    """(container, attempt, place) of every life that was claimed under a pod's directory, oldest attempt first."""
     found = []
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
-            name, dot, attempt = entry.name.rpartition(".")
-            if dot and attempt.isdigit() and entry.is_dir(follow_symlinks=False):
-                found.append((name, int(attempt), directory / entry.name))
+            stem, life, rest = entry.name.rpartition(".life")
+            name, dot, attempt = stem.rpartition(".")
+            if life and not rest and dot and attempt.isdigit():
+                found.append((name, int(attempt), directory / stem))
     yield from sorted(found)
 
 
-def log_files(directory: Path) -> list[Path]:
-    """The life's output: ``log``, or ``stdout`` and ``stderr`` where they were kept apart."""
-    apart = directory / "stdout"
-    return [apart, directory / "stderr"] if apart.exists() else [directory / "log"]
+def log_files(place: Path) -> list[Path]:
+    """The life's output: one file, or standard output and standard error where they were kept apart."""
+    apart = Path(f"{place}.stdout")
+    return [apart, Path(f"{place}.stderr")] if apart.exists() else [Path(f"{place}.log")]
 
 
-def read_claim(directory: Path) -> int | None:
-    """The shell's process id; None if nobody claimed; 0 if the claim's writer was cut before it could sign."""
-    claim = _claim(directory)
-    return None if claim is None else int(claim[0])
+class LifeRecord(NamedTuple):
+    """What a life file says. ``pid`` is 0 if the claim's writer was cut before it could sign; ``code`` None: no end."""
+
+    pid: int
+    tag: str
+    code: int | None
+    changed: datetime
 
 
-def read_tag(directory: Path) -> str | None:
-    """The tag of the starter whose shell has the life; None if nobody has."""
-    claim = _claim(directory)
-    return None if claim is None else claim[1]
-
-
-def _claim(directory: Path) -> tuple[str, str] | None:
+def read_life(place: Path) -> LifeRecord | None:
+    """None if nobody has claimed the life."""
     for _ in range(_CLAIM_READS):
         try:
-            text = (directory / "claim").read_text()
+            with open(f"{place}.life", "rb") as file:
+                text = file.read(200)
+                changed = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
         except FileNotFoundError:
             return None
-        if text.endswith("\n"):
-            pid, _, tag = text.strip().partition(" ")
-            return pid, tag
+        claim, newline, rest = text.partition(b"\n")
+        if newline:
+            pid, _, tag = claim.decode().partition(" ")
+            code = rest.strip()
+            return LifeRecord(int(pid), tag, int(code) if code.isdigit() and rest.endswith(b"\n") else None, changed)
         os.sched_yield()
-    return "0", ""
+    return LifeRecord(0, "", None, datetime.now(UTC))
 
 
-def read_exit(directory: Path) -> int | None:
+def bar(place: Path) -> bool:
+    """Takes the life itself, so that no shell can have it any more. False if somebody has it already."""
     try:
-        text = (directory / "exit").read_bytes()
-    except FileNotFoundError:
-        return None
-    return int(text) if text.endswith(b"\n") and text.strip().isdigit() else None
+        os.close(os.open(f"{place}.life", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    return True
 
 
-def is_shim(pid: int, directory: Path) -> bool:
-    """Whether ``pid`` is (still) the shell of this very directory: numbers are used again."""
+def is_shim(pid: int, place: Path) -> bool:
+    """Whether ``pid`` is (still) the shell of this very life: numbers are used again."""
     if pid <= 0:
         return False
     try:
-        return os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return os.fsencode(f"{place}.life") in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except FileNotFoundError:
         if Path("/proc/self").exists():
             return False
-    except PermissionError:
+    except (PermissionError, ProcessLookupError):
         return False
-    return _group_lives(pid)
+    return _leads_group(pid)
 
 
-def _group_lives(pid: int) -> bool:
+def _leads_group(pid: int) -> bool:
     """Where there is no /proc (macOS): whether the process leads a group, as every shim does."""
     try:
         return os.getpgid(pid) == pid
@@ -238,8 +237,12 @@ def _group_lives(pid: int) -> bool:
         return False
 
 
-def _stamp(path: Path) -> datetime | None:
+def _start_time(place: Path, record: LifeRecord) -> datetime:
+    """The claim's time while it runs; of an ended life about the time at which its log was made."""
+    if record.code is None:
+        return record.changed
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        seen = log_files(place)[0].stat()
     except FileNotFoundError:
-        return None
+        return record.changed
+    return min(datetime.fromtimestamp(min(seen.st_atime, seen.st_mtime), UTC), record.changed)
