@@ -19,14 +19,16 @@ class Changes:
     """What happened to one workflow since its last decision; an empty one means "only time passed".
 
     ``workflow`` is the newest object when somebody else changed it (spec, metadata, or a retry's status). Pods and task
-    results are keyed by name; None means deleted. ``others`` says that something looked up before may have changed (a
-    ConfigMap, a lock, a template).
+    results are keyed by name; None means deleted. ``refused`` are pods that the run asked for and the API will not make,
+    with the reason as the API worded it: no pod will come. ``others`` says that something looked up before may have
+    changed (a ConfigMap, a lock, a template).
     """
 
     workflow: Object | None = None
     pods: Mapping[str, Object | None] = field(default_factory=dict)
     task_results: Mapping[str, Object | None] = field(default_factory=dict)
     task_set: Object | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
     others: bool = False
 
 

@@ -6,7 +6,7 @@ originals' definitions (``data/crds``, generated) are created in a fresh cluster
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
 from typing import Any, Final
 
@@ -26,11 +26,12 @@ PLACE: Final = (
 _READ_WRITE: Final = ("get", "patch", "update")
 
 
-def bundled() -> Iterator[Object]:
-    """The definitions that a fresh cluster has."""
+def bundled(only: Collection[str] = ()) -> Iterator[Object]:
+    """The definitions that a fresh cluster has; with ``only``, those of these names (``plural.group``)."""
     folder = resources.files("tiphys.cluster.apiserver").joinpath("data/crds")
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        yield orjson.loads(file.read_bytes())
+        if not only or file.name.removesuffix(".json") in only:
+            yield orjson.loads(file.read_bytes())
 
 
 def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:

@@ -14,7 +14,6 @@ from functools import cmp_to_key
 from typing import Any
 
 from tiphys.lang import durations
-from tiphys.lang.expr import numerals
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.jsontext import marshal_indent
 from tiphys.lang.expr.operations import (
@@ -22,18 +21,17 @@ from tiphys.lang.expr.operations import (
     elements,
     equal,
     fetch,
-    float_to_int,
     get,
     is_number,
-    kind_name,
     less,
     more,
     to_int,
 )
-from tiphys.lang.expr.values import AnyMap, IntList, Pair, PairList, StringList, utf8, wrap
+from tiphys.lang.expr.values import AnyMap, Pair, PairList
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
 from tiphys.lang.gotext import TRIMMED
+from tiphys.lang.govalues import IntList, StringList, float_to_int, kind_of, parse_float, parse_int, utf8, wrap64
 from tiphys.lang.moments import Duration, Location, Time, TimeError, load_location, parse
 
 MEMORY_BUDGET = 1_000_000
@@ -59,7 +57,7 @@ def _type(value: Any) -> str:
     name = type_name(value)
     if "." in name and not name.startswith(("*", "[", "map", "func")):
         return name
-    kind = kind_name(value)
+    kind = kind_of(value)
     for prefix, shown in (("int", "int"), ("uint", "uint"), ("float", "float")):
         if kind.startswith(prefix):
             return shown
@@ -69,7 +67,9 @@ def _type(value: Any) -> str:
 def _abs(value: Any) -> Any:
     if not is_number(value):
         raise Panic(f"invalid argument for abs (type {type_name(value)})")
-    return value if value >= 0 or value != value else type(value)(-value if isinstance(value, float) else wrap(-value))
+    return (
+        value if value >= 0 or value != value else type(value)(-value if isinstance(value, float) else wrap64(-value))
+    )
 
 
 def _rounding(name: str, apply: Callable[[float], float]) -> Builtin:
@@ -90,10 +90,10 @@ def _round(value: float) -> float:
 def to_integer(value: Any) -> int:
     """int() and asInt()."""
     if isinstance(value, str):
-        found = numerals.atoi(value)
-        if found is None:
-            raise Panic(f"invalid operation: int({value})")
-        return found
+        try:
+            return parse_int(value)
+        except ValueError:
+            raise Panic(f"invalid operation: int({value})") from None
     if isinstance(value, float):
         return float_to_int(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -106,10 +106,10 @@ def to_integer(value: Any) -> int:
 def to_real(value: Any) -> float:
     """float() and asFloat()."""
     if isinstance(value, str):
-        found = numerals.parse_float(value)
-        if found is None:
-            raise Panic(f"invalid operation: float({value})")
-        return found
+        try:
+            return parse_float(value)
+        except ValueError:
+            raise Panic(f"invalid operation: float({value})") from None
     if is_number(value):
         return float(value)
     raise Panic(f"invalid operation: float({type_name(value)})")
@@ -260,7 +260,7 @@ def _median(*arguments: Any) -> float:
 
 def _bits(name: str, apply: Callable[[int, int], int]) -> Builtin:
     def call(x: Any, y: Any) -> int:
-        return wrap(apply(_bit_operand(name, x), _bit_operand(name, y)))
+        return wrap64(apply(_bit_operand(name, x), _bit_operand(name, y)))
 
     return call
 
@@ -394,13 +394,13 @@ def _list_of(values: Any, complaint: str) -> list[Any]:
         return values
     if isinstance(values, bytes):
         return elements(values)
-    raise Panic(complaint.format("invalid" if values is None else kind_name(values)))
+    raise Panic(complaint.format(kind_of(values)))
 
 
 def _take(values: Any, count: Any) -> Any:
     source = _list_of(values, "cannot take from {}")
     if not isinstance(count, int) or isinstance(count, bool):
-        raise Panic(f"cannot take {'invalid' if count is None else kind_name(count)} elements")
+        raise Panic(f"cannot take {kind_of(count)} elements")
     if count < 0:
         raise Panic("reflect.Value.Slice: slice index out of bounds")
     return type(source)(source[: int(count)])
@@ -409,7 +409,7 @@ def _take(values: Any, count: Any) -> Any:
 def _entries(value: Any, complaint: str) -> list[tuple[Any, Any]]:
     if isinstance(value, dict | AnyMap):
         return list(value.items())
-    raise Panic(complaint.format("invalid" if value is None else kind_name(value)))
+    raise Panic(complaint.format(kind_of(value)))
 
 
 def _keys(value: Any) -> list[Any]:

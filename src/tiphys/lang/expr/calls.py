@@ -10,8 +10,8 @@ from typing import Any
 
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.operations import conversion
-from tiphys.lang.expr.values import GoFunc
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.govalues import CallError, Function
 
 _ZERO = {"string": "", "int": 0, "int64": 0, "float64": 0.0, "bool": False}
 _DIRECT = frozenset(
@@ -33,7 +33,7 @@ def call_function(function: Any, arguments: list[Any], *, known: bool) -> Any:
     """
     if function is None:
         raise Panic("invalid operation: cannot call nil")
-    if not isinstance(function, GoFunc):
+    if not isinstance(function, Function):
         raise Panic(f"invalid operation: cannot call non-function of type {type_name(function)}")
     fixed = len(function.ins) - function.variadic
     if function.variadic and len(arguments) < fixed:
@@ -44,10 +44,13 @@ def call_function(function: Any, arguments: list[Any], *, known: bool) -> Any:
         wanted = function.ins[index] if index < fixed else function.ins[-1][2:]
         if wanted != "interface {}":
             arguments[index] = _fitting(function, value, wanted, known)
-    return function.call(*arguments)
+    try:
+        return function.call(*arguments)
+    except CallError as err:
+        raise Panic(str(err)) from err
 
 
-def _fitting(function: GoFunc, value: Any, wanted: str, known: bool) -> Any:
+def _fitting(function: Function, value: Any, wanted: str, known: bool) -> Any:
     if value is None:
         return _ZERO.get(wanted)
     found = type_name(value)

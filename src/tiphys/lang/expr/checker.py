@@ -254,6 +254,9 @@ class _Checker:
             method = METHODS.get(base.name, {}).get(name)
             if method is not None:
                 return method.type
+            field = dict(base.fields).get(name)
+            if field is not None:
+                return field
         if base.kind == "map":
             return self._entry(node, base, key)
         if base.is_array:

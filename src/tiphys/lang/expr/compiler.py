@@ -41,8 +41,8 @@ from tiphys.lang.expr.nodes import (
 )
 from tiphys.lang.expr.operations import as_string, conversion
 from tiphys.lang.expr.types import INT, STRING
-from tiphys.lang.expr.values import IntList
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.govalues import IntList
 
 Step = Callable[[Any, Frame], Any]
 """An operator of a chain: the value on its left, the frame → its value."""

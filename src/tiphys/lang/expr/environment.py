@@ -14,7 +14,8 @@ from typing import Any
 
 from tiphys.lang.expr.builtins import to_integer, to_real
 from tiphys.lang.expr.jsontext import marshal
-from tiphys.lang.expr.values import GoFunc
+from tiphys.lang.govalues import Function
+from tiphys.lang.sprig import FUNCTIONS
 
 
 def environment(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict[str, Any]:
@@ -60,8 +61,8 @@ def _level(levels: dict[str, dict[str, Any]], found: dict[str, Any], path: str) 
 def functions() -> dict[str, Any]:
     """Argo's own functions, and sprig's."""
     return {
-        "asInt": GoFunc(to_integer, ("interface {}",), "interface {}"),
-        "asFloat": GoFunc(to_real, ("interface {}",), "interface {}"),
-        "toJson": GoFunc(marshal, ("interface {}",), "string"),
-        "sprig": {},
+        "asInt": Function("asInt", to_integer, ("interface {}",), "interface {}"),
+        "asFloat": Function("asFloat", to_real, ("interface {}",), "interface {}"),
+        "toJson": Function("toJson", marshal, ("interface {}",), "string"),
+        "sprig": dict(FUNCTIONS),
     }

@@ -34,7 +34,7 @@ from tiphys.lang.expr.nodes import (
     spine,
 )
 from tiphys.lang.expr.types import BOOL, FLOAT, INT, STRING
-from tiphys.lang.expr.values import wrap
+from tiphys.lang.govalues import wrap64
 
 
 class KeySet:
@@ -298,8 +298,8 @@ def _sum(node: Builtin) -> Node:
 
 def _sum_of_range(node: Builtin, low: int, high: int) -> int | None:
     """The sum by Gauss's formula, for the bodies it knows: # , # ± k, # * k and #acc + #."""
-    count = wrap(high - low + 1)
-    product = wrap(count * wrap(low + high))
+    count = wrap64(high - low + 1)
+    product = wrap64(count * wrap64(low + high))
     total = -(-product // 2) if product < 0 else product // 2
     if node.name == "reduce":
         return _reduced(node, total)
@@ -322,11 +322,11 @@ def _sum_of_terms(body: Node, total: int, count: int) -> int | None:
         return None
     match body.op:
         case "*":
-            return wrap(constant * total)
+            return wrap64(constant * total)
         case "+":
-            return wrap(total + count * constant)
+            return wrap64(total + count * constant)
         case "-":
-            return wrap(total - count * constant if item_left else count * constant - total)
+            return wrap64(total - count * constant if item_left else count * constant - total)
     return None
 
 
@@ -340,7 +340,7 @@ def _reduced(node: Builtin, total: int) -> int | None:
     if len(node.arguments) == 2:
         return total
     start = _value(node.arguments[2])
-    return wrap(start + total) if type(start) is int else None
+    return wrap64(start + total) if type(start) is int else None
 
 
 def _is_item(node: Node) -> bool:

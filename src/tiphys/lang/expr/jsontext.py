@@ -9,8 +9,9 @@ from typing import Any
 from tiphys.lang import gojson
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import json_text
-from tiphys.lang.expr.values import AnyMap, GoFunc, utf8
+from tiphys.lang.expr.values import AnyMap
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.govalues import Function, utf8
 from tiphys.lang.moments import Location, Time
 
 _PLAIN = (str, int, float, bool, type(None))
@@ -44,7 +45,7 @@ def _jsonable(value: Any) -> Any:
         return {}
     if isinstance(value, int) and not isinstance(value, bool):
         return int(value)
-    if isinstance(value, AnyMap | GoFunc) or not isinstance(value, _PLAIN):
+    if isinstance(value, AnyMap | Function) or not isinstance(value, _PLAIN):
         raise Panic(f"json: unsupported type: {type_name(value)}")
     return value
 

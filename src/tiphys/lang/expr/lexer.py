@@ -17,9 +17,9 @@ from __future__ import annotations
 import re
 
 from tiphys.lang.expr.errors import ExprError
-from tiphys.lang.expr.values import utf8
 from tiphys.lang.gofmt import quote
 from tiphys.lang.gotext import SPACES, is_digit, is_letter
+from tiphys.lang.govalues import utf8
 
 SOURCE_LENGTH_MAX = 1_000_000
 """Characters of an expression; beyond this nothing is read."""

@@ -26,7 +26,7 @@ from tiphys.lang.expr.types import (
     Type,
     function,
 )
-from tiphys.lang.expr.values import Int64, wrap
+from tiphys.lang.govalues import Int64, wrap64
 from tiphys.lang.moments import UTC, Duration, Location, Month, Time, date, format_time
 
 _NANOS = 1_000_000_000
@@ -119,9 +119,9 @@ _TIME: dict[str, Method] = {
     "Truncate": _method(_truncate_time, TIME, DURATION),
     "UTC": _method(lambda t: t.in_location(UTC), TIME),
     "Unix": _method(lambda t: Int64(t.unix), INT64),
-    "UnixMicro": _method(lambda t: Int64(wrap(t.unix * 1_000_000 + t.nanos // 1_000)), INT64),
-    "UnixMilli": _method(lambda t: Int64(wrap(t.unix * 1_000 + t.nanos // 1_000_000)), INT64),
-    "UnixNano": _method(lambda t: Int64(wrap(t.unix * _NANOS + t.nanos)), INT64),
+    "UnixMicro": _method(lambda t: Int64(wrap64(t.unix * 1_000_000 + t.nanos // 1_000)), INT64),
+    "UnixMilli": _method(lambda t: Int64(wrap64(t.unix * 1_000 + t.nanos // 1_000_000)), INT64),
+    "UnixNano": _method(lambda t: Int64(wrap64(t.unix * _NANOS + t.nanos)), INT64),
     "Weekday": _method(lambda t: t.weekday(), WEEKDAY),
     "Year": _method(lambda t: t.civil()[0], INT),
     "YearDay": _method(lambda t: t.yearday(), INT),

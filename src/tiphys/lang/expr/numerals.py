@@ -49,34 +49,3 @@ def _float(digits: str) -> float:
     if math.isinf(value):
         raise NumeralError(f"invalid float literal: strconv.ParseFloat: parsing {quote(digits)}: value out of range")
     return value
-
-
-_GO_FLOAT = re.compile(
-    r"[+-]?(?:(?:inf|infinity|nan)|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:e[+-]?\d[\d_]*)?|0x[0-9a-f_.]+p[+-]?\d[\d_]*)",
-    re.IGNORECASE,
-)
-
-
-def atoi(text: str) -> int | None:
-    """strconv.Atoi, or None: decimal digits with an optional sign, within 64 bits."""
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 400:
-        return None
-    value = int(text)
-    return value if -_INT_MAX - 1 <= value <= _INT_MAX else None
-
-
-def parse_float(text: str) -> float | None:
-    """strconv.ParseFloat, or None: decimals, hexadecimals with a p exponent, inf and nan; not out of range."""
-    if not _GO_FLOAT.fullmatch(text) or len(text) > 4_000 or "_" in text:
-        return None
-    lowered = text.lower()
-    if "x" in lowered:
-        try:
-            return float.fromhex(text)
-        except (ValueError, OverflowError):
-            return None
-    if lowered.lstrip("+-") == "nan" and lowered[0] in "+-":
-        return None
-    value = float(text)
-    return None if math.isinf(value) and "inf" not in lowered else value

@@ -11,9 +11,10 @@ from typing import Any
 
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import METHODS
-from tiphys.lang.expr.values import AnyMap, GoFunc, Uint8, from_utf8, utf8, wrap
+from tiphys.lang.expr.values import AnyMap, Struct
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
+from tiphys.lang.govalues import Function, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
 from tiphys.lang.moments import Duration, Location, Month, Time, Weekday
 
 STRING_LENGTH_MAX = 10_000_000
@@ -36,13 +37,6 @@ def to_int(value: object) -> int:
     if not is_number(value):
         raise Panic(f"invalid operation: int({type_name(value)})")
     return float_to_int(value) if isinstance(value, float) else int(value)  # type: ignore[call-overload]
-
-
-def float_to_int(value: float) -> int:
-    """Go's conversion on amd64: towards zero, and the smallest number for what does not fit."""
-    if value != value or not -(2.0**63) <= value < 2.0**63:
-        return -(1 << 63)
-    return int(value)
 
 
 def to_float(value: object) -> float:
@@ -85,13 +79,13 @@ def add(a: Any, b: Any) -> Any:
     kind = type(a)
     if kind is type(b):
         if kind is int:
-            return wrap(a + b)
+            return wrap64(a + b)
         if kind is float:
             return a + b
         if kind is str:
             return _joined(a, b)
         if kind is Duration:
-            return Duration(wrap(a + b))
+            return Duration(wrap64(a + b))
     if is_number(a) and is_number(b):
         return _numeric(a + b)
     if isinstance(a, Time) and isinstance(b, Duration):
@@ -110,18 +104,18 @@ def _joined(a: str, b: str) -> str:
 
 
 def _numeric(value: int | float) -> int | float:
-    return value if isinstance(value, float) else wrap(int(value))
+    return value if isinstance(value, float) else wrap64(int(value))
 
 
 def subtract(a: Any, b: Any) -> Any:
     kind = type(a)
     if kind is type(b):
         if kind is int:
-            return wrap(a - b)
+            return wrap64(a - b)
         if kind is float:
             return a - b
         if kind is Duration:
-            return Duration(wrap(a - b))
+            return Duration(wrap64(a - b))
     if is_number(a) and is_number(b):
         return _numeric(a - b)
     if isinstance(a, Time):
@@ -134,7 +128,7 @@ def subtract(a: Any, b: Any) -> Any:
 
 def multiply(a: Any, b: Any) -> Any:
     if type(a) is int and type(b) is int:
-        return wrap(a * b)
+        return wrap64(a * b)
     numbers = is_number(a), is_number(b)
     if all(numbers):
         return _numeric(a * b)
@@ -149,7 +143,7 @@ def _span_product(a: Any, b: Any, numbers: tuple[bool, bool]) -> Any:
         raise _mismatch(a, "*", b)
     if isinstance(a, float) or isinstance(b, float):
         return float(a) * float(b)
-    return Duration(wrap(int(a) * int(b)))
+    return Duration(wrap64(int(a) * int(b)))
 
 
 def divide(a: Any, b: Any) -> float:
@@ -186,7 +180,7 @@ def negate(value: Any) -> Any:
     if isinstance(value, float):
         return -value
     if is_number(value):
-        return type(value)((-value) % 256) if isinstance(value, Uint8) else type(value)(wrap(-value))
+        return type(value)((-value) % 256) if isinstance(value, Uint8) else type(value)(wrap64(-value))
     shown = "<nil>" if value is None else type_name(value)
     raise Panic(f"invalid operation: - {shown}")
 
@@ -207,17 +201,9 @@ def equal(a: Any, b: Any) -> bool:
         return bool(a == b)
     if isinstance(a, list) and isinstance(b, list):
         return _equal_lists(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return len(a) == len(b) and all(key in b and identical(value, b[key]) for key, value in a.items())
     if isinstance(a, Time) and isinstance(b, Time):
         return a.instant() == b.instant()
-    if isinstance(a, AnyMap) and isinstance(b, AnyMap):
-        return (
-            a.go_type == b.go_type
-            and len(a) == len(b)
-            and all(key in b and identical(value, b.get(key)) for key, value in a.items())
-        )
-    return kind is other and not isinstance(a, GoFunc) and bool(a == b)
+    return not isinstance(a, Function) and deep_equal(a, b)
 
 
 _PLAIN = frozenset((int, float, str, bool, type(None)))
@@ -227,17 +213,6 @@ def _equal_lists(a: list[Any], b: list[Any]) -> bool:
     if type(a) is list or type(b) is list or type(a) is type(b):
         return len(a) == len(b) and all(map(equal, a, b))
     return False
-
-
-def identical(a: Any, b: Any) -> bool:
-    """reflect.DeepEqual: types count, so 1 and 1.0 differ."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(identical, a, b))
-    if isinstance(a, dict):
-        return len(a) == len(b) and all(key in b and identical(value, b[key]) for key, value in a.items())
-    return not isinstance(a, GoFunc) and bool(a == b)
 
 
 def _orderable(a: Any, op: str, b: Any) -> tuple[Any, Any]:
@@ -329,6 +304,8 @@ def fetch(value: Any, key: Any) -> Any:
         method = METHODS.get(getattr(value, "go_type", ""), {}).get(key)
         if method is not None:
             return bound(method.call, value, method.type)
+    if isinstance(value, Struct) and isinstance(key, str) and key in value.fields:
+        return value.fields[key]
     if isinstance(value, str):
         data = utf8(value)
         return Uint8(data[_index(key, len(data))])
@@ -336,14 +313,15 @@ def fetch(value: Any, key: Any) -> Any:
         return Uint8(value[_index(key, len(value))])
     if isinstance(value, AnyMap):
         return value.get(key)
-    if isinstance(value, Time) and not isinstance(key, str):
+    if isinstance(value, Time | Struct) and not isinstance(key, str):
         raise Panic(conversion(key, "string"))
     raise Panic(f"cannot fetch {sprint(key)} from {type_name(value)}")
 
 
-def bound(call: Any, value: Any, signature: Any) -> GoFunc:
+def bound(call: Any, value: Any, signature: Any) -> Function:
     """A method of a value, ready to be called."""
-    return GoFunc(lambda *arguments: call(value, *arguments), tuple(t.name for t in signature.ins), signature.out.name)
+    ins = tuple(one.name for one in signature.ins)
+    return Function("method", lambda *arguments: call(value, *arguments), ins, signature.out.name)
 
 
 def _from_dict(value: dict[Any, Any], key: Any) -> Any:
@@ -418,10 +396,10 @@ def is_in(needle: Any, heap: Any) -> bool:
         return needle in heap
     if isinstance(heap, bytes):
         return any(equal(Uint8(one), needle) for one in heap)
-    if isinstance(heap, Time | Location):
+    if isinstance(heap, Time | Location | Struct):
         if not isinstance(needle, str):
             raise Panic(f"cannot use {type_name(needle)} as field name of {type_name(heap)}")
-        return False
+        return isinstance(heap, Struct) and needle in heap.fields
     raise Panic(f'operator "in" not defined on {type_name(heap)}')
 
 
@@ -439,18 +417,4 @@ def elements(value: Any) -> list[Any]:
         if len(value) == 0:
             return []
         raise Panic("reflect: call of reflect.Value.Index on map Value")
-    raise Panic(f"reflect: call of reflect.Value.Len on {kind_name(value)} Value")
-
-
-def kind_name(value: object) -> str:
-    """reflect.Kind as text: ``slice``, ``int64``, ``struct``."""
-    name = type_name(value)
-    if name.startswith("[]"):
-        return "slice"
-    if name.startswith("["):
-        return "array"
-    if name.startswith(("map", "func")):
-        return name[:4].rstrip("[")
-    if name.startswith("*"):
-        return "ptr"
-    return {"time.Time": "struct", "time.Duration": "int64", "time.Month": "int", "time.Weekday": "int"}.get(name, name)
+    raise Panic(f"reflect: call of reflect.Value.Len on {kind_of(value)} Value")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from tiphys.lang.expr.values import GoFunc
+from tiphys.lang.expr.values import Struct
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.govalues import Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Type:
     out: Type | None = None
     variadic: bool = False
     results: int = 1
+    fields: tuple[tuple[str, Type], ...] = ()
 
     @property
     def is_unknown(self) -> bool:
@@ -150,8 +152,11 @@ _BY_CLASS: dict[type, Type] = {
 
 
 def _of_named(value: object) -> Type:
-    if isinstance(value, GoFunc):
+    if isinstance(value, Function):
         return function(tuple(map(named, value.ins)), named(value.out), variadic=value.variadic)
+    if isinstance(value, Struct):
+        fields = tuple([(name, type_of(one)) for name, one in value.fields.items()])
+        return Type(value.go_type, "struct", fields=fields)
     return named(type_name(value))
 
 

@@ -1,0 +1,148 @@
+"""``depends`` of DAG tasks: which tasks it names, what it means, whether the task runs.
+
+    rewrite(task, tasks) → Logic             the expression with every bare name spelt out, and the tasks it needs
+    decide(logic, states) → Outcome          given what became of those tasks
+    check_results(depends)                   the names of results, as validation checks them
+
+A bare ``A`` means that A succeeded, was skipped, or is a running daemon (and, with continueOn, that it failed or
+errored); ``A.Failed`` and its like mean what they say. ``dependencies: [A, B]`` is the same as ``A && B``. What is a
+name is decided by a regular expression before anything is parsed, so ``and``, ``not`` and ``true`` are task names too.
+The rest is an expression of expr-lang over one record per task; in names, ``-`` counts as ``_`` there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from tiphys.lang.expr import ExprError, eval_bool
+from tiphys.lang.expr.values import Struct
+
+LENGTH_MAX = 100_000
+"""Characters of a ``depends``."""
+
+RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
+"""What may follow a task's name. The last two are about the items of a task that loops."""
+
+Needs = Literal["task", "items"]
+
+_NAME = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?\.[A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
+_ABOUT_ITEMS = ("AnySucceeded", "AllFailed")
+_FULFILLED = frozenset(("Succeeded", "Failed", "Error", "Skipped", "Omitted"))
+
+
+class DependsError(ValueError):
+    """A ``depends`` that names no task, or that cannot be evaluated. The message is the original's."""
+
+
+class Logic(NamedTuple):
+    """``text`` is what is evaluated; ``needs`` says of each task named whether its items are asked about."""
+
+    text: str
+    needs: dict[str, Needs]
+
+
+class Outcome(NamedTuple):
+    """``proceed``: all tasks it needs have ended. ``execute``: given how they ended, the task runs."""
+
+    execute: bool
+    proceed: bool
+
+
+@dataclass(frozen=True)
+class State:
+    """What became of a task: its node's phase, whether it is a daemon, for a loop the phases of its items.
+
+    ``items`` holds None for an item whose phase is not known; ``hooks_done`` says that its hooks have ended too.
+    """
+
+    phase: str
+    daemoned: bool = False
+    items: tuple[str | None, ...] | None = None
+    hooks_done: bool = True
+
+    @property
+    def fulfilled(self) -> bool:
+        """Whether tasks that depend on it may be decided."""
+        return self.phase in _FULFILLED or (self.daemoned and self.phase != "Pending")
+
+    def results(self) -> Struct:
+        """The record that expressions see."""
+        items = self.items or ()
+        return Struct(
+            "controller.TaskResults",
+            {
+                "Succeeded": self.phase == "Succeeded",
+                "Failed": self.phase == "Failed",
+                "Errored": self.phase == "Error",
+                "Skipped": self.phase == "Skipped",
+                "Omitted": self.phase == "Omitted",
+                "Daemoned": self.daemoned and self.phase != "Pending",
+                "AnySucceeded": "Succeeded" in items,
+                "AllFailed": bool(items) and all(phase == "Failed" for phase in items),
+            },
+        )
+
+
+def rewrite(task: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Logic:
+    """The logic of ``task`` among ``tasks`` (by name). Raises DependsError where it names a task that is not there."""
+    depends = str(task.get("depends") or "")
+    if not depends:
+        names = [str(name) for name in task.get("dependencies") or ()]
+        depends = " && ".join(_expanded(name, tasks) for name in names)
+    if len(depends) > LENGTH_MAX:
+        raise DependsError(f"depends is longer than {LENGTH_MAX} characters")
+    needs: dict[str, Needs] = {}
+    return Logic(_NAME.sub(lambda match: _spelt_out(match, needs, tasks), depends), needs)
+
+
+def _spelt_out(match: re.Match[str], needs: dict[str, Needs], tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    bare: str | None = match.group(2)
+    if bare is not None:
+        needs[bare] = "task"
+        return _expanded(bare, tasks)
+    name, _, result = match.group(1).partition(".")
+    if result in _ABOUT_ITEMS:
+        needs[name] = "items"
+    else:
+        needs.setdefault(name, "task")
+    return match.group(1)
+
+
+def _expanded(name: str, tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    task = tasks.get(name)
+    if task is None:
+        raise DependsError(f"target {name} does not exist")
+    results = ["Succeeded", "Skipped", "Daemoned"]
+    continues = task.get("continueOn") or {}
+    results += ["Errored"] if continues.get("error") else []
+    results += ["Failed"] if continues.get("failed") else []
+    return "(" + " || ".join(f"{name}.{result}" for result in results) + ")"
+
+
+def decide(logic: Logic, states: Mapping[str, State | None]) -> Outcome:
+    """Whether a task with this logic runs. ``states`` holds None, or nothing, for tasks that have no node yet.
+
+    Raises DependsError for logic that is no expression over these tasks.
+    """
+    env: dict[str, Any] = {}
+    for name in sorted(logic.needs):
+        state = states.get(name)
+        if state is None or not state.fulfilled or not state.hooks_done:
+            return Outcome(execute=False, proceed=False)
+        env.setdefault(name.replace("-", "_"), state.results())
+    source = logic.text.replace("-", "_")
+    try:
+        return Outcome(execute=eval_bool(source, env), proceed=True)
+    except ExprError as err:
+        raise DependsError(f"unable to evaluate expression '{source}': {err}") from err
+
+
+def check_results(depends: str) -> None:
+    """Raises DependsError for ``A.Foo`` with a result that does not exist; lower-case ones are taken for tasks."""
+    for match in _NAME.finditer(depends):
+        name, dot, result = (match.group(1) or "").partition(".")
+        if dot and result not in RESULTS:
+            raise DependsError(f"task result '{result}' for task '{name}' is invalid")
