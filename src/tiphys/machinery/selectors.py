@@ -51,7 +51,7 @@ class Requirement:
         if self.operator == "!":
             return f"!{self.key}"
         if self.operator in ("in", "notin"):
-            return f"{self.key} {self.operator} ({','.join(self.values)})"
+            return f"{self.key} {self.operator} ({','.join(sorted(self.values))})"
         return f"{self.key}{ {'gt': '>', 'lt': '<'}.get(self.operator, self.operator) }{self.values[0]}"
 
 

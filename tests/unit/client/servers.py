@@ -6,20 +6,27 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tiphys.client import kubeconfig
 from tiphys.client.client import Client
+from tiphys.client.http import HttpTransport
+from tiphys.cluster.apiserver.http.listen import serve
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
+from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.ids import SeededIds
 
 
-class FixedClock(SystemClock):
-    """Wall time stands still; timers are the machine's."""
+NOW = datetime.now(UTC).replace(microsecond=0)
 
-    TEXT = "2024-05-06T07:08:09Z"
+
+class FixedClock(SystemClock):
+    """Wall time stands still (at the tests' start, for the sake of certificates); timers are the machine's."""
+
+    TEXT = to_time(NOW)
 
     def now(self) -> datetime:
-        return datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+        return NOW
 
 
 @asynccontextmanager
@@ -36,4 +43,14 @@ async def api_server(path: Path | None = None) -> AsyncIterator[ApiServer]:
 async def serving(kind: str, folder: Path) -> AsyncIterator[Client]:
     """A client of a fresh server; ``kind`` names transport and store."""
     async with api_server(folder / "cluster.db" if kind == "inprocess-durable" else None) as server:
-        yield Client(server.transport())
+        if kind != "http":
+            yield Client(server.transport())
+            return
+        served = await serve(server, "127.0.0.1:0", folder)
+        kubeconfig.write(folder / "kubeconfig", served.kubeconfig)
+        transport = HttpTransport.from_kubeconfig(folder / "kubeconfig")
+        try:
+            yield Client(transport)
+        finally:
+            await transport.close()
+            await served.close()

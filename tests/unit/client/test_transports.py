@@ -24,7 +24,7 @@ from tiphys.machinery.resources import (
 WIDGETS = Resource("example.com", "v1", "widgets", "Widget")
 
 
-@pytest.fixture(params=["inprocess", "inprocess-durable"])
+@pytest.fixture(params=["inprocess", "inprocess-durable", "http"])
 async def client(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[Client]:
     async with serving(request.param, tmp_path) as client:
         yield client

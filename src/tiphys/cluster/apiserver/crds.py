@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from tiphys.cluster.apiserver.record import Object
-from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, Strategy, Subresource
+from tiphys.cluster.apiserver.registry import CUSTOM_VERBS, Registry, ResourceInfo, Strategy, Subresource
 from tiphys.cluster.apiserver.store import Change
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 
@@ -53,6 +53,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
                 status="isolated" if has_status else "plain",
                 generation="content" if has_status else "any",
             ),
+            verbs=CUSTOM_VERBS,
             short_names=tuple(accepted.get("shortNames") or ()),
             categories=tuple(accepted.get("categories") or ()),
             subresources=tuple(_subresources(version, accepted["kind"])),

@@ -1,0 +1,1 @@
+"""The API server's HTTP side: paths, bodies, representations, discovery, schemas. No rules of objects live here."""

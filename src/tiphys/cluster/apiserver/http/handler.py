@@ -1,0 +1,215 @@
+"""From an HTTP request to the verbs and back.
+
+    identify → read the path → discovery, schemas, health
+                             → authorize → body → ApiServer.answer / open_watch / open_log → represent
+
+One handler, no routing table: paths of the Kubernetes API are regular, and resources come and go at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from tiphys.client.transport import Request, Verb
+from tiphys.cluster.apiserver.http import bodies, representation
+from tiphys.cluster.apiserver.http.discovery import Discovery
+from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer, User
+from tiphys.cluster.apiserver.http.openapi import OpenApi
+from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
+from tiphys.cluster.apiserver.http.representation import Representation
+from tiphys.cluster.apiserver.listing import Page
+from tiphys.cluster.apiserver.problems import no_such_page
+from tiphys.cluster.apiserver.record import Record
+from tiphys.cluster.apiserver.registry import ResourceInfo
+from tiphys.cluster.apiserver.server import Answer, ApiServer
+from tiphys.cluster.apiserver.tables import Table, table_for
+from tiphys.cluster.apiserver.version import VERSION
+from tiphys.machinery.errors import ApiError, MethodNotAllowed, NotAcceptable
+from tiphys.machinery.resources import Resource
+
+_HEALTH: Final = ("/healthz", "/livez", "/readyz")
+_ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
+
+
+class HttpHandler:
+    """Give it to ``aiohttp.web.Server``."""
+
+    def __init__(self, server: ApiServer, authenticator: Authenticator, authorizer: Authorizer) -> None:
+        self._server = server
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._discovery = Discovery(server.registry)
+        self._openapi = OpenApi(server.registry)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._serve(request)
+        except ApiError as err:
+            return refusal(err)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = request.rel_url.raw_path
+        if raw in _HEALTH or raw.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return web.Response(text="ok", headers=_NO_CACHE)
+        if raw in ("/version", "/version/"):
+            return answer_json(VERSION)
+        user = self._authenticator.identify(request)
+        where = parse(raw)
+        if isinstance(where, ResourcePath):
+            return await self._resource(request, where, user)
+        self._authorizer.check_path(user, "get", raw)
+        if isinstance(where, GroupVersion):
+            return self._discover(request, where)
+        if raw.startswith("/openapi/"):
+            return self._openapi.answer(request)
+        if raw == "/":
+            return answer_json({"paths": self._discovery.paths()})
+        return web.Response(status=404, text="404 page not found\n")
+
+    def _discover(self, request: web.BaseRequest, where: GroupVersion) -> web.StreamResponse:
+        document = self._discovery.answer(where, request.headers.get("Accept", ""), request.host)
+        if document is None:
+            return web.Response(status=404, text="404 page not found\n")
+        return web.Response(body=document.body, headers={**_NO_CACHE, "Content-Type": document.content_type})
+
+    # Resources
+
+    async def _resource(self, request: web.BaseRequest, where: ResourcePath, user: User) -> web.StreamResponse:
+        if where.group not in self._server.registry.groups():
+            return web.Response(status=404, text="404 page not found\n")
+        info = self._server.registry.find(where.group, where.version, where.plural)
+        if info is None:
+            raise no_such_page()
+        query = dict(request.query)
+        verb = _verb(request.method, where, query)
+        self._authorizer.check(user, verb, where)
+        kind_request = self._request(info.resource, where, verb, query)
+        if where.subresource == "log":
+            return await self._log(request, kind_request)
+        how = representation.negotiate(request.headers.get("Accept", ""))
+        if verb == "watch":
+            return await self._watch(request, info, kind_request, how)
+        answer = await self._answer(request, kind_request, verb)
+        return self._respond(info, answer, how, query)
+
+    def _request(self, resource: Resource, where: ResourcePath, verb: Verb, query: dict[str, str]) -> Request:
+        if where.is_watch and where.name:
+            query["fieldSelector"] = f"metadata.name={where.name}"
+        name = None if verb == "watch" else where.name
+        return Request(verb, resource, where.namespace, name, where.subresource, query)
+
+    async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb) -> Answer:
+        if verb in ("get", "list"):
+            return await self._server.answer(asked)
+        content = await bodies.read(request)
+        media = bodies.media_type(request)
+        if verb in ("delete", "deletecollection"):
+            body = bodies.parse(content, media) if content else None
+            return await self._server.answer(_with_body(asked, body, media))
+        body = bodies.parse(content, media)
+        return await self._server.answer(_with_body(asked, body, media))
+
+    def _respond(
+        self, info: ResourceInfo, answer: Answer, how: Representation, query: Mapping[str, str]
+    ) -> web.StreamResponse:
+        value = answer.value
+
+        def table() -> Table:
+            return table_for(info, query.get("includeObject", ""), how.version, self._server.clock.now())
+
+        if isinstance(value, Page):
+            if how.shape == "PartialObjectMetadata":
+                raise _wrong_shape(how, f"the requested object is a list (*core.{info.list_kind})")
+            body = representation.page(value, how, table)
+        elif isinstance(value, Record):
+            if how.shape == "PartialObjectMetadataList":
+                raise _wrong_shape(how, f"the requested object is not a list (*core.{info.kind})")
+            body = representation.one(info, value, how, table)
+        else:
+            body = how.encode(value)
+        headers = {**_NO_CACHE, "Content-Type": how.media_type}
+        response = web.Response(status=answer.code, body=body, headers=headers)
+        for warning in answer.warnings:
+            response.headers.add("Warning", f"299 - {orjson.dumps(warning).decode()}")
+        return response
+
+    async def _watch(
+        self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation
+    ) -> web.StreamResponse:
+        watcher = self._server.open_watch(asked)
+        include = asked.query.get("includeObject", "")
+        try:
+            response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.media_type})
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            has_columns = False
+            async for event in watcher:
+                table = None
+                if how.shape == "Table":
+                    table = table_for(info, include, how.version, self._server.clock.now())
+                    table = table.continued() if has_columns else table
+                frames = [representation.frame(event, how, table)]
+                # The columns are said once, in the first frame.
+                later = table.continued() if table is not None else None
+                frames += [representation.frame(each, how, later) for each in watcher.take()]
+                has_columns = True
+                await response.write(b"".join(frames))
+        except ApiError as err:
+            if not response.prepared:
+                raise
+            await response.write(representation.error_frame(err.status()))
+        finally:
+            watcher.close()
+        await response.write_eof()
+        return response
+
+    async def _log(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:
+        async with self._server.open_log(asked) as chunks:
+            response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": "text/plain"})
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            async for chunk in chunks:
+                await response.write(chunk)
+        await response.write_eof()
+        return response
+
+
+def refusal(err: ApiError) -> web.Response:
+    """A failed request's answer."""
+    headers = dict(_NO_CACHE)
+    seconds = err.details.get("retryAfterSeconds")
+    if seconds:
+        headers["Retry-After"] = str(seconds)
+    return web.json_response(body=orjson.dumps(err.status()), status=err.code, headers=headers)
+
+
+def answer_json(value: Any) -> web.Response:
+    return web.json_response(body=orjson.dumps(value), headers=_NO_CACHE)
+
+
+def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
+    """What a method means at a path; raises MethodNotAllowed."""
+    if method == "GET" and where.is_watch:
+        return "watch"
+    if where.name is None and method == "GET" and query.get("watch", "").lower() in ("true", "1"):
+        return "watch"
+    if where.subresource is not None and method == "POST":
+        return "create"
+    verb = (_ON_COLLECTION if where.name is None else _ON_OBJECT).get(method)
+    if verb is None:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    return verb
+
+
+def _with_body(asked: Request, body: Any, media: str) -> Request:
+    return Request(asked.verb, asked.resource, asked.namespace, asked.name, asked.subresource, asked.query, body, media)
+
+
+def _wrong_shape(how: Representation, why: str) -> NotAcceptable:
+    return NotAcceptable(f"you requested {how.shape}, but {why}")

@@ -1,0 +1,203 @@
+"""OpenAPI v3: an index with a digest for each group version, and one document each, made when first asked for.
+
+kubectl reads them to learn whether the server validates fields (it does: ``fieldValidation`` is declared) and for
+``explain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha512
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
+
+_FOR_EVER: Final = {"Cache-Control": "public, immutable"}
+_WRITE_QUERY: Final = ("dryRun", "fieldManager", "fieldValidation")
+_LIST_QUERY: Final = (
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
+)
+_DELETE_QUERY: Final = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
+_PATCHES: Final = (
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+_TYPES: Final = {
+    **dict.fromkeys(("allowWatchBookmarks", "sendInitialEvents", "watch", "force", "orphanDependents"), "boolean"),
+    **dict.fromkeys(("limit", "timeoutSeconds", "gracePeriodSeconds"), "integer"),
+}
+
+
+class OpenApi:
+    """Answers ``/openapi/v3`` and what is below it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._revision = -1
+        self._documents: dict[str, bytes] = {}
+        self._index = b""
+
+    def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path.rstrip("/")
+        if self._revision != self._registry.revision:
+            self._revision = self._registry.revision
+            self._documents.clear()
+            self._index = b""
+        if path == "/openapi/v3":
+            return web.Response(body=self._index_document(), content_type="application/json")
+        body = self._document(path.removeprefix("/openapi/v3/")) if path.startswith("/openapi/v3/") else None
+        if body is None:
+            return web.Response(status=404, text="404 page not found\n")
+        tag = f'"{_digest(body)}"'
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers={"ETag": tag})
+        headers = {"ETag": tag, "Vary": "Accept"} | (_FOR_EVER if "hash" in request.query else {})
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    def _index_document(self) -> bytes:
+        if not self._index:
+            paths = {
+                name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_digest(self._document(name) or b'')}"}
+                for name in self._names()
+            }
+            self._index = orjson.dumps({"paths": paths})
+        return self._index
+
+    def _names(self) -> Iterator[str]:
+        for group, versions in self._registry.groups().items():
+            for version in versions:
+                yield f"apis/{group}/{version}" if group else f"api/{version}"
+
+    def _document(self, name: str) -> bytes | None:
+        if name not in self._documents:
+            parts = name.split("/")
+            if parts[0] == "api" and len(parts) == 2:
+                group, version = "", parts[1]
+            elif parts[0] == "apis" and len(parts) == 3:
+                _, group, version = parts
+            else:
+                return None
+            infos = self._registry.in_version(group, version)
+            if not infos:
+                return None
+            self._documents[name] = orjson.dumps(document(infos))
+        return self._documents[name]
+
+
+def document(infos: list[ResourceInfo]) -> dict[str, Any]:
+    """The OpenAPI document of one group version."""
+    custom = infos[0].custom is not None
+    title = (
+        {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
+        if custom
+        else {
+            "title": "Kubernetes",
+            "version": "unversioned",
+        }
+    )
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    for info in infos:
+        schemas |= schemas_of(info)
+        for path, item in _paths(info):
+            paths[path] = item
+    return {"openapi": "3.0.0", "info": title, "paths": paths, "components": {"schemas": schemas}}
+
+
+def schema_name(info: ResourceInfo) -> str:
+    """``io.argoproj.v1alpha1.Workflow``: the group's domain backwards, version, kind."""
+    resource = info.resource
+    if info.custom is None:
+        group = resource.group.removesuffix(".k8s.io").split(".")[0] or "core"
+        return f"io.k8s.api.{group}.{resource.version}.{resource.kind}"
+    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
+
+
+def schemas_of(info: ResourceInfo) -> dict[str, Any]:
+    resource = info.resource
+    gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    declared: Mapping[str, Any] = ((info.custom or {}).get("schema") or {}).get("openAPIV3Schema") or {}
+    schema: dict[str, Any] = {"type": "object", **declared}
+    properties = dict(schema.get("properties") or {})
+    properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
+    schema["properties"] = properties
+    schema["x-kubernetes-group-version-kind"] = [gvk]
+    return {schema_name(info): schema}
+
+
+def _paths(info: ResourceInfo) -> Iterator[tuple[str, dict[str, Any]]]:
+    resource = info.resource
+    place = resource.path("{namespace}" if resource.namespaced else None)
+    verbs = set(info.verbs)
+    collection = {
+        method: _operation(info, verb, query)
+        for method, verb, query in (
+            ("get", "list", _LIST_QUERY),
+            ("post", "create", _WRITE_QUERY),
+            ("delete", "deletecollection", (*_LIST_QUERY, *_DELETE_QUERY)),
+        )
+        if verb in verbs
+    }
+    yield place, collection
+    if "get" in verbs:
+        yield f"{place}/{{name}}", _object_item(info, verbs)
+        for sub in info.subresources:
+            yield f"{place}/{{name}}/{sub.name}", _object_item(info, set(sub.verbs))
+
+
+def _object_item(info: ResourceInfo, verbs: set[str]) -> dict[str, Any]:
+    return {
+        method: _operation(info, verb, query)
+        for method, verb, query in (
+            ("get", "get", ()),
+            ("put", "update", _WRITE_QUERY),
+            ("patch", "patch", (*_WRITE_QUERY, "force")),
+            ("delete", "delete", _DELETE_QUERY),
+            ("post", "create", _WRITE_QUERY),
+        )
+        if verb in verbs
+    }
+
+
+def _operation(info: ResourceInfo, verb: str, query: tuple[str, ...]) -> dict[str, Any]:
+    resource = info.resource
+    action = {"get": "get", "list": "list", "create": "post", "update": "put"}.get(verb, verb)
+    reference = {"$ref": f"#/components/schemas/{schema_name(info)}"}
+    content = {"application/json": {"schema": reference}}
+    found: dict[str, Any] = {
+        "operationId": f"{verb}{resource.kind}",
+        "parameters": [
+            {"name": name, "in": "query", "schema": {"type": _TYPES.get(name, "string"), "uniqueItems": True}}
+            for name in query
+        ],
+        "responses": {"200": {"description": "OK", "content": content}},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {
+            "group": resource.group,
+            "version": resource.version,
+            "kind": resource.kind,
+        },
+    }
+    if verb in ("create", "update"):
+        found["requestBody"] = {"content": {"*/*": {"schema": reference}}, "required": True}
+    elif verb == "patch":
+        found["requestBody"] = {"content": {kind: {"schema": {"type": "object"}} for kind in _PATCHES}}
+    return found
+
+
+def _digest(body: bytes) -> str:
+    return sha512(body).hexdigest().upper()
