@@ -13,8 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 from tiphys.lang.expr.builtins import to_integer, to_real
+from tiphys.lang.expr.jsonpath import JsonPathError, query
 from tiphys.lang.expr.jsontext import marshal
-from tiphys.lang.govalues import Function
+from tiphys.lang.gojson_read import JsonSyntaxError, loads
+from tiphys.lang.govalues import CallError, Function
 from tiphys.lang.sprig import FUNCTIONS
 
 
@@ -57,12 +59,20 @@ def _level(levels: dict[str, dict[str, Any]], found: dict[str, Any], path: str) 
     return level
 
 
+def _jsonpath(text: str, path: str) -> Any:
+    try:
+        return query(path, loads(text))
+    except (JsonPathError, JsonSyntaxError) as err:
+        raise CallError(str(err)) from err
+
+
 @lru_cache(maxsize=1)
 def functions() -> dict[str, Any]:
     """Argo's own functions, and sprig's."""
     return {
         "asInt": Function("asInt", to_integer, ("interface {}",), "interface {}"),
         "asFloat": Function("asFloat", to_real, ("interface {}",), "interface {}"),
+        "jsonpath": Function("jsonpath", _jsonpath, ("string", "string"), "interface {}"),
         "toJson": Function("toJson", marshal, ("interface {}",), "string"),
         "sprig": dict(FUNCTIONS),
     }
