@@ -11,6 +11,7 @@ reader: `orjson.loads` is good enough for that.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -71,6 +72,23 @@ def indented(obj: Any, indent: str) -> str:
         else:
             out.append(": " if token == ":" else token)
     return "".join(out)
+
+
+def is_valid(text: str) -> bool:
+    """Whether a text is one JSON value."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # orjson gives up at a nesting of 1,024, and on lone surrogates, which are fine in escapes
+        try:
+            json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def format_float(value: float) -> str:
