@@ -1,0 +1,587 @@
+"""DAG templates: tasks that start when what they depend on is done.
+
+    all dependencies done (hooks too) ── depends false: Omitted ── references ── loop ── when ── execute
+                                                                    └── TaskGroup node with the copies below it
+
+A `Frame` keeps, for each task, how many of its dependencies are not done yet, so that a finished task touches its
+dependents only. The phase of the whole is looked for when no node of it is open any more: failed or missing target
+tasks decide, and tasks that were omitted inherit the phase of the branch that led to them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiphys.workflows.plan import depends, hooks, locks, loops, memoize, outputs, references
+from tiphys.workflows.plan import execute as executor
+from tiphys.workflows.plan.canonical import dumps
+from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.problems import Blocked, MissingVariable, Outcome, Problem, TimedOut, TooDeep
+from tiphys.workflows.plan.scope import Scope
+from tiphys.workflows.plan.state import Call, State
+from tiphys.workflows.plan.templates import Template, TemplateContext, has_outputs
+from tiphys.workflows.plan.text import should_execute
+
+Task = Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Frame:
+    """See the module. ``owner`` maps node ids (of tasks, copies and hooks) to task names."""
+
+    call: Call
+    template: Template
+    context: TemplateContext
+    tasks: dict[str, Task]
+    graph: depends.Graph
+    targets: list[str]
+    unmet: dict[str, int] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    copies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    unstarted: dict[str, dict[str, None]] = field(default_factory=dict)
+    open: dict[str, None] = field(default_factory=dict)
+    owner: dict[str, str] = field(default_factory=dict)
+    hook_nodes: dict[str, str] = field(default_factory=dict)
+    again: dict[str, None] = field(default_factory=dict)
+    begun: bool = False
+
+
+def execute(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:
+    """Takes the node of a DAG template as far as it goes now."""
+    node = state.nodes.by_id.get(call.node_id)
+    if node is None:
+        node = executor.initialize(state, call, "DAG", "Running", template=template)
+    frame = state.frames.get(node.id)
+    if frame is None:
+        frame = state.frames[node.id] = _new_frame(call, template, inner)
+    elif frame.template is not template:
+        frame.template, frame.tasks = template, _tasks(template)
+    frame.call = call
+    try:
+        _advance(state, frame, node)
+        outcome = _conclude(state, frame, node)
+    except HookProblem as err:
+        state.mark_error(node, err.problem)
+        outcome = Outcome(node, err.problem)
+    if node.fulfilled:
+        hooks.kill_daemons(state, node.id)
+        if node.phase_fulfilled and not frame.open:
+            state.frames.pop(node.id, None)
+    return outcome
+
+
+class HookProblem(Exception):
+    """A hook of a target task that cannot run ends the whole DAG."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
+    tasks = _tasks(template)
+    graph = depends.graph(tasks)
+    target = (template.get("dag") or {}).get("target")
+    targets = str(target).split(" ") if target else graph.leaves()
+    frame = Frame(call, template, inner, tasks, graph, targets)
+    frame.unmet = {name: len(graph.dependencies[name]) for name in graph.reachable(targets)}
+    return frame
+
+
+def _tasks(template: Template) -> dict[str, Task]:
+    return {str(task.get("name") or ""): task for task in (template.get("dag") or {}).get("tasks") or ()}
+
+
+def _advance(state: State, frame: Frame, node: Node) -> None:
+    """Visits every task that may have changed, and from there what became ready."""
+    dirty = state.take_dirty(node.id)
+    changed = dict.fromkeys(frame.owner[node_id] for node_id in dirty if node_id in frame.owner)
+    if not frame.begun:
+        frame.begun = True
+        changed = dict.fromkeys(frame.unmet)
+    todo = deque({**changed, **frame.again})
+    frame.again = {}
+    while todo:
+        name = todo.popleft()
+        if name not in frame.unmet or (name in frame.done and name not in changed):
+            continue
+        _visit(state, frame, node, name, dirty)
+        if name not in frame.done and _is_done(state, frame, name):
+            frame.done.add(name)
+            for dependent in frame.graph.dependents.get(name, ()):
+                if dependent in frame.unmet:
+                    frame.unmet[dependent] -= 1
+                    todo.append(dependent)
+
+
+def _is_done(state: State, frame: Frame, name: str) -> bool:
+    """Whether dependents need not wait for a task any longer."""
+    task_node = state.nodes.by_id.get(_id(state, frame, name))
+    return task_node is not None and task_node.fulfilled and hooks.all_done(state, task_node)
+
+
+def _id(state: State, frame: Frame, name: str) -> str:
+    return state.node_id(f"{frame.call.name}.{name}")
+
+
+def _visit(state: State, frame: Frame, node: Node, name: str, dirty: dict[str, None]) -> None:
+    task = frame.tasks[name]
+    task_id = _id(state, frame, name)
+    task_node = state.nodes.by_id.get(task_id)
+    frame.owner[task_id] = name
+    may_have_hooks = task_node is not None and (task_node.fulfilled or task_node.phase == "Running")
+    if task_node is not None and may_have_hooks and not _run_hooks(state, frame, task, task_node):
+        return
+    if task_node is not None and task_node.phase_fulfilled:
+        _after_completion(state, frame, task, task_node)
+        frame.open.pop(task_id, None)
+        return
+    if frame.unmet[name] > 0:
+        return
+    if task_node is None and not _depends_hold(state, frame, node, task, name):
+        return
+    copies = _prepare(state, frame, node, task, name)
+    if copies is not None:
+        _execute_copies(state, frame, task, name, copies, dirty)
+    made = state.nodes.by_id.get(task_id)
+    if made is not None:
+        _track(frame, made)
+
+
+def _track(frame: Frame, node: Node) -> None:
+    if node.fulfilled:
+        frame.open.pop(node.id, None)
+    else:
+        frame.open[node.id] = None
+
+
+def _run_hooks(state: State, frame: Frame, task: Task, task_node: Node) -> bool:
+    if not any(name != hooks.EXIT for name in task.get("hooks") or ()):
+        return True
+    name = str(task.get("name") or "")
+    try:
+        at = _place(state, frame, task, task_node)
+        done = hooks.run_hooks(state, at, task, task_node)
+    except Problem as err:
+        if name in frame.targets:
+            raise HookProblem(err) from err
+        state.mark_error(task_node, err)
+        return True
+    _own_hooks(frame)
+    return done
+
+
+def _own_hooks(frame: Frame) -> None:
+    for hook_id, owner_id in frame.hook_nodes.items():
+        if hook_id not in frame.owner and owner_id in frame.owner:
+            frame.owner[hook_id] = frame.owner[owner_id]
+
+
+def _place(state: State, frame: Frame, task: Task, task_node: Node) -> hooks.Place:
+    name = str(task.get("name") or "")
+    scope = scope_of(state, frame, name, everything=True)
+    scope[f"tasks.{name}.status"] = task_node.phase
+    return hooks.Place(frame.call, frame.context, scope, "tasks", name, frame.hook_nodes)
+
+
+def _after_completion(state: State, frame: Frame, task: Task, task_node: Node) -> None:
+    """Releases what a finished task held and runs its exit handler."""
+    processed = state.processed.get(task_node.id)
+    if processed is not None:
+        locks.release(state, task_node.id, processed[3].get("synchronization"))
+    if task_node.completed:
+        _run_exit_handler(state, frame, task, task_node)
+
+
+def _run_exit_handler(state: State, frame: Frame, task: Task, task_node: Node) -> bool:
+    """Whether the exit handler of a completed task (or copy) is done or not needed."""
+    if hooks.exit_hook(state, task) is None:
+        return True
+    try:
+        done = hooks.run_exit_handler(state, _place(state, frame, task, task_node), task, task_node)
+    except Problem:
+        done = False
+    _own_hooks(frame)
+    return done
+
+
+def _depends_hold(state: State, frame: Frame, node: Node, task: Task, name: str) -> bool:
+    """Evaluates ``depends`` of a task whose dependencies are done; makes an omitted node where it is false."""
+    if not frame.graph.logic[name]:
+        return True
+    try:
+        if depends.holds(frame.graph.logic[name], _results(state, frame, name)):
+            return True
+    except Problem as err:
+        _make(state, frame, node, task, "Error", str(err))
+        return False
+    _make(state, frame, node, task, "Omitted", "omitted: depends condition not met")
+    return False
+
+
+def _results(state: State, frame: Frame, name: str) -> dict[str, depends.Result]:
+    found: dict[str, depends.Result] = {}
+    for dependency in frame.graph.dependencies[name]:
+        task_node = state.nodes.by_id[_id(state, frame, dependency)]
+        phases: list[str] = []
+        if task_node.type == "TaskGroup":
+            members = (state.nodes.by_id.get(child) for child in task_node.children)
+            phases = [member.phase if member is not None else "" for member in members]
+        found[dependency] = depends.Result.of(
+            task_node.phase, daemoned=task_node.daemoned and task_node.phase != "Pending", members=phases
+        )
+    return found
+
+
+def _make(
+    state: State, frame: Frame, node: Node, task: Task, phase: str, message: str, node_type: str = "Skipped"
+) -> Node:
+    made = executor.new_node(
+        state,
+        f"{frame.call.name}.{task['name']}",
+        node_type,
+        phase,
+        scope_name=frame.context.scope_name,
+        holder=task,
+        boundary_id=frame.call.node_id,
+        flag={},
+        message=message,
+    )
+    _connect(state, frame, node, str(task["name"]), made.id, None)
+    _track(frame, made)
+    return made
+
+
+def _connect(state: State, frame: Frame, node: Node, name: str, child_id: str, group: Node | None) -> None:
+    """Hangs a node below its group, the boundary, or the ends of all tasks it depends on."""
+    if group is not None:
+        state.link(group, child_id)
+        return
+    dependencies = frame.graph.dependencies[name]
+    if not dependencies:
+        state.link(node, child_id)
+        return
+    for dependency in dependencies:
+        for end in outputs.outbound(state, _id(state, frame, dependency)):
+            end_node = state.nodes.by_id.get(end)
+            if end_node is not None:
+                state.link(end_node, child_id)
+
+
+def _prepare(state: State, frame: Frame, node: Node, task: Task, name: str) -> list[dict[str, Any]] | None:
+    """Resolves a task that is ready and expands its loop, once; None when it cannot go on."""
+    known = frame.copies.get(name)
+    if known is not None:
+        return known
+    task_node = state.nodes.by_id.get(_id(state, frame, name))
+    try:
+        scope = scope_of(state, frame, name)
+        references.resolve_volumes(state, scope)
+        resolved = references.resolve(state, scope, task, all_optional=False)
+        copies = loops.expand(state, resolved, scope) if loops.expands(resolved) else [resolved]
+    except MissingVariable as err:
+        frame.again[name] = None
+        state.waiting_for_globals[frame.call.node_id] = None
+        state.waits[f"{frame.call.name}.{name}"] = str(err)
+        return None
+    except Problem as err:
+        if task_node is None:
+            _make(state, frame, node, task, "Error", str(err))
+        else:
+            state.mark_error(task_node, err)
+        return None
+    if loops.expands(task):
+        if not copies:
+            _make(state, frame, node, task, "Skipped", "Skipped, empty params")
+            return None
+        if task_node is None:
+            _make(state, frame, node, task, "Running", "", "TaskGroup")
+    frame.copies[name] = copies
+    frame.unstarted[name] = dict.fromkeys(str(copy["name"]) for copy in copies)
+    return copies
+
+
+def _execute_copies(
+    state: State, frame: Frame, task: Task, name: str, copies: list[dict[str, Any]], dirty: dict[str, None]
+) -> None:
+    """Executes what is new or changed of a task (or of the copies of a loop)."""
+    node = state.nodes.by_id[frame.call.node_id]
+    group = state.nodes.by_id.get(_id(state, frame, name)) if loops.expands(task) else None
+    has_exit = hooks.exit_hook(state, task) is not None
+    waiting = frame.unstarted[name]
+    for copy in copies if has_exit or group is None else _touched(state, frame, name, copies, dirty):
+        copy_name = str(copy["name"])
+        copy_id = _id(state, frame, copy_name)
+        frame.owner[copy_id] = name
+        copy_node = state.nodes.by_id.get(copy_id)
+        if copy_node is None:
+            _connect(state, frame, node, name, copy_id, group)
+            if _is_skipped(state, frame, copy):
+                waiting.pop(copy_name, None)
+                continue
+        made = _execute_copy(state, frame, copy, copy_id)
+        if made is None:
+            frame.again[name] = None
+            return
+        waiting.pop(copy_name, None)
+        _track(frame, made)
+        if has_exit and made.completed and made.fulfilled and not _run_exit_handler(state, frame, task, made):
+            return
+    if group is not None:
+        _complete_group(state, frame, group, waiting)
+
+
+def _touched(
+    state: State, frame: Frame, name: str, copies: list[dict[str, Any]], dirty: dict[str, None]
+) -> list[dict[str, Any]]:
+    """The copies that changed or have not begun, in order; all of them the first time."""
+    waiting = frame.unstarted[name]
+    if len(waiting) == len(copies):
+        return copies
+    by_id = frame.__dict__.setdefault("_copy_by_id", {})
+    if name not in by_id:
+        by_id[name] = {_id(state, frame, str(copy["name"])): copy for copy in copies}
+    mine = by_id[name]
+    return [mine[node_id] for node_id in dirty if node_id in mine] + [
+        mine[_id(state, frame, copy_name)] for copy_name in waiting
+    ]
+
+
+def _is_skipped(state: State, frame: Frame, copy: Task) -> bool:
+    when = str(copy.get("when") or "")
+    try:
+        if should_execute(when):
+            return False
+        phase, message = "Skipped", f"when '{when}' evaluated false"
+    except Problem as err:
+        phase, message = "Error", str(err)
+    executor.new_node(
+        state,
+        f"{frame.call.name}.{copy['name']}",
+        "Skipped",
+        phase,
+        scope_name=frame.context.scope_name,
+        holder=copy,
+        boundary_id=frame.call.node_id,
+        flag={},
+        message=message,
+    )
+    return True
+
+
+def _execute_copy(state: State, frame: Frame, copy: Task, copy_id: str) -> Node | None:
+    call = state.calls.get(copy_id)
+    if call is None or call.parent != frame.call.node_id:
+        call = Call(
+            node_id=copy_id,
+            name=f"{frame.call.name}.{copy['name']}",
+            holder=copy,
+            kind="task",
+            context=frame.context,
+            arguments=copy.get("arguments") or {},
+            parent=frame.call.node_id,
+            boundary_id=frame.call.node_id,
+            on_exit=frame.call.on_exit,
+        )
+    outcome = executor.execute(state, call)
+    problem = outcome.problem
+    node = outcome.node
+    if isinstance(problem, TimedOut):
+        if node is not None:
+            state.mark_phase(node, "Failed", str(problem))
+    elif problem is not None and not isinstance(problem, (Blocked, TooDeep)) and node is not None:
+        state.mark_error(node, f"task '{call.name}' errored: {problem}")
+    return node
+
+
+def _complete_group(state: State, frame: Frame, group: Node, waiting: dict[str, None]) -> None:
+    """Ends a TaskGroup whose copies are all done."""
+    if waiting or group.phase_fulfilled:
+        return
+    members = [state.nodes.by_id.get(child) for child in group.children]
+    phase = "Succeeded"
+    for member in members:
+        if member is None or not (member.fulfilled or member.hooked):
+            return
+        if member.unsuccessful and not member.hooked:
+            phase = member.phase
+    state.mark_phase(group, phase)
+
+
+# -- the phase of the whole --------------------------------------------------------------------------------------------
+
+
+def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
+    """Ends the node when its phase is known."""
+    phase = _assess(state, frame, node)
+    if phase == "Running":
+        return Outcome(node)
+    if phase in ("Failed", "Error"):
+        _set_outbound(state, frame, node)
+        return Outcome(state.mark_phase(node, phase))
+    for name in frame.tasks:
+        task_node = state.nodes.by_id.get(_id(state, frame, name))
+        if task_node is not None:
+            outputs.export(state, task_node.outputs)
+    try:
+        made = None
+        if has_outputs(frame.template.get("outputs")):
+            made = outputs.from_scope(frame.template, _scope_of_all(state, frame))
+    except Problem as err:
+        return Outcome(node, err)
+    if made is not None:
+        state.update(node, outputs=made)
+    memoize.save(state, node)
+    _set_outbound(state, frame, node)
+    return Outcome(state.mark_phase(node, "Succeeded"))
+
+
+def _set_outbound(state: State, frame: Frame, node: Node) -> None:
+    ends: list[str] = []
+    for name in frame.targets:
+        ends += outputs.outbound(state, _id(state, frame, name))
+    state.update(node, outbound_nodes=ends)
+
+
+def _assess(state: State, frame: Frame, node: Node) -> str:
+    if state.shutdown and not frame.call.on_exit and _exit_handlers_done(state, frame):
+        return "Failed"
+    if frame.open or frame.again:
+        return "Running"
+    phases = _branch_phases(state, frame, node)
+    if phases is None:
+        return "Running"
+    fail_fast = (frame.template.get("dag") or {}).get("failFast") is not False
+    result = "Succeeded"
+    for name in frame.targets:
+        phase = phases[_id(state, frame, name)]
+        if not phase:
+            result = "Running"
+            if not fail_fast:
+                break
+        elif phase in ("Failed", "Error"):
+            if _continues_on(frame.tasks[name], phase):
+                continue
+            result = phase
+            if fail_fast:
+                break
+    return result
+
+
+def _continues_on(task: Task, phase: str) -> bool:
+    from tiphys.workflows.plan.steps import continues_on
+
+    return continues_on(task, phase)
+
+
+def _exit_handlers_done(state: State, frame: Frame) -> bool:
+    for name in frame.targets:
+        task_node = state.nodes.by_id.get(_id(state, frame, name))
+        if task_node is not None and task_node.fulfilled and task_node.completed:
+            handler = state.node_named(f"{task_node.name}.onExit")
+            if handler is not None and not handler.fulfilled:
+                return False
+    return True
+
+
+def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | None:
+    """The phase that each target has or inherits ("" where it was not reached); None while something runs."""
+    found = {_id(state, frame, name): "" for name in frame.targets}
+    todo = deque((child, "Succeeded") for child in node.children)
+    seen = set(todo)
+    while todo:
+        node_id, branch = todo.popleft()
+        current = state.nodes.by_id.get(node_id)
+        if current is None:
+            return None
+        if not current.fulfilled:
+            healed = _heal(state, current)
+            if healed is None:
+                return None
+            branch = healed
+        elif current.completed:
+            branch = current.phase
+        if node_id in found and found[node_id] not in ("Failed", "Error"):
+            found[node_id] = branch
+        below = _below_retry(state, current) if current.type == "Retry" else current.children
+        for child in below:
+            if (child, branch) not in seen:
+                seen.add((child, branch))
+                todo.append((child, branch))
+    return found
+
+
+def _heal(state: State, group: Node) -> str | None:
+    """Ends a TaskGroup that is open although its copies are done (a retry may have reset only the group)."""
+    if group.type != "TaskGroup" or not group.children:
+        return None
+    phase = "Succeeded"
+    for child_id in group.children:
+        child = state.nodes.by_id.get(child_id)
+        if child is None or not child.fulfilled:
+            return None
+        if child.unsuccessful:
+            phase = child.phase
+    state.mark_phase(group, phase)
+    return phase
+
+
+def _below_retry(state: State, node: Node) -> list[str]:
+    """What follows a Retry node: its hooks, and what hangs below its attempts (they themselves count no more)."""
+    below: list[str] = []
+    for child_id in reversed(node.children):
+        child = state.nodes.by_id.get(child_id)
+        if child is None:
+            continue
+        if child.hooked:
+            below.append(child.id)
+        else:
+            below.extend(child.children)
+    return below
+
+
+# -- variables -----------------------------------------------------------------------------------------------------------
+
+
+_MENTIONED = re.compile(r"tasks\.([a-zA-Z0-9_-]+)\.")
+
+
+def scope_of(state: State, frame: Frame, name: str, *, everything: bool = False) -> Scope:
+    """What a task can see: its template's inputs and the outputs of its ancestors.
+
+    Ancestors that its text does not mention are left out, unless it has expressions, which may look at all.
+    """
+    scope = Scope(frame.template)
+    scope.add_workflow_outputs(state.status.get("outputs"))
+    text = dumps(frame.tasks[name])
+    if everything or "{{=" in text or '"fromExpression"' in text or re.search(r"\{\{[^}]*\{\{", text):
+        wanted = frame.graph.ancestors(name)
+    else:
+        mentioned = dict.fromkeys(_MENTIONED.findall(text))
+        wanted = [other for other in mentioned if frame.graph.is_ancestor(other, name)]
+    _add_tasks(state, frame, scope, wanted)
+    return scope
+
+
+def _scope_of_all(state: State, frame: Frame) -> Scope:
+    scope = Scope(frame.template)
+    scope.add_workflow_outputs(state.status.get("outputs"))
+    _add_tasks(state, frame, scope, list(frame.tasks))
+    return scope
+
+
+def _add_tasks(state: State, frame: Frame, scope: Scope, task_names: list[str]) -> None:
+    for name in task_names:
+        task_node = state.nodes.by_id.get(_id(state, frame, name))
+        if task_node is None:
+            continue
+        prefix = f"tasks.{name}"
+        if task_node.type == "TaskGroup":
+            members = (state.nodes.by_id.get(child) for child in task_node.children)
+            scope.add_aggregate(prefix, [member for member in members if member is not None])
+        scope.add_node(state, prefix, task_node)
+        scope.add_skipped(state, frame.context, prefix, task_node, frame.tasks[name], artifacts=False)

@@ -1,0 +1,312 @@
+"""The workflow engine: decides what follows from what happened, and remembers where the workflow stands.
+
+    run = Run.load(workflow, settings, lookup)      from the stored object; after a restart too
+    plan = run.decide(changes, now)                 values only: creates, patches, events, when to look again
+    run.wrote(resource_version)                     the status patch of the last plan is stored
+
+A decision repeats passes (`lifecycle`) until one changes nothing. What it costs depends on what changed: see `state`.
+The status patch of a plan names only what changed since the last one and is conditional on the resourceVersion; where
+it conflicts, load the run anew from the newest object: nothing is lost, since names are deterministic.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from tiphys.lang import names
+from tiphys.machinery.actions import Emit, Plan
+from tiphys.workflows.observe import Changes, Lookup, Object
+from tiphys.workflows.plan import agent, cleanup, events, lifecycle, locks, patches, reconcile
+from tiphys.workflows.plan.locks import LockTable
+from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
+from tiphys.workflows.plan.progress import Progress
+from tiphys.workflows.plan.state import (
+    ANNOTATION_NODE_ID,
+    ANNOTATION_NODE_NAME,
+    LABEL_COMPLETED,
+    PodView,
+    State,
+)
+from tiphys.workflows.settings import Settings
+
+PASSES_MAX = 50
+"""More passes than any workflow needs; what is left then is looked at in the next decision."""
+
+# A template may call itself up to a hundred times, with several Python frames each; pure Python frames cost no C stack.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+
+
+class Run:
+    """One workflow under control."""
+
+    def __init__(self, state: State, written: patches.Written) -> None:
+        self._state = state
+        self._written = written
+        self._progress = Progress(state.nodes, stale=True)
+        self._first = True
+
+    @classmethod
+    def load(cls, workflow: Object, settings: Settings, lookup: Lookup, locks: LockTable | None = None) -> Run:
+        """Takes a workflow under control. ``locks`` is shared by all runs of a controller."""
+        state = _state_of(workflow, settings, lookup, locks if locks is not None else LockTable())
+        run = cls(state, patches.Written.of(workflow))
+        for pod in lookup.pods():
+            run._see_pod(_name(pod), pod)
+        for result in lookup.task_results():
+            run._see_result(_name(result), result)
+        run._find_missing_pods()
+        return run
+
+    def decide(self, changes: Changes, now: datetime) -> Plan:
+        """What to do now. ``now`` is UTC."""
+        if changes.workflow is not None:
+            self._reload(changes.workflow)
+        state = self._state
+        self._begin(now)
+        self._absorb(changes)
+        if not state.is_broken:
+            self._passes()
+        return self._plan()
+
+    def wrote(self, resource_version: str) -> None:
+        """Says that the last plan's patch is stored, and under which resourceVersion."""
+        self._written.resource_version = resource_version
+
+    def status(self) -> dict[str, Any]:
+        """The status as decided, nodes included (wire form)."""
+        return {**self._state.status, "nodes": {node.id: to_wire(node) for node in self._state.nodes}}
+
+    def node(self, node_id: str) -> Node | None:
+        """A node by its id."""
+        return self._state.nodes.get(node_id)
+
+    @property
+    def phase(self) -> str:
+        return self._state.phase
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Labels, annotations and finalizers as decided."""
+        state = self._state
+        return {"labels": state.labels, "annotations": state.annotations, "finalizers": state.finalizers}
+
+    # -- what happened -----------------------------------------------------------------------------------------------
+
+    def _reload(self, workflow: Object) -> None:
+        """Starts over from an object that somebody else changed; what is known of pods and results stays."""
+        old = self._state
+        state = _state_of(workflow, old.settings, old.lookup, old.locks)
+        state.task_set, state.has_task_set, state.has_agent = old.task_set, old.has_task_set, old.has_agent
+        state.cleaned, state.delete_at = old.cleaned, old.delete_at
+        self._state, self._written = state, patches.Written.of(workflow)
+        self._progress = Progress(state.nodes, stale=True)
+        self._first = True
+        for name, view in old.pods.items():
+            self._see_pod(name, view.obj)
+        for name, result in old.task_results.items():
+            self._see_result(name, result)
+        self._find_missing_pods()
+
+    def _begin(self, now: datetime) -> None:
+        state = self._state
+        state.now, state.second = now, now.replace(microsecond=0)
+        state.actions, state.after, state.events, state.waits = [], [], [], {}
+        state.caches, state.signalled = {}, []
+        while state.timers and state.timers[0][0] < now:
+            _, node_id = heapq.heappop(state.timers)
+            if node_id:
+                state.mark(node_id)
+        if state.lock_waits:
+            locks.retry_waiting(state)
+
+    def _absorb(self, changes: Changes) -> None:
+        for name, pod in changes.pods.items():
+            if pod is None:
+                self._lose_pod(name)
+            else:
+                self._see_pod(name, pod)
+        for name, result in changes.task_results.items():
+            if result is not None:
+                self._see_result(name, result)
+        if changes.task_set is not None:
+            self._state.task_set = changes.task_set
+            self._state.has_task_set = True
+        if changes.others:
+            self._look_again()
+
+    def _see_pod(self, name: str, pod: Object) -> None:
+        state = self._state
+        meta = pod.get("metadata") or {}
+        if (meta.get("labels") or {}).get(LABEL_COMPLETED) == "true":
+            self._lose_pod(name)
+            return
+        annotations = meta.get("annotations") or {}
+        node_id = annotations.get(ANNOTATION_NODE_ID) or names.node_id(
+            state.name, annotations.get(ANNOTATION_NODE_NAME, "")
+        )
+        state.pods[name] = PodView(pod, node_id)
+        state.fresh_pods[name] = None
+        if reconcile.is_agent(state, name):
+            state.has_agent = True
+            return
+        state.pod_of[node_id] = name
+        state.finished_pods[name] = None
+        state.nodes.set_pod_exists(node_id, True)
+
+    def _lose_pod(self, name: str) -> None:
+        """A pod is gone, or its label says that nobody needs it any more."""
+        state = self._state
+        view = state.pods.pop(name, None)
+        state.fresh_pods.pop(name, None)
+        state.delete_at.pop(name, None)
+        if reconcile.is_agent(state, name):
+            state.has_agent = False
+            return
+        node_id = view.node_id if view is not None else next((n for n, p in state.pod_of.items() if p == name), "")
+        if node_id and state.pod_of.get(node_id) == name:
+            del state.pod_of[node_id]
+        if node_id:
+            state.nodes.set_pod_exists(node_id, False)
+            state.missing[node_id] = None
+            state.mark(node_id)
+
+    def _see_result(self, name: str, result: Object) -> None:
+        self._state.task_results[name] = result
+        self._state.fresh_results[name] = None
+
+    def _find_missing_pods(self) -> None:
+        nodes = self._state.nodes
+        for node_id in nodes.open:
+            if nodes.by_id[node_id].type == "Pod" and not nodes.pod_exists(node_id):
+                self._state.missing[node_id] = None
+
+    def _look_again(self) -> None:
+        state = self._state
+        for node_id in (*state.waiting_for_globals, *state.blocked, *state.lock_waits):
+            state.mark(node_id)
+
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
+    def _passes(self) -> None:
+        state = self._state
+        for _ in range(PASSES_MAX):
+            state.nodes.begin_pass()
+            state.updated, state.pod_running = False, None
+            active, version = state.nodes.active_pods, state.globals_version
+            state.waits = {}
+            lifecycle.run_pass(state)
+            self._end_pass()
+            if state.nodes.active_pods < active or self._first:
+                self._retry_blocked()
+            if state.globals_version != version:
+                self._retry_waiting()
+            self._first = False
+            if not state.updated:
+                return
+
+    def _end_pass(self) -> None:
+        state = self._state
+        if state.updated and state.pod_running is not None:
+            lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
+        if state.phase in ("Succeeded", "Failed", "Error"):
+            locks.release_all(state)
+        for type_, reason, message, node in events.of_pass(state):
+            state.emit(type_, reason, message, node)
+        for node_id in state.nodes.pass_before:
+            changed = state.nodes.by_id.get(node_id)
+            if changed is None:
+                continue
+            if changed.type != "Pod" or changed.phase != "Pending" or not state.nodes.pod_exists(node_id):
+                state.mark(node_id)
+            if changed.phase_fulfilled and node_id in state.pod_of:
+                state.finished_pods[state.pod_of[node_id]] = None
+
+    def _retry_blocked(self) -> None:
+        state = self._state
+        blocked, state.blocked = state.blocked, {}
+        for node_id in blocked:
+            state.mark(node_id)
+
+    def _retry_waiting(self) -> None:
+        state = self._state
+        waiting, state.waiting_for_globals = state.waiting_for_globals, {}
+        for node_id in waiting:
+            state.mark(node_id)
+
+    # -- the plan ----------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        state = self._state
+        self._refresh_progress()
+        cleanup.pods(state)
+        agent.clean_up(state)
+        patch = patches.difference(state, self._written)
+        first = (*state.actions, *([patch] if patch is not None else ()))
+        told = tuple(self._emitted())
+        stages = tuple(stage for stage in (first, (*state.after, *told)) if stage)
+        return Plan(stages, self._wake_at(), dict(state.waits))
+
+    def _refresh_progress(self) -> None:
+        state = self._state
+        self._progress.refresh(list(state.nodes.changed))
+        if state.nodes.by_id:
+            done, total = self._progress.total
+            state.set_status(progress=f"{done}/{total}")
+
+    def _emitted(self) -> Iterable[Emit]:
+        state = self._state
+        about = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "name": state.name,
+            "namespace": state.namespace,
+            "uid": state.uid,
+        }
+        for type_, reason, message, node in state.events:
+            yield Emit(about, type_, reason, message, _annotations(node) if node is not None else {})
+
+    def _wake_at(self) -> datetime | None:
+        """Strictly after the nearest timer: deadlines are passed only when they are over."""
+        if self._state.phase in ("Succeeded", "Failed", "Error") and not self._state.finished_pods:
+            return None
+        timers = self._state.timers
+        return timers[0][0] + timedelta(milliseconds=1) if timers else None
+
+
+def _annotations(node: Node) -> Mapping[str, str]:
+    prefix = "workflows.argoproj.io/node-"
+    started = int(node.started_at.timestamp() * 1e9) if node.started_at is not None else 0
+    return {
+        f"{prefix}type": node.type,
+        f"{prefix}name": node.name,
+        f"{prefix}id": node.id,
+        f"{prefix}start-time": str(started),
+    }
+
+
+def _state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockTable) -> State:
+    meta = workflow.get("metadata") or {}
+    status = {key: value for key, value in (workflow.get("status") or {}).items() if key != "nodes"}
+    nodes = NodeStore()
+    for wire in ((workflow.get("status") or {}).get("nodes") or {}).values():
+        nodes.load(from_wire(wire))
+    return State(
+        workflow={**workflow, "metadata": dict(meta)},
+        settings=settings,
+        lookup=lookup,
+        locks=table,
+        nodes=nodes,
+        status=status,
+        labels=dict(meta.get("labels") or {}),
+        annotations=dict(meta.get("annotations") or {}),
+        finalizers=list(meta.get("finalizers") or ()),
+        stored_templates=dict(status.get("storedTemplates") or {}),
+    )
+
+
+def _name(obj: Object) -> str:
+    return str((obj.get("metadata") or {}).get("name", ""))

@@ -1,0 +1,416 @@
+"""Synchronization: mutexes and semaphores that workflows and templates hold while they run.
+
+`LockTable` is the one place that knows who holds what and who waits; the controller shares it between all runs. It is
+pure memory, rebuilt from ``status.synchronization`` of running workflows after a restart. A holder is
+``namespace/workflow`` or ``namespace/workflow/node``; a lock that frees up names the workflows to look at in ``woken``.
+
+    waiters queue by priority, then age ── all locks of a holder or none ── the first in the queue (or another node of
+    the same workflow) takes the lock when it has room
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tiphys.lang.names import LockName
+from tiphys.workflows.plan import execute as executor
+from tiphys.workflows.plan.nodes import Node, moment
+from tiphys.workflows.plan.problems import Outcome, Problem
+
+if TYPE_CHECKING:
+    from tiphys.workflows.plan.state import Call, State
+    from tiphys.workflows.plan.templates import Template
+
+LimitOf = Callable[[LockName], int]
+Synchronization = Mapping[str, Any]
+WAITERS_TRIED_MAX = 100
+
+
+@dataclass(eq=False)
+class Waiter:
+    key: str
+    priority: int
+    created: datetime
+    index: int = 0
+
+    def before(self, other: Waiter) -> bool:
+        if self.priority != other.priority:
+            return self.priority > other.priority
+        return self.created < other.created
+
+
+@dataclass(eq=False)
+class Queue:
+    """A binary heap that sifts as Go's container/heap does, since equals must come out in the same order."""
+
+    items: list[Waiter] = field(default_factory=list)
+    by_key: dict[str, Waiter] = field(default_factory=dict)
+
+    def add(self, key: str, priority: int, created: datetime) -> None:
+        known = self.by_key.get(key)
+        if known is not None:
+            if known.priority != priority:
+                known.priority = priority
+                self._fix(known.index)
+            return
+        waiter = self.by_key[key] = Waiter(key, priority, created, len(self.items))
+        self.items.append(waiter)
+        self._up(waiter.index)
+
+    def remove(self, key: str) -> None:
+        waiter = self.by_key.pop(key, None)
+        if waiter is None:
+            return
+        index, last = waiter.index, len(self.items) - 1
+        if index != last:
+            self._swap(index, last)
+        self.items.pop()
+        if index != last:
+            self._fix(index)
+
+    def _fix(self, index: int) -> None:
+        if not self._down(index):
+            self._up(index)
+
+    def _up(self, index: int) -> None:
+        while index > 0:
+            parent = (index - 1) // 2
+            if not self.items[index].before(self.items[parent]):
+                return
+            self._swap(index, parent)
+            index = parent
+
+    def _down(self, start: int) -> bool:
+        index, size = start, len(self.items)
+        while (child := 2 * index + 1) < size:
+            if child + 1 < size and self.items[child + 1].before(self.items[child]):
+                child += 1
+            if not self.items[child].before(self.items[index]):
+                break
+            self._swap(index, child)
+            index = child
+        return index > start
+
+    def _swap(self, one: int, other: int) -> None:
+        items = self.items
+        items[one], items[other] = items[other], items[one]
+        items[one].index, items[other].index = one, other
+
+
+@dataclass(eq=False)
+class Lock:
+    """One lock: a mutex is a semaphore with the limit 1."""
+
+    name: LockName
+    limit: int
+    holders: dict[str, None] = field(default_factory=dict)
+    pending: Queue = field(default_factory=Queue)
+
+    def acquirable(self, key: str, table: LockTable) -> tuple[bool, str]:
+        """Whether the holder has the lock or could take it now, and what it waits for if not."""
+        if key in self.holders:
+            return True, ""
+        if self.limit == 0:
+            return False, f"Failed to get semaphore limit for {self.name}"
+        message = f"Waiting for {self.name} lock. Lock status: {self.limit - len(self.holders)}/{self.limit}"
+        if self.pending.items and not _same_workflow(key, self.pending.items[0].key):
+            if len(self.holders) < self.limit:
+                table.woken.add(_workflow_of(self.pending.items[0].key))
+            return False, message
+        return len(self.holders) < self.limit, message
+
+    def take(self, key: str, table: LockTable) -> None:
+        if key not in self.holders:
+            self.holders[key] = None
+            self.pending.remove(key)
+            self._wake(table)
+
+    def release(self, key: str, table: LockTable) -> None:
+        held = key in self.holders
+        self.holders.pop(key, None)
+        if held and len(self.holders) < self.limit:
+            self._wake(table)
+
+    def _wake(self, table: LockTable) -> None:
+        room = min(len(self.pending.items), self.limit - len(self.holders))
+        for waiter in self.pending.items[: max(room, 0)]:
+            table.woken.add(_workflow_of(waiter.key))
+
+
+@dataclass(eq=False)
+class LockTable:
+    """See the module. ``woken`` holds keys (``namespace/name``) of workflows whose lock may be free: take them out."""
+
+    locks: dict[str, Lock] = field(default_factory=dict)
+    woken: set[str] = field(default_factory=set)
+
+    def restore(self, workflow: Mapping[str, Any], limit_of: LimitOf) -> None:
+        """Takes over what a workflow's status says that it holds; a lowered limit does not undo that."""
+        status = (workflow.get("status") or {}).get("synchronization") or {}
+        for holding in (status.get("semaphore") or {}).get("holding") or ():
+            for holder in holding.get("holders") or ():
+                self._restore(holding["semaphore"], holder, limit_of)
+        for holding in (status.get("mutex") or {}).get("holding") or ():
+            if holding.get("holder"):
+                self._restore(holding["mutex"], holding["holder"], limit_of)
+
+    def lock(self, name: LockName, limit_of: LimitOf) -> Lock:
+        """The lock of a name, with its limit as it is now. Raises `Problem` where it has none."""
+        known = self.locks.get(str(name))
+        limit = limit_of(name)
+        if known is None:
+            if limit == 0:
+                raise Problem(f"failed to initialize semaphore {name} with limit")
+            known = self.locks[str(name)] = Lock(name, limit)
+        elif limit and limit != known.limit:
+            known.limit = limit
+        return known
+
+    def forget(self, key: str) -> None:
+        """Releases everything that a workflow which is gone held or waited for."""
+        for lock in self.locks.values():
+            for holder in [h for h in (*lock.holders, *lock.pending.by_key) if _workflow_of(h) == key]:
+                lock.pending.remove(holder)
+                lock.release(holder, self)
+
+    def _restore(self, name: str, holder: str, limit_of: LimitOf) -> None:
+        from tiphys.lang.names import decode_lock
+
+        decoded = decode_lock(name)
+        lock = self.locks.get(name) or Lock(decoded, limit_of(decoded) or 1)
+        self.locks[name] = lock
+        lock.holders[holder] = None
+
+
+def try_acquire(state: State, node_id: str, wanted: Synchronization) -> tuple[bool, str, str]:
+    """Takes all locks or none: whether it has them, what to say if not, and the first lock that is missing.
+
+    Updates ``status.synchronization``. Raises `Problem` for a lock that cannot exist.
+    """
+    holder = f"{state.key}/{node_id}" if node_id else state.key
+    items = _items(state, wanted)
+    found: list[tuple[str, Lock]] = []
+    for kind, name in items:
+        lock = state.locks.lock(name, lambda lock_name: limit_of(state, lock_name))
+        found.append((kind, lock))
+        if holder not in lock.holders:
+            created = moment(state.workflow["metadata"].get("creationTimestamp")) or state.now
+            priority = int((state.workflow.get("spec") or {}).get("priority") or 0)
+            lock.pending.add(holder, priority, created)
+    message, missing = "", ""
+    for _, lock in found:
+        has, waits_for = lock.acquirable(holder, state.locks)
+        if not has and not missing:
+            message, missing = waits_for, str(lock.name)
+    for kind, lock in found:
+        if not missing:
+            lock.take(holder, state.locks)
+            _note_acquired(state, kind, lock, holder)
+        else:
+            _note_waiting(state, kind, lock)
+    return not missing, message, missing
+
+
+def acquire_for_node(state: State, call: Call, node: Node | None, template: Template) -> Outcome | None:
+    """Takes the locks of a template for its node; an outcome when it must wait (or cannot have them)."""
+    try:
+        acquired, message, missing = try_acquire(state, call.node_id, template["synchronization"])
+    except Problem as problem:
+        return executor.fail(state, call, node, problem)
+    if acquired:
+        state.lock_waits.pop(call.node_id, None)
+        if node is not None and (node.waiting_for is not None or node.message):
+            state.update(node, waiting_for=None, message="")
+        return None
+    if node is None:
+        node = _waiting_node(state, call, template, message)
+    state.lock_waits[call.node_id] = None
+    state.waits[call.name] = message
+    fields: dict[str, Any] = {"waiting_for": missing}
+    if message:
+        fields["message"] = message
+    state.update(node, **fields)
+    return Outcome(node)
+
+
+def _waiting_node(state: State, call: Call, template: Template, message: str) -> Node:
+    from tiphys.workflows.plan.templates import node_type
+
+    kind = "Retry" if template.get("retryStrategy") is not None else node_type(template)
+    return executor.initialize(
+        state, call, kind, "Pending", message=message, template=template, expects_result=kind == "Pod"
+    )
+
+
+def release(state: State, node_id: str, held: Synchronization | None) -> None:
+    """Gives back the locks of a node."""
+    if held is None:
+        return
+    holder = f"{state.key}/{node_id}" if node_id else state.key
+    try:
+        items = _items(state, held)
+    except Problem:
+        return
+    for kind, name in items:
+        lock = state.locks.locks.get(str(name))
+        if lock is None:
+            continue
+        had = holder in lock.holders
+        lock.release(holder, state.locks)
+        lock.pending.remove(holder)
+        _note_released(state, kind, str(name), holder)
+        if had:
+            retry_waiting(state)
+
+
+def release_all(state: State) -> None:
+    """Gives back everything at the end of the workflow, and forgets that anything was held or waited for."""
+    if state.status.get("synchronization") is None:
+        return
+    for lock in state.locks.locks.values():
+        for holder in [h for h in lock.holders if _workflow_of(h) == state.key]:
+            lock.release(holder, state.locks)
+        for waiter in [w for w in lock.pending.by_key if _workflow_of(w) == state.key]:
+            lock.pending.remove(waiter)
+    for node_id in list(state.lock_waits):
+        node = state.nodes.by_id.get(node_id)
+        if node is not None and node.waiting_for is not None:
+            state.update(node, waiting_for=None)
+    state.lock_waits.clear()
+    state.set_status(synchronization=None)
+
+
+def retry_waiting(state: State) -> None:
+    """Marks the nodes that wait for a lock to be looked at again."""
+    for count, node_id in enumerate(state.lock_waits):
+        if count >= WAITERS_TRIED_MAX:
+            return
+        state.mark(node_id)
+
+
+def limit_of(state: State, name: LockName) -> int:
+    """How many may hold a lock now; 0 where nobody can say. Mutexes: one."""
+    if name.kind == "Mutex":
+        return 1
+    if name.kind == "Database":
+        return state.database_limit(name)
+    obj = state.lookup.config_map(name.resource, name.namespace)
+    value = ((obj or {}).get("data") or {}).get(name.key)
+    try:
+        return int(str(value))
+    except ValueError:
+        known = state.locks.locks.get(str(name))
+        return known.limit if known is not None else 0
+
+
+def _items(state: State, wanted: Synchronization) -> list[tuple[str, LockName]]:
+    items: list[tuple[str, LockName]] = []
+    raw = [("semaphore", item) for item in wanted.get("semaphores") or ()]
+    raw += [("mutex", item) for item in wanted.get("mutexes") or ()]
+    for index, item in enumerate(raw):
+        if item in raw[:index]:
+            raise Problem("requested configuration is invalid: duplicate synchronization item found")
+        items.append((item[0], _name(state, *item)))
+    return items
+
+
+def _name(state: State, kind: str, item: Mapping[str, Any]) -> LockName:
+    namespace = str(item.get("namespace") or state.namespace)
+    if kind == "mutex":
+        return LockName(namespace, "Database" if item.get("database") else "Mutex", str(item.get("name") or ""))
+    ref, database = item.get("configMapKeyRef"), item.get("database")
+    if ref and database:
+        raise Problem("requested configuration is invalid: invalid semaphore with both ConfigMapKeyRef and Database")
+    if ref:
+        return LockName(namespace, "ConfigMap", str(ref.get("name") or ""), str(ref.get("key") or ""))
+    if database:
+        return LockName(namespace, "Database", str(database.get("key") or ""))
+    raise Problem(
+        "requested configuration is invalid: cannot get LockName for a Semaphore without a ConfigMapRef or Database"
+    )
+
+
+# -- status.synchronization ------------------------------------------------------------------------------------------
+
+
+def _status_of(state: State, kind: str) -> dict[str, list[dict[str, Any]]]:
+    known = (state.status.get("synchronization") or {}).get(kind) or {}
+    return {part: [dict(entry) for entry in known.get(part) or ()] for part in ("holding", "waiting")}
+
+
+def _set_status(state: State, kind: str, parts: dict[str, list[dict[str, Any]]]) -> None:
+    made = {part: entries for part, entries in parts.items() if entries}
+    known = state.status.get("synchronization") or {}
+    state.set_status(synchronization={**known, kind: made})
+
+
+def _entry(entries: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any] | None:
+    return next((entry for entry in entries if entry.get(kind) == name), None)
+
+
+def _note_acquired(state: State, kind: str, lock: Lock, holder: str) -> None:
+    parts, name = _status_of(state, kind), str(lock.name)
+    held = _entry(parts["holding"], kind, name)
+    if kind == "mutex":
+        if held is None:
+            parts["holding"].append({kind: name, "holder": holder})
+        else:
+            held["holder"] = holder
+    else:
+        if held is None:
+            parts["holding"].append({kind: name, "holders": [holder]})
+        elif holder not in (held.get("holders") or []):
+            held["holders"] = [*(held.get("holders") or []), holder]
+        waiting = _entry(parts["waiting"], kind, name)
+        if waiting is not None:
+            waiting["holders"] = [h for h in waiting.get("holders") or [] if h != holder]
+            if not waiting["holders"]:
+                parts["waiting"].remove(waiting)
+    _set_status(state, kind, parts)
+
+
+def _note_waiting(state: State, kind: str, lock: Lock) -> None:
+    parts, name, holders = _status_of(state, kind), str(lock.name), list(lock.holders)
+    waiting = _entry(parts["waiting"], kind, name)
+    if kind == "mutex":
+        if holders and waiting is None:
+            parts["waiting"].append({kind: name, "holder": holders[0]})
+        elif holders and waiting is not None:
+            waiting["holder"] = holders[0]
+    elif waiting is None:
+        parts["waiting"].append({kind: name, **({"holders": holders} if holders else {})})
+    else:
+        waiting.pop("holders", None)
+        if holders:
+            waiting["holders"] = holders
+    _set_status(state, kind, parts)
+
+
+def _note_released(state: State, kind: str, name: str, holder: str) -> None:
+    if (state.status.get("synchronization") or {}).get(kind) is None:
+        return
+    parts = _status_of(state, kind)
+    held = _entry(parts["holding"], kind, name)
+    if held is None:
+        return
+    if kind == "mutex":
+        if held.get("holder") == holder:
+            parts["holding"].remove(held)
+    else:
+        holders = [h for h in held.get("holders") or [] if h != holder]
+        held.pop("holders", None)
+        if holders:
+            held["holders"] = holders
+    _set_status(state, kind, parts)
+
+
+def _workflow_of(holder: str) -> str:
+    return "/".join(holder.split("/", 2)[:2])
+
+
+def _same_workflow(one: str, other: str) -> bool:
+    first, second = one.split("/"), other.split("/")
+    return len(first) == len(second) and first[1] == second[1]

@@ -1,0 +1,290 @@
+"""Bringing the nodes in line with what happened: task results, pods, deadlines and shutdowns.
+
+Only pods and results that changed are looked at, and those whose assessment changed something (it is repeated until it
+does not, since a result may come before or after its pod's end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tiphys.workflows.plan import leaf, memoize, outputs
+from tiphys.workflows.plan.assess import assess, is_valid_progress
+from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.problems import Problem
+from tiphys.workflows.plan.state import LABEL_ON_EXIT, LABEL_RESULT_COMPLETED, State
+from tiphys.workflows.plan.templates import has_outputs
+
+if TYPE_CHECKING:
+    from tiphys.workflows.plan.templates import Template
+
+
+def task_results(state: State) -> None:
+    """Takes over outputs and progress that executors reported."""
+    fresh, state.fresh_results = state.fresh_results, {}
+    for name in fresh:
+        result = state.task_results.get(name)
+        node = state.nodes.by_id.get(name)
+        if result is None or node is None:
+            continue
+        _take_result(state, name, result, node)
+
+
+def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node) -> None:
+    label = ((result.get("metadata") or {}).get("labels") or {}).get(LABEL_RESULT_COMPLETED)
+    if label in ("true", "false"):
+        _mark_result(state, node, complete=label == "true")
+    if label == "false" and node.completed:
+        if _may_still_come(state, node):
+            state.fresh_results[name] = None
+            state.at(state.now + timedelta(seconds=state.settings.recently_deleted_seconds), node.id)
+            return
+        _mark_result(state, node, complete=True)
+    fields: dict[str, Any] = {}
+    reported = result.get("outputs")
+    if has_outputs(reported) and reported is not None:
+        made = dict(reported)
+        before = node.outputs or {}
+        if "exitCode" not in made and before.get("exitCode") is not None:
+            made["exitCode"] = before["exitCode"]
+        fields["outputs"] = made
+    progress = str(result.get("progress") or "")
+    if is_valid_progress(progress):
+        fields["progress"] = progress
+    if fields and state.nodes.update(node, **fields):
+        state.updated = True
+    if node.id in state.pod_of:
+        state.fresh_pods[state.pod_of[node.id]] = None
+
+
+def _may_still_come(state: State, node: Node) -> bool:
+    """Whether a result that is not complete may be completed yet: the node ended, or its pod went, only just now."""
+    age = None if node.finished_at is None else (state.now - node.finished_at).total_seconds()
+    if age is None:
+        return False
+    gone = not state.nodes.pod_exists(node.id)
+    recently_deleted = gone and age <= state.settings.recently_deleted_seconds
+    return recently_deleted or age <= state.settings.task_result_timeout_seconds
+
+
+def _mark_result(state: State, node: Node, *, complete: bool) -> None:
+    """Notes whether outputs of a node are still to come; that alone is no reason to write."""
+    completion = state.status.get("taskResultsCompletionStatus")
+    if completion is not None:
+        state.status["taskResultsCompletionStatus"] = {**completion, node.id: complete}
+        if not complete:
+            return
+    if node.synced is not None and state.nodes.update(node, synced=complete):
+        state.mark(node.id)
+
+
+def is_result_incomplete(state: State, node: Node) -> bool:
+    completion = state.status.get("taskResultsCompletionStatus")
+    if completion is not None:
+        return node.id in completion and not completion[node.id]
+    return node.synced is False
+
+
+def pods(state: State) -> bool:
+    """Assesses what changed; False when outputs of a node that succeeded must be waited for first."""
+    waits = running = False
+    fresh, state.fresh_pods = state.fresh_pods, {}
+    for name in fresh:
+        view = state.pods.get(name)
+        if view is None:
+            continue
+        if is_agent(state, name):
+            _agent_pod(state, view.obj)
+            continue
+        node = state.nodes.by_id.get(view.node_id)
+        if node is None:
+            continue
+        changed, waiting = _assess(state, name, view.obj, node)
+        waits = waits or waiting
+        running = running or (changed and node.phase == "Running")
+        if changed:
+            state.fresh_pods[name] = None
+            state.mark(node.id)
+    if state.shutdown or state.is_past_deadline:
+        for name, view in list(state.pods.items()):
+            if not is_agent(state, name):
+                _control(state, view.obj, view.node_id)
+    if waits:
+        return False
+    state.pod_running = running
+    _missing_pods(state)
+    return True
+
+
+def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tuple[bool, bool]:
+    """Whether the node changed, and whether its outputs must be waited for."""
+    result = assess(pod, node, template_of(state, node), state.settings.failed_pod_restart, state.second)
+    if result.result_complete:
+        _mark_complete_quietly(state, node)
+    if result.restarts:
+        leaf.delete_pod(state, node)
+    if result.stops and name not in state.terminated:
+        state.terminated.add(name)
+        state.signalled.append(name)
+    for child_name, phase, message in result.containers:
+        child = state.node_named(child_name)
+        if child is not None:
+            state.mark_phase(child, phase, message)
+    fields = result.fields
+    if fields is None:
+        return False, False
+    if fields.get("phase", node.phase) == "Succeeded" and is_result_incomplete(state, node):
+        return False, True
+    synced_before = state.synced_before_mark.pop(node.id, None)
+    if synced_before is not None:
+        fields["synced"] = synced_before
+    changed = state.nodes.update(node, **fields)
+    if changed:
+        state.updated = True
+    outputs.export(state, node.outputs)
+    if node.memoization is not None and node.phase == "Succeeded":
+        memoize.save(state, node)
+    return changed, False
+
+
+def _mark_complete_quietly(state: State, node: Node) -> None:
+    """Marks a result complete; a change of the node by the same assessment takes that back once, as in the original."""
+    if node.synced is False:
+        state.synced_before_mark[node.id] = False
+    _mark_result(state, node, complete=True)
+
+
+def template_of(state: State, node: Node) -> Template | None:
+    """The (unprocessed) template of a node, None where it cannot be found by name."""
+    call = state.calls.get(node.id)
+    try:
+        if call is not None:
+            return state.templates.resolve(call.context, call.holder)[1]
+        if node.template_ref:
+            context = state.templates.context_of(node.template_scope)
+            return state.templates.resolve(context, {"templateRef": node.template_ref})[1]
+    except Problem as err:
+        state.mark_error(node, err)
+        return None
+    return state.templates.local.templates.get(node.template_name)
+
+
+def _control(state: State, pod: Mapping[str, Any], node_id: str) -> None:
+    """Ends a pod that a shutdown or the workflow's deadline does not allow any longer."""
+    node = state.nodes.by_id.get(node_id)
+    if node is None or node.fulfilled:
+        return
+    phase = (pod.get("status") or {}).get("phase") or "Pending"
+    on_exit = LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {})
+    if phase not in ("Pending", "Running"):
+        return
+    if state.shutdown and not state.lets_run(on_exit):
+        _end(state, node, f"workflow shutdown with strategy:  {state.shutdown}")
+    elif state.is_past_deadline and not on_exit:
+        _end(state, node, "Step exceeded its deadline")
+
+
+def _end(state: State, node: Node, why: str) -> None:
+    leaf.terminate_pod(state, node)
+    state.mark_phase(node, "Failed", why)
+    state.mark(node.id)
+    todo = list(node.children)
+    while todo:
+        child = state.nodes.by_id.get(todo.pop())
+        if child is not None and not child.fulfilled:
+            state.mark_phase(child, "Failed", why)
+            state.mark(child.id)
+            todo.extend(child.children)
+
+
+def _missing_pods(state: State) -> None:
+    """Nodes whose pod went away unseen: pending ones get another, running ones are in Error after a moment."""
+    for node_id in list(state.missing):
+        node = state.nodes.by_id.get(node_id)
+        if node is None or node.type != "Pod" or node.phase_fulfilled or state.nodes.pod_exists(node_id):
+            state.missing.pop(node_id, None)
+            continue
+        if node.phase == "Pending" or node.started_at is None:
+            state.missing.pop(node_id, None)
+            state.mark(node_id)
+            continue
+        ready = node.started_at + timedelta(seconds=state.settings.recently_started_seconds)
+        if state.now <= ready:
+            state.at(ready, node_id)
+            continue
+        state.missing.pop(node_id, None)
+        if node.daemoned:
+            state.update(node, daemoned=False)
+        state.mark_error(node, "pod deleted")
+        state.mark(node_id)
+        _containers_deleted(state, node)
+
+
+def _containers_deleted(state: State, node: Node) -> None:
+    for child_id in list(node.children):
+        child = state.nodes.by_id.get(child_id)
+        if child is not None and child.type == "Container":
+            state.mark_error(child, "container deleted")
+            _containers_deleted(state, child)
+
+
+def without_pods(state: State) -> None:
+    """Ends nodes without a pod of their own when a shutdown or deadline does not allow them any longer."""
+    past = state.is_past_deadline
+    if not state.shutdown and not past:
+        return
+    for node_id in list(state.nodes.open):
+        node = state.nodes.by_id[node_id]
+        if node.fulfilled:
+            continue
+        if state.shutdown and not state.lets_run(state.is_in_exit_handler(node)) and _ends_by_shutdown(state, node):
+            state.mark_phase(node, "Failed", f"Stopped with strategy '{state.shutdown}'")
+            state.mark(node_id)
+        elif past and not state.is_in_exit_handler(node) and (node.phase == "Pending" or node.is_active_suspend):
+            state.mark_phase(node, "Failed", "Step exceeded its deadline")
+            state.mark(node_id)
+
+
+def _ends_by_shutdown(state: State, node: Node) -> bool:
+    if node.is_active_suspend or node.type in ("HTTP", "Plugin"):
+        return True
+    if node.phase == "Pending" and node.waiting_for:
+        return True
+    return node.type == "Retry" and _all_below_fulfilled(state, node)
+
+
+def _all_below_fulfilled(state: State, node: Node) -> bool:
+    from tiphys.workflows.plan.retry import _children_fulfilled
+
+    return bool(node.children) and _children_fulfilled(state, node)
+
+
+def is_agent(state: State, pod_name: str) -> bool:
+    return pod_name == agent_name(state)
+
+
+def agent_name(state: State) -> str:
+    return f"{state.node_id('agent')}-agent"
+
+
+def _agent_pod(state: State, pod: Mapping[str, Any]) -> None:
+    """An agent that failed takes its tasks with it."""
+    status = pod.get("status") or {}
+    phase = status.get("phase") or "Pending"
+    if phase in ("Succeeded", "Running", "Pending"):
+        return
+    message = status.get("message", "")
+    if phase != "Failed":
+        message = f"Unexpected pod phase for {agent_name(state)}: {phase}"
+    for node_id in list(state.nodes.task_set):
+        node = state.nodes.by_id[node_id]
+        if not node.fulfilled:
+            state.mark_error(node, f'agent pod failed with reason:"{message}"')
+            state.mark(node_id)
+
+
+def due(state: State) -> datetime | None:
+    """The next moment at which something is to be looked at."""
+    return state.timers[0][0] if state.timers else None
