@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiphys.workflows.plan import depends, hooks, locks, loops, memoize, outputs, references
+from tiphys.lang import depends
 from tiphys.workflows.plan import execute as executor
+from tiphys.workflows.plan import graph as graphs
+from tiphys.workflows.plan import hooks, locks, loops, memoize, outputs, references
 from tiphys.workflows.plan.canonical import dumps
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.problems import Blocked, MissingVariable, Outcome, Problem, TimedOut, TooDeep
@@ -37,7 +39,7 @@ class Frame:
     template: Template
     context: TemplateContext
     tasks: dict[str, Task]
-    graph: depends.Graph
+    graph: graphs.Graph
     targets: list[str]
     unmet: dict[str, int] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
@@ -84,7 +86,7 @@ class HookProblem(Exception):
 
 def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
     tasks = _tasks(template)
-    graph = depends.graph(tasks)
+    graph = graphs.graph(tasks)
     target = (template.get("dag") or {}).get("target")
     targets = str(target).split(" ") if target else graph.leaves()
     frame = Frame(call, template, inner, tasks, graph, targets)
@@ -211,29 +213,27 @@ def _run_exit_handler(state: State, frame: Frame, task: Task, task_node: Node) -
 
 def _depends_hold(state: State, frame: Frame, node: Node, task: Task, name: str) -> bool:
     """Evaluates ``depends`` of a task whose dependencies are done; makes an omitted node where it is false."""
-    if not frame.graph.logic[name]:
+    if not frame.graph.logic[name].text:
         return True
     try:
-        if depends.holds(frame.graph.logic[name], _results(state, frame, name)):
+        if depends.decide(frame.graph.logic[name], _results(state, frame, name)).execute:
             return True
-    except Problem as err:
+    except depends.DependsError as err:
         _make(state, frame, node, task, "Error", str(err))
         return False
     _make(state, frame, node, task, "Omitted", "omitted: depends condition not met")
     return False
 
 
-def _results(state: State, frame: Frame, name: str) -> dict[str, depends.Result]:
-    found: dict[str, depends.Result] = {}
+def _results(state: State, frame: Frame, name: str) -> dict[str, depends.State | None]:
+    found: dict[str, depends.State | None] = {}
     for dependency in frame.graph.dependencies[name]:
         task_node = state.nodes.by_id[_id(state, frame, dependency)]
-        phases: list[str] = []
+        phases: tuple[str | None, ...] | None = None
         if task_node.type == "TaskGroup":
             members = (state.nodes.by_id.get(child) for child in task_node.children)
-            phases = [member.phase if member is not None else "" for member in members]
-        found[dependency] = depends.Result.of(
-            task_node.phase, daemoned=task_node.daemoned and task_node.phase != "Pending", members=phases
-        )
+            phases = tuple(member.phase if member is not None else None for member in members)
+        found[dependency] = depends.State(task_node.phase, task_node.daemoned, phases)
     return found
 
 
@@ -544,7 +544,7 @@ def _below_retry(state: State, node: Node) -> list[str]:
     return below
 
 
-# -- variables -----------------------------------------------------------------------------------------------------------
+# -- variables -------------------------------------------------------------------------------------------------------
 
 
 _MENTIONED = re.compile(r"tasks\.([a-zA-Z0-9_-]+)\.")

@@ -18,7 +18,7 @@ from tiphys.workflows.plan.artifacts import with_sub_path
 from tiphys.workflows.plan.canonical import any_string
 from tiphys.workflows.plan.nodes import Node, stamp
 from tiphys.workflows.plan.problems import Problem
-from tiphys.workflows.plan.text import evaluate, replace
+from tiphys.workflows.plan.text import evaluate, replace, resolve_reference
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
@@ -152,7 +152,7 @@ def resolve_parameter(scope: Mapping[str, Any], value_from: Mapping[str, Any]) -
             raise Problem(f'failed to evaluate expression "{expression}"')
         return value, False
     if reference := value_from.get("parameter"):
-        key, value = resolve_reference(scope, reference)
+        key, value = resolve_reference(reference, scope)
         return value, value is None and key in getattr(scope, "absent", ())
     return "", False
 
@@ -162,7 +162,7 @@ def resolve_artifact(scope: Mapping[str, Any], artifact: Mapping[str, Any]) -> d
     if expression := artifact.get("fromExpression"):
         value = evaluate(expression, scope)
     elif reference := artifact.get("from"):
-        _, value = resolve_reference(scope, reference)
+        _, value = resolve_reference(reference, scope)
     else:
         return None
     if not isinstance(value, Mapping):
@@ -176,22 +176,6 @@ def resolve_artifact(scope: Mapping[str, Any], artifact: Mapping[str, Any]) -> d
         if value.get("optional"):
             return dict(value)
         raise
-
-
-def resolve_reference(scope: Mapping[str, Any], reference: str) -> tuple[str, Any]:
-    """What ``{{name}}`` or ``{{=expression}}`` means, and the name. Raises `Problem`."""
-    tag = reference.removeprefix("{{").removesuffix("}}").strip()
-    if tag.startswith("="):
-        try:
-            value = evaluate(tag[1:], scope)
-        except Problem as err:
-            raise Problem(f'Invalid expression: "{tag[1:]}"') from err
-        if value is None:
-            raise Problem(f'Unable to resolve: "{tag}"')
-        return tag, value
-    if tag not in scope:
-        raise Problem(f'Unable to resolve: "{tag}"')
-    return tag, scope[tag]
 
 
 def last_attempt_or_self(state: State, node: Node) -> Node:

@@ -1,18 +1,21 @@
-"""Substitution and expressions as decisions use them: the one door to ``tiphys.lang.tags`` and ``tiphys.lang.expr``.
+"""Substitution and expressions as decisions use them: the one door to the languages of ``tiphys.lang``.
 
 Values are looked up by their dotted names in a mapping. A value of None is an absent optional: the output of a node
-that was skipped and declared no default.
+that was skipped and declared no default. What goes wrong is a `Problem` (`MissingVariable` where it may come right).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tiphys.lang import govaluate, tags
+from tiphys.lang.expr import ExprError, environment, eval_bool
+from tiphys.lang.expr import evaluate as eval_expression
 from tiphys.workflows.plan.problems import MissingVariable, Problem
 
 Values = Mapping[str, Any]
+_NONE = object()
 
 
 class Layers(Mapping[str, Any]):
@@ -24,21 +27,26 @@ class Layers(Mapping[str, Any]):
         self.maps = maps
 
     def __getitem__(self, key: str) -> Any:
+        value = self.get(key, _NONE)
+        if value is _NONE:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
         for values in self.maps:
-            if key in values:
-                return values[key]
-        raise KeyError(key)
+            value = values.get(key, _NONE)
+            if value is not _NONE:
+                return value
+        return default
 
     def __contains__(self, key: object) -> bool:
         return any(key in values for values in self.maps)
 
     def __iter__(self) -> Iterator[str]:
-        seen: set[str] = set()
+        seen: dict[str, None] = {}
         for values in self.maps:
-            for key in values:
-                if key not in seen:
-                    seen.add(key)
-                    yield key
+            seen.update(dict.fromkeys(values))
+        return iter(seen)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -46,64 +54,57 @@ class Layers(Mapping[str, Any]):
 
 def replace(text: str, values: Values, *, allow_unresolved: bool = True) -> str:
     """Replaces the tags of a JSON text; unknown ones stay, or raise `Problem` where not allowed."""
-    return _replace(text, values, None if allow_unresolved else ("",))
+    if "{{" not in text:
+        return text
+    try:
+        return tags.replace(text, values, allow_unresolved=allow_unresolved)
+    except tags.TagError as err:
+        raise _problem(err) from err
 
 
 def replace_strict(text: str, values: Values, prefixes: tuple[str, ...]) -> str:
     """As `replace`, but tags under a prefix must resolve: `MissingVariable` when one does not (yet)."""
-    return _replace(text, values, prefixes)
-
-
-def _replace(text: str, values: Values, strict: tuple[str, ...] | None) -> str:
     if "{{" not in text:
         return text
-    out: list[str] = []
-    at = 0
-    while (start := text.find("{{", at)) >= 0:
-        end = text.find("}}", start + 2)
-        if end < 0:
-            raise Problem(f'Cannot find end tag="}}}}" in the template starting from "{text[start:]}"')
-        out.append(text[at:start])
-        out.append(_tag(text[start + 2 : end], values, strict))
-        at = end + 2
-    out.append(text[at:])
-    return "".join(out)
+    try:
+        return tags.replace_strict(text, values, prefixes)
+    except tags.TagError as err:
+        raise _problem(err) from err
 
 
-def _tag(tag: str, values: Values, strict: tuple[str, ...] | None) -> str:
-    key = tag.strip()
-    if key in values:
-        value = values[key]
-        if value is None:
-            raise Problem(
-                f"unable to substitute {{{{{tag}}}}}: output is an absent optional "
-                "(skipped/omitted node with no default)"
-            )
-        if not isinstance(value, str):
-            raise Problem(f"failed to resolve {{{{{tag}}}}} to string")
-        return json.dumps(value, ensure_ascii=False)[1:-1]
-    if (
-        strict is not None
-        and any(p == "" or key == p or key.startswith(p + ".") for p in strict)
-        and ("" in strict or ".outputs.artifacts." not in key)
-    ):
-        raise MissingVariable(f"failed to resolve {{{{{tag}}}}}")
-    return "{{" + tag + "}}"
+def _problem(err: tags.TagError) -> Problem:
+    return MissingVariable(str(err)) if err.missing_variable else Problem(str(err))
+
+
+def resolve_reference(reference: str, values: Values) -> tuple[str, Any]:
+    """What ``{{name}}`` or ``{{=expression}}`` means, and the name. Raises `Problem`."""
+    try:
+        return tags.resolve_var(reference, values)
+    except tags.TagError as err:
+        raise Problem(str(err)) from err
 
 
 def evaluate(expression: str, values: Values) -> Any:
-    """The value of an expression over the variables. Raises `Problem`."""
-    raise Problem(f"expressions are not available yet: {expression}")
+    """The value of an expression over the variables, with Argo's functions. Raises `Problem`."""
+    try:
+        return eval_expression(expression, environment(values))
+    except ExprError as err:
+        raise Problem(str(err)) from err
 
 
 def evaluate_bool(expression: str, values: Values) -> bool:
     """The value of a condition. Raises `Problem`, also where it is no boolean."""
-    result = evaluate(expression, values)
-    if not isinstance(result, bool):
-        raise Problem(f"unable to cast expression result '{result}' to bool")
-    return result
+    try:
+        return eval_bool(expression, environment(values))
+    except ExprError as err:
+        raise Problem(str(err)) from err
 
 
 def should_execute(when: str) -> bool:
     """Whether a substituted ``when`` lets its step run. Raises `Problem`."""
-    return True
+    if not when:
+        return True
+    try:
+        return govaluate.should_execute(when)
+    except govaluate.GovaluateError as err:
+        raise Problem(str(err)) from err

@@ -311,8 +311,8 @@ def _wrap(state: State, container: dict[str, Any]) -> None:
         image = state.settings.images.get(container.get("image", "")) or state.settings.default_image
         if image is None:
             raise Problem(
-                f'failed to look-up entrypoint/cmd for image "{container.get("image", "")}", you must either explicitly '
-                "specify the command, or list the image's command in the index: "
+                f'failed to look-up entrypoint/cmd for image "{container.get("image", "")}", you must either '
+                "explicitly specify the command, or list the image's command in the index: "
                 "https://argo-workflows.readthedocs.io/en/latest/workflow-executors/#emissary-emissary"
             )
         command = list(image.entrypoint)
