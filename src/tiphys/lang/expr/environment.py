@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 from tiphys.lang.expr.builtins import to_integer, to_real
 from tiphys.lang.expr.jsonpath import JsonPathError, query
@@ -66,6 +66,10 @@ def _jsonpath(text: str, path: str) -> Any:
         raise CallError(str(err)) from err
 
 
+def _get_host_by_name(name: str) -> NoReturn:
+    raise CallError("getHostByName is not available here: expressions do not use the network")
+
+
 @lru_cache(maxsize=1)
 def functions() -> dict[str, Any]:
     """Argo's own functions, and sprig's."""
@@ -74,5 +78,5 @@ def functions() -> dict[str, Any]:
         "asFloat": Function("asFloat", to_real, ("interface {}",), "interface {}"),
         "jsonpath": Function("jsonpath", _jsonpath, ("string", "string"), "interface {}"),
         "toJson": Function("toJson", marshal, ("interface {}",), "string"),
-        "sprig": dict(FUNCTIONS),
+        "sprig": FUNCTIONS | {"getHostByName": Function("getHostByName", _get_host_by_name, ("string",), "string")},
     }

@@ -11,9 +11,10 @@ from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import json_text
 from tiphys.lang.expr.values import AnyMap
 from tiphys.lang.gofmt import type_name
-from tiphys.lang.govalues import Function, utf8
+from tiphys.lang.govalues import Function
 from tiphys.lang.moments import Location, Time
 
+_BAD_BYTE = re.compile("[\udc80-\udcff]")
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -32,7 +33,7 @@ def marshal_indent(value: Any) -> str:
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, str):
-        return value if value.isascii() else utf8(value).decode("utf-8", "replace")
+        return value if value.isascii() else _BAD_BYTE.sub("\ufffd", value)
     if isinstance(value, dict):
         return {key: _jsonable(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -14,7 +14,7 @@ from tiphys.lang.expr.methods import METHODS
 from tiphys.lang.expr.values import AnyMap, Struct
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
-from tiphys.lang.govalues import Function, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
+from tiphys.lang.govalues import Function, StringMap, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
 from tiphys.lang.moments import Duration, Location, Month, Time, Weekday
 
 STRING_LENGTH_MAX = 10_000_000
@@ -325,10 +325,8 @@ def bound(call: Any, value: Any, signature: Any) -> Function:
 
 
 def _from_dict(value: dict[Any, Any], key: Any) -> Any:
-    if isinstance(key, str):
-        return value.get(key)
-    if key is None:
-        return value.get("")
+    if key is None or isinstance(key, str):
+        return value.get(key or "", "" if isinstance(value, StringMap) else None)
     raise Panic(f"reflect.Value.MapIndex: value of type {type_name(key)} is not assignable to type string")
 
 
