@@ -19,9 +19,9 @@ class Changes:
     """What happened to one workflow since its last decision; an empty one means "only time passed".
 
     ``workflow`` is the newest object when somebody else changed it (spec, metadata, or a retry's status). Pods and task
-    results are keyed by name; None means deleted. ``refused`` are pods that the run asked for and the API will not make,
-    with the reason as the API worded it: no pod will come. ``others`` says that something looked up before may have
-    changed (a ConfigMap, a lock, a template).
+    results are keyed by name; None means deleted. ``refused`` are pods that the run asked for and the API will not
+    make, with the reason as the API worded it: no pod will come. ``others`` says that something looked up before may
+    have changed (a ConfigMap, a lock, a template).
     """
 
     workflow: Object | None = None
