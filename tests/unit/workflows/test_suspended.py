@@ -18,8 +18,8 @@ def workflow(*nodes: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return {"metadata": {"resourceVersion": "7"}, "spec": spec, "status": {"nodes": {n["id"]: n for n in nodes}}}
 
 
-def suspended(name: str, **outputs: Any) -> dict[str, Any]:
-    node = {"id": name, "name": f"wf.{name}", "displayName": name, "type": "Suspend", "phase": "Running"}
+def suspended(step: str, /, **outputs: Any) -> dict[str, Any]:
+    node = {"id": step, "name": f"wf.{step}", "displayName": step, "type": "Suspend", "phase": "Running"}
     return node | ({"outputs": {"parameters": [outputs]}} if outputs else {})
 
 
