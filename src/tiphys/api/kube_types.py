@@ -6,12 +6,14 @@ The table is generated (``tools/codegen_kube_types.py``) and read at the first q
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import orjson
 
+from tiphys.machinery.patches.strategic import MapSchema, Rule, StrategicMergeError
 from tiphys.machinery.ssa.schema import SchemaType, from_openapi
 
 
@@ -66,3 +68,28 @@ def _named(name: str) -> dict[str, Any]:
 def _table() -> dict[str, Any]:
     table: dict[str, Any] = orjson.loads(files("tiphys.api").joinpath("data/kube_types.json").read_bytes())
     return table
+
+
+def strategic_schema(api_version: str, kind: str) -> GoType | None:
+    """The type whose strategies a strategic merge patch of this kind follows, None for a kind that is not built in."""
+    name = strategic_type(api_version, kind)
+    return GoType(name) if name else None
+
+
+@dataclass(frozen=True, slots=True)
+class GoType:
+    """A ``strategic.Schema``: the fields of a Go struct, read from the table."""
+
+    name: str
+
+    def rule(self, field: str) -> Rule:
+        """Raises StrategicMergeError for a field that is not there, or that is a scalar."""
+        entry = strategic_fields(self.name).get(field)
+        if entry is None:
+            struct = self.name.rpartition(".")[2]
+            raise StrategicMergeError(f'unable to find api field in struct {struct} for the json field "{field}"')
+        inner: GoType | MapSchema | None = GoType(entry["type"]) if "type" in entry else None
+        if entry.get("map"):
+            inner = MapSchema()
+        strategies = frozenset(str(entry.get("patchStrategy", "")).split(",")) - {""}
+        return Rule(strategies, entry.get("patchMergeKey", ""), inner)

@@ -16,7 +16,6 @@ from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.ids import SeededIds
 
-
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiphys.api.kube_types import GoType, strategic_schema
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.verbs import Change
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
 from tiphys.machinery.patches import json as json_patch
-from tiphys.machinery.patches import merge
+from tiphys.machinery.patches import merge, strategic
 
 _BUILTIN = (PatchType.JSON, PatchType.MERGE, PatchType.STRATEGIC)
 _CUSTOM = (PatchType.JSON, PatchType.MERGE)
@@ -31,7 +32,17 @@ def patcher(info: ResourceInfo, content_type: str, patch: Any) -> Change:
         raise BadRequest("the patch is not an object")
     if kind is PatchType.MERGE:
         return lambda old: _object(merge.apply(old, patch))
-    raise UnsupportedMediaType("strategic merge patches are not served yet")
+    schema = strategic_schema(info.resource.api_version, info.kind)
+    if schema is None:
+        raise UnsupportedMediaType(f"{info.kind} has no strategic merge patches")
+    return lambda old: _strategic(old, patch, schema)
+
+
+def _strategic(old: Object, patch: Object, schema: GoType) -> Object:
+    try:
+        return _object(strategic.apply(old, patch, schema))
+    except strategic.StrategicMergeError as err:
+        raise BadRequest(str(err)) from None
 
 
 def _json_patched(info: ResourceInfo, old: Object, patch: Any) -> Object:
