@@ -26,7 +26,8 @@ from tiphys.lang.gojson_read import syntax_error
 from tiphys.lang.gotext import TRIMMED
 from tiphys.lang.govaluate import GovaluateError, should_execute
 from tiphys.lang.govalues import parse_int
-from tiphys.lang.tags import Template, compile
+from tiphys.lang.sprig import Sources
+from tiphys.lang.tags import compile
 
 ITEMS_MAX = 1_000_000
 """Items of one step or task; more are refused before any is made."""
@@ -137,25 +138,29 @@ def expand_sequence(spec: Mapping[str, Any]) -> list[Item]:
     return [parse_item(f'"{format_number(template, number)}"') for number in numbers]
 
 
-def expand_step(step: Mapping[str, Any], scope: Mapping[str, Any]) -> list[dict[str, Any]]:
+def expand_step(
+    step: Mapping[str, Any], scope: Mapping[str, Any], *, sources: Sources | None = None
+) -> list[dict[str, Any]]:
     """A step for each item, without the fields that made them. Raises ItemError and TagError."""
     items = _items_or_skip(step)
     if items is None:
         raise ItemError("expandStep() was called with withItems and withParam empty")
-    return _expanded({key: value for key, value in step.items() if key not in _WITH}, items, scope)
+    return _expanded({key: value for key, value in step.items() if key not in _WITH}, items, scope, sources)
 
 
-def expand_task(task: Mapping[str, Any], scope: Mapping[str, Any]) -> list[dict[str, Any]]:
+def expand_task(
+    task: Mapping[str, Any], scope: Mapping[str, Any], *, sources: Sources | None = None
+) -> list[dict[str, Any]]:
     """A task for each item; a task that does not loop as it is. Raises ItemError and TagError."""
     items = _items_or_skip(task)
     if items is None:
         return [dict(task)]
     kept = {key: task[key] for key in _WITH if key in task}
     if "{{" in gojson.dumps(kept):
-        return _expanded(dict(task), items, scope)
+        return _expanded(dict(task), items, scope, sources)
     # Their text is the same for every item and can be most of the task: it is shared, not copied n times.
     bare = {key: value for key, value in task.items() if key not in _WITH}
-    return [one | kept for one in _expanded(bare, items, scope)]
+    return [one | kept for one in _expanded(bare, items, scope, sources)]
 
 
 def _items_or_skip(holder: Mapping[str, Any]) -> list[Item] | None:
@@ -174,29 +179,34 @@ def _will_not_run(holder: Mapping[str, Any], *, if_unclear: bool) -> bool:
         return if_unclear
 
 
-def _expanded(holder: Mapping[str, Any], items: list[Item], scope: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _expanded(
+    holder: Mapping[str, Any], items: list[Item], scope: Mapping[str, Any], sources: Sources | None
+) -> list[dict[str, Any]]:
     template = compile(gojson.dumps(holder))
     skipped = _will_not_run(holder, if_unclear=False)
     base = {key: value for key, value in scope.items() if value is not None} if skipped else dict(scope)
-    return [_copy(holder, template, index, item, base, skipped) for index, item in enumerate(items)]
+    made: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        name = node_name(str(holder.get("name") or ""), index, item)
+        if template.has_tags:
+            text = template.replace(base | item.variables(), allow_unresolved=skipped, sources=sources)
+            one = _decoded(text)
+        else:
+            one = dict(holder)
+        # The original puts these two back as they were; their tags were resolved before or are resolved later.
+        made.append(one | {"name": name} | ({"template": holder["template"]} if "template" in holder else {}))
+    return made
 
 
-def _copy(
-    holder: Mapping[str, Any], template: Template, index: int, item: Item, base: dict[str, Any], skipped: bool
-) -> dict[str, Any]:
-    name = node_name(str(holder.get("name") or ""), index, item)
-    if template.has_tags:
-        text = template.replace(base | item.variables(), allow_unresolved=skipped)
+def _decoded(text: str) -> dict[str, Any]:
+    try:
+        decoded: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
         problem = syntax_error(text)
         if problem:
-            raise ItemError(problem)
-        made: dict[str, Any] = json.loads(text)
-    else:
-        made = dict(holder)
-    made["name"] = name
-    if "template" in holder:
-        made["template"] = holder["template"]
-    return made
+            raise ItemError(problem) from None
+        decoded = json.loads(text)
+    return decoded
 
 
 def node_name(name: str, index: int, item: Item) -> str:

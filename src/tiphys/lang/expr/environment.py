@@ -8,7 +8,6 @@ sprig functions under ``sprig``, which a scope's own names of that kind do not h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -17,12 +16,20 @@ from tiphys.lang.expr.jsonpath import JsonPathError, query
 from tiphys.lang.expr.jsontext import marshal
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
 from tiphys.lang.govalues import CallError, Function
-from tiphys.lang.sprig import FUNCTIONS
+from tiphys.lang.sprig import FUNCTIONS, Sources
+from tiphys.lang.sprig import functions as sprig_functions
 
 
-def environment(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict[str, Any]:
-    """The scope nested, with Argo's functions. ``roots`` limits it to what starts with these names."""
-    return expand(scope, roots) | functions()
+def environment(
+    scope: Mapping[str, Any], roots: Iterable[str] | None = None, *, sources: Sources | None = None
+) -> dict[str, Any]:
+    """The scope nested, with Argo's functions. ``roots`` limits it to what starts with these names.
+
+    With ``sources`` those functions of sprig work that need the time or chance. Maps in it are new at every call, as
+    some functions change them.
+    """
+    given = FUNCTIONS if sources is None else sprig_functions(sources)
+    return {**expand(scope, roots), **_OWN, "sprig": {**given, **_REFUSED}}
 
 
 def expand(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict[str, Any]:
@@ -70,13 +77,10 @@ def _get_host_by_name(name: str) -> NoReturn:
     raise CallError("getHostByName is not available here: expressions do not use the network")
 
 
-@lru_cache(maxsize=1)
-def functions() -> dict[str, Any]:
-    """Argo's own functions, and sprig's."""
-    return {
-        "asInt": Function("asInt", to_integer, ("interface {}",), "interface {}"),
-        "asFloat": Function("asFloat", to_real, ("interface {}",), "interface {}"),
-        "jsonpath": Function("jsonpath", _jsonpath, ("string", "string"), "interface {}"),
-        "toJson": Function("toJson", marshal, ("interface {}",), "string"),
-        "sprig": FUNCTIONS | {"getHostByName": Function("getHostByName", _get_host_by_name, ("string",), "string")},
-    }
+_OWN = {
+    "asInt": Function("asInt", to_integer, ("interface {}",), "interface {}"),
+    "asFloat": Function("asFloat", to_real, ("interface {}",), "interface {}"),
+    "jsonpath": Function("jsonpath", _jsonpath, ("string", "string"), "interface {}"),
+    "toJson": Function("toJson", marshal, ("interface {}",), "string"),
+}
+_REFUSED = {"getHostByName": Function("getHostByName", _get_host_by_name, ("string",), "string")}

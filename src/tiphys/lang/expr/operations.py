@@ -304,6 +304,8 @@ def fetch(value: Any, key: Any) -> Any:
         method = METHODS.get(getattr(value, "go_type", ""), {}).get(key)
         if method is not None:
             return bound(method.call, value, method.type)
+        if key in getattr(value, "go_methods", ()):
+            return value.go_methods[key]
     if isinstance(value, Struct) and isinstance(key, str) and key in value.fields:
         return value.fields[key]
     if isinstance(value, str):

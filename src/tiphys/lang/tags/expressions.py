@@ -20,6 +20,7 @@ from tiphys.lang.expr.nodes import Binary, Identifier, Literal, Member, Node, ch
 from tiphys.lang.expr.parser import parse
 from tiphys.lang.gofmt import quote, quote_inner
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
+from tiphys.lang.sprig import Sources
 from tiphys.lang.tags.errors import TagError
 from tiphys.lang.tags.output import Output
 
@@ -44,14 +45,15 @@ _CACHED_NAMES = 2_048
 class Names:
     """A scope as expressions see it, nested when it is first needed."""
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, Any], sources: Sources | None = None) -> None:
         self.scope = scope
+        self.sources = sources
         self._env: dict[str, Any] | None = None
 
     @property
     def env(self) -> dict[str, Any]:
         if self._env is None:
-            self._env = environment(self.scope)
+            self._env = environment(self.scope, sources=self.sources)
         return self._env
 
     def has(self, name: str) -> bool:
@@ -114,7 +116,8 @@ def insert(out: Output, tag: str, names: Names, strict: Callable[[str], bool] | 
 
 def _insert_value(out: Output, written: str, source: str, names: Names, may_wait: bool) -> None:
     try:
-        value = compile_expression(source).run(names.env)
+        now = names.sources.now() if names.sources is not None else None
+        value = compile_expression(source).run(names.env, now=now)
     except ExprError as err:
         if may_wait or names.holds_placeholders():
             return out.keep(f"{{{{={written}}}}}")

@@ -16,6 +16,7 @@ from tiphys.lang.expr import compile as compile_expression
 from tiphys.lang.gofmt import quote
 from tiphys.lang.gojson_read import is_valid
 from tiphys.lang.gotext import TRIMMED
+from tiphys.lang.sprig import Sources
 from tiphys.lang.tags import expressions, simple
 from tiphys.lang.tags.errors import TagError
 from tiphys.lang.tags.output import Output
@@ -60,24 +61,20 @@ class Template:
             self._valid = is_valid(self.text)
         return self._valid
 
-    def replace(self, scope: Scope, *, allow_unresolved: bool) -> str:
-        """Every tag replaced; names that the scope lacks stay, or fail with TagError."""
-        return self.render(scope, None if allow_unresolved else _everything, allow_unresolved).text()
+    def replace(self, scope: Scope, *, allow_unresolved: bool, sources: Sources | None = None) -> str:
+        """Every tag replaced; names that the scope lacks stay, or fail with TagError. The result is not checked."""
+        names = expressions.Names(scope, sources)
+        return self.render(names, None if allow_unresolved else _everything, allow_unresolved).text()
 
-    def replace_strict(self, scope: Scope, prefixes: Sequence[str]) -> str:
-        """Like replace, but only names that start with one of the prefixes (whole segments) must be there."""
-        return self.render(scope, _strictness(tuple(prefixes)), True).text()
-
-    def render(self, scope: Scope, strict: IsStrict | None, artifacts_may_wait: bool) -> Output:
+    def render(self, names: expressions.Names, strict: IsStrict | None, artifacts_may_wait: bool) -> Output:
         """The pieces of the result, and whether they are sure to be as good JSON as the text was."""
         out = Output()
-        names = expressions.Names(scope)
         for literal, tag in zip(self._literals, self._tags, strict=False):
             out.keep(literal)
             if tag.startswith(EXPRESSION):
                 expressions.insert(out, tag[1:], names, strict)
             else:
-                simple.insert(out, tag, scope, strict, artifacts_may_wait)
+                simple.insert(out, tag, names.scope, strict, artifacts_may_wait)
         out.keep(self._literals[-1])
         return out
 
@@ -96,26 +93,27 @@ def compile(text: str) -> Template:
 _cached = lru_cache(maxsize=_CACHED_TEMPLATES)(Template)
 
 
-def replace(text: str, scope: Scope, *, allow_unresolved: bool) -> str:
+def replace(text: str, scope: Scope, *, allow_unresolved: bool, sources: Sources | None = None) -> str:
     """Replaces the tags of a JSON text.
 
     Raises TagError when the text, or what it becomes, is not JSON; when a name is missing and may not be; and when an
-    expression fails, unless it may stay unresolved.
+    expression fails, unless it may stay unresolved. ``sources`` are the time and chance of expressions; without them
+    ``now()`` and its like fail.
     """
-    return _replaced(text, scope, None if allow_unresolved else _everything, allow_unresolved)
+    return _replaced(text, scope, None if allow_unresolved else _everything, allow_unresolved, sources)
 
 
-def replace_strict(text: str, scope: Scope, prefixes: Sequence[str]) -> str:
+def replace_strict(text: str, scope: Scope, prefixes: Sequence[str], *, sources: Sources | None = None) -> str:
     """Like :func:`replace`, leaving unresolved what does not start with one of the prefixes (whole dotted segments).
 
     Outputs that are artifacts may always wait, since those can be optional.
     """
-    return _replaced(text, scope, _strictness(tuple(prefixes)), True)
+    return _replaced(text, scope, _strictness(tuple(prefixes)), True, sources)
 
 
-def replace_raw(text: str, scope: Scope, *, allow_unresolved: bool) -> str:
+def replace_raw(text: str, scope: Scope, *, allow_unresolved: bool, sources: Sources | None = None) -> str:
     """Replaces the tags of any text (a CronWorkflow's ``when``); inserted values still get JSON's escapes."""
-    return compile(text).replace(scope, allow_unresolved=allow_unresolved)
+    return compile(text).replace(scope, allow_unresolved=allow_unresolved, sources=sources)
 
 
 def tags(text: str) -> list[str]:
@@ -141,13 +139,15 @@ def resolve_var(text: str, scope: Scope) -> tuple[str, Any]:
     return tag, value
 
 
-def _replaced(text: str, scope: Scope, strict: IsStrict | None, artifacts_may_wait: bool) -> str:
+def _replaced(
+    text: str, scope: Scope, strict: IsStrict | None, artifacts_may_wait: bool, sources: Sources | None
+) -> str:
     if START not in text:
         if not is_valid(text):
             raise TagError("cannot do template replacements with invalid JSON")
         return text
     template = _split_json(text)
-    out = template.render(scope, strict, artifacts_may_wait)
+    out = template.render(expressions.Names(scope, sources), strict, artifacts_may_wait)
     result = out.text()
     if not (out.harmless and template.encloses_tags()) and not is_valid(result):
         raise TagError("cannot finish template replacement because the result was invalid JSON")
