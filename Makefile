@@ -60,7 +60,7 @@ docs: $(STAMP)
 	@$(BIN)/python -m tools.docs
 
 codegen: $(STAMP)
-	@$(BIN)/python -m tools.codegen $(if $(UPSTREAM),--upstream $(UPSTREAM))
+	@$(BIN)/python -m tools.codegen
 
 check-codegen: $(STAMP)
 	@$(BIN)/python -m tools.codegen --check

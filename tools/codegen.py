@@ -1,12 +1,11 @@
 """Runs the generators of checked-in files, and checks that nobody changed a generated file by hand.
 
-    python -m tools.codegen [--upstream CHECKOUT] [--corpus DIR]     make codegen UPSTREAM=…
-    python -m tools.codegen --check                   make check-codegen (needs neither checkout nor network)
+    python -m tools.codegen [--corpus DIR]     make codegen
+    python -m tools.codegen --check            make check-codegen (needs no corpus)
 
 ``generated.json`` beside this file names each generated file with its generator and the digests of both when it was
 last generated. The check compares digests: a generated file edited by hand, or a generator changed without running it,
-is an error. Generators that need the original's source take ``--upstream`` (a checkout at the tag they name); those
-that read the corpus find it in ``--corpus`` (``$TIPHYS_CORPUS``, or beside the project).
+is an error. The generators read the corpus: ``--corpus``, else ``$TIPHYS_CORPUS``, else the one beside the project.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ RECORD = ROOT / "tools" / "generated.json"
 
 
 def read_record() -> dict[str, dict[str, str]]:
-    """``{generated file: {"by": generator, "needs": "upstream" | "corpus" | "", "sha256": …, "by_sha256": …}}``."""
+    """``{generated file: {"by": generator, "sha256": …, "by_sha256": …}}``."""
     record: dict[str, dict[str, str]] = json.loads(RECORD.read_text(encoding="utf-8"))
     return record
 
@@ -46,20 +45,13 @@ def stale(record: dict[str, dict[str, str]]) -> list[str]:
     return found
 
 
-def generate(record: dict[str, dict[str, str]], upstream: str | None, corpus: Path) -> int:
+def generate(record: dict[str, dict[str, str]], corpus: Path) -> int:
+    if not corpus.is_dir():
+        print(f"codegen: no corpus in {corpus}; name it with --corpus")
+        return 2
     for generator in dict.fromkeys(entry["by"] for entry in record.values()):
-        needs = next(entry.get("needs", "") for entry in record.values() if entry["by"] == generator)
-        if needs == "upstream" and upstream is None:
-            print(f"codegen: {generator} left out: it needs --upstream (make codegen UPSTREAM=checkout)")
-            continue
-        if needs == "corpus" and not corpus.is_dir():
-            print(f"codegen: {generator} left out: no corpus in {corpus}")
-            continue
-        extra = ["--upstream", upstream] if needs == "upstream" and upstream is not None else []
-        if needs == "corpus":
-            extra = [str(corpus)]
         print(f"codegen: {generator}")
-        subprocess.run([sys.executable, str(ROOT / generator), *extra], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, str(ROOT / generator), str(corpus)], cwd=ROOT, check=True)
         for file, entry in record.items():
             if entry["by"] == generator:
                 entry |= {"sha256": digest(file), "by_sha256": digest(generator)}
@@ -70,13 +62,12 @@ def generate(record: dict[str, dict[str, str]], upstream: str | None, corpus: Pa
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.codegen")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--upstream")
     beside = ROOT.parent / "shared" / "corpus"
     parser.add_argument("--corpus", type=Path, default=Path(os.environ.get("TIPHYS_CORPUS", beside)))
     given = parser.parse_args()
     record = read_record()
     if not given.check:
-        return generate(record, given.upstream, given.corpus)
+        return generate(record, given.corpus)
     found = stale(record)
     print("\n".join(f"check-codegen: {line}" for line in found) or f"check-codegen: {len(record)} files are up to date")
     return 1 if found else 0

@@ -4,8 +4,8 @@
 decoding (``tiphys.api.decode``), strategic merges (merge keys) and validation messages are all driven by this one
 table. It holds no defaults, no descriptions and no validation.
 
-The data is generated from the originals' struct tags by ``tools/codegen_types.py`` (``make codegen``) and is read at
-the first question, not at import.
+The data is a record of the originals' struct tags (docs/decisions/0020-type-table.md says why it is no generated
+file; a test holds it against the published OpenAPI) and is read at the first question, not at import.
 """
 
 from __future__ import annotations
@@ -165,3 +165,8 @@ def _field(row: tuple[str, ...]) -> FieldType:
 def _table() -> dict[str, Any]:
     data: dict[str, Any] = orjson.loads(files("tiphys.api.data").joinpath("types.json").read_bytes())
     return data
+
+
+def recorded() -> tuple[str, ...]:
+    """The unique names of all types in the table."""
+    return tuple(_table()["types"])
