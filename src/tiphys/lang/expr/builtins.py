@@ -172,9 +172,9 @@ def _repeat(text: Any, count: Any) -> tuple[str, int]:
 
 
 def _join(values: Any, glue: Any = "") -> str:
+    joint = as_string(glue)
     if type(values) is not list and not isinstance(values, StringList):
         raise Panic(f"invalid argument for join (type {type_name(values)})")
-    joint = as_string(glue)
     return joint.join(map(as_string, values))
 
 
@@ -203,9 +203,9 @@ def _extreme(name: str, beats: Callable[[Any, Any], bool]) -> Builtin:
             raise Panic("recursion depth exceeded")
         best: Any = None
         for argument in arguments:
-            if isinstance(argument, list):
-                best = _best_of(argument, best, depth)
-            elif is_number(argument):
+            if isinstance(argument, list | bytes):
+                best = _best_of(elements(argument), best, depth)
+            elif isinstance(argument, int | float) and not isinstance(argument, bool):
                 best = argument if best is None or beats(best, argument) else best
             elif len(arguments) == 1:
                 return argument
@@ -215,7 +215,7 @@ def _extreme(name: str, beats: Callable[[Any, Any], bool]) -> Builtin:
 
     def _best_of(values: list[Any], best: Any, depth: int) -> Any:
         for value in values:
-            if isinstance(value, list):
+            if isinstance(value, list | bytes):
                 value = call(value, depth=depth + 1)
                 if value is None:
                     continue
@@ -233,8 +233,8 @@ def _numbers(name: str, arguments: Any, depth: int = 0) -> list[float]:
         raise Panic("recursion depth exceeded")
     found: list[float] = []
     for argument in arguments:
-        if isinstance(argument, list):
-            found.extend(_numbers(name, argument, depth + 1))
+        if isinstance(argument, list | bytes):
+            found.extend(_numbers(name, elements(argument), depth + 1))
         elif isinstance(argument, int | float) and not isinstance(argument, bool):
             found.append(float(argument))
         else:
@@ -425,10 +425,11 @@ def _to_pairs(value: Any) -> PairList:
 
 
 def _from_pairs(values: Any) -> AnyMap:
-    if not isinstance(values, list):
+    if not isinstance(values, list | bytes):
         raise Panic(f"cannot transform {'<invalid reflect.Value>' if values is None else sprint(values)} from pairs")
     found = AnyMap()
-    for pair in values:
+    for one in elements(values):
+        pair = elements(one) if isinstance(one, bytes) else one
         if not isinstance(pair, list):
             raise Panic(f"invalid pair {sprint(pair)}")
         if len(pair) != 2:
@@ -477,8 +478,8 @@ def _flatten_into(found: list[Any], values: list[Any], depth: int) -> None:
     if depth > _NESTED_MAX:
         raise Panic("recursion depth exceeded")
     for value in values:
-        if isinstance(value, list):
-            _flatten_into(found, value, depth + 1)
+        if isinstance(value, list | bytes):
+            _flatten_into(found, elements(value), depth + 1)
         else:
             found.append(value)
 

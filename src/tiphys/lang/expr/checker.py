@@ -132,7 +132,7 @@ class _Checker:
         if found is not None:
             return found
         if builtins and name in BUILTINS:
-            return signatures.ANY_FUNCTION
+            return signatures.OVERLOADS.get(name, (signatures.ANY_FUNCTION,))[0]
         if strict:
             raise self.fail(node, f"unknown name {name}")
         return UNKNOWN
@@ -305,7 +305,7 @@ class _Checker:
             raise self.fail(node, f"{name} is nil; cannot call nil as function")
         if found.kind != "func":
             raise self.fail(node, f"{found.name} is not callable")
-        problem, at = self._fits(name, found, node.arguments, self._types(node.arguments), node)
+        problem, at = self._fits(name, found, _Arguments(self, node.arguments), node)
         if problem:
             raise self.fail(at, problem)
         return found.out or UNKNOWN
@@ -327,11 +327,14 @@ class _Checker:
             self.collections.append((collection, _POINTERS.get(name, {})))
             result = self.visit(arguments[1])
             self.collections.pop()
-            self._check_predicate(name, arguments[1], result)
         if len(arguments) == 3:
             extra = self.visit(arguments[2])
             if name == "sortBy" and extra.kind != "string" and not extra.is_unknown:
                 raise self.fail(arguments[2], f"sortBy order argument must be a string (got {extra.name})")
+        if len(arguments) > 1:
+            self._check_predicate(name, arguments[1], result)
+        if name == "sum" and len(arguments) > 1 and result.is_unknown:
+            return ANY
         return _predicate_result(name, collection, result)
 
     def _check_predicate(self, name: str, predicate: Node, result: Type) -> None:
@@ -366,16 +369,17 @@ class _Checker:
 
     def _signature(self, node: Node, name: str, arguments: list[Node]) -> Type:
         """A call of a builtin without a predicate: its own rule, or the first overload that takes the arguments."""
-        types = self._types(arguments)
         rule = signatures.RULES.get(name)
         if rule is not None:
+            types = self._types(arguments)
             try:
                 return rule(name, types)
             except signatures.Mismatch as err:
                 raise self.fail(node, str(err)) from None
+        looked_at = _Arguments(self, arguments)
         problem, at = f"no matching overload for {name}", node
         for overload in signatures.OVERLOADS[name]:
-            problem, at = self._fits(name, overload, arguments, types, node)
+            problem, at = self._fits(name, overload, looked_at, node)
             if not problem:
                 return overload.out or UNKNOWN
         raise self.fail(at, problem)
@@ -383,16 +387,16 @@ class _Checker:
     def _types(self, arguments: list[Node]) -> list[Type]:
         return [self.visit(argument) for argument in arguments]
 
-    def _fits(self, name: str, wanted: Type, arguments: list[Node], types: list[Type], node: Node) -> tuple[str, Node]:
+    def _fits(self, name: str, wanted: Type, arguments: _Arguments, node: Node) -> tuple[str, Node]:
         """What is wrong with calling ``wanted`` with the arguments, and where; "" when nothing is."""
-        fixed = len(wanted.ins) - wanted.variadic
+        fixed, count = len(wanted.ins) - wanted.variadic, len(arguments.nodes)
         if wanted.results > 2:
             return f"func {name} returns more then two values", node
-        if len(types) < fixed:
-            return f"not enough arguments to call {name}", node
-        if len(types) > fixed and not wanted.variadic:
-            return f"too many arguments to call {name}", node
-        for index, (argument, one) in enumerate(zip(arguments, types, strict=True)):
+        if count < fixed or (count > fixed and not wanted.variadic):
+            arguments.look_at_all()
+            return f"{'not enough' if count < fixed else 'too many'} arguments to call {name}", node
+        for index, argument in enumerate(arguments.nodes):
+            one = arguments.type(index)
             parameter = wanted.ins[index] if index < fixed else wanted.ins[-1].element_type()
             if parameter.is_number and one.is_integer:
                 continue  # constants adapt to any numeric parameter
@@ -402,6 +406,24 @@ class _Checker:
             elif not one.assignable_to(parameter) and not one.is_unknown:
                 return f"cannot use {one.name} as argument (type {parameter.name}) to call {name} ", argument
         return "", node
+
+
+class _Arguments:
+    """Arguments that are looked at one after the other, each once: the first that does not fit hides those after it."""
+
+    def __init__(self, checker: _Checker, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self._checker = checker
+        self._types: list[Type] = []
+
+    def type(self, index: int) -> Type:
+        while len(self._types) <= index:
+            self._types.append(self._checker.visit(self.nodes[len(self._types)]))
+        return self._types[index]
+
+    def look_at_all(self) -> None:
+        if self.nodes:
+            self.type(len(self.nodes) - 1)
 
 
 def _coalesced(left: Type, right: Type) -> Type:
@@ -485,7 +507,7 @@ def _predicate_result(name: str, collection: Type, result: Type) -> Type:
             return collection
         case "groupBy":
             return GROUPS
-    return ANY if result.is_unknown and name == "sum" else result
+    return result
 
 
 _POINTERS: dict[str, Names] = {"map": {"index": INT}, "reduce": {"index": INT, "acc": UNKNOWN}}

@@ -39,7 +39,7 @@ from tiphys.lang.expr.nodes import (
     Unary,
     spine,
 )
-from tiphys.lang.expr.operations import as_string, conversion
+from tiphys.lang.expr.operations import as_string, conversion, is_nil
 from tiphys.lang.expr.types import INT, STRING
 from tiphys.lang.gofmt import type_name
 from tiphys.lang.govalues import IntList
@@ -178,7 +178,7 @@ class _Builder:
             case "or" | "||":
                 return _logic(right, at, stop=True)
             case "??":
-                return lambda value, f: right(f) if value is None else value
+                return lambda value, f: right(f) if is_nil(value) else value
             case "..":
                 return _range(right, at)
             case "==" | "!=":
@@ -219,7 +219,7 @@ class _Builder:
 
         def run(f: Frame) -> Any:
             value = base(f)
-            if optional and value is None:
+            if optional and is_nil(value):
                 raise _Stop
             wanted = key(f)
             try:
@@ -306,7 +306,7 @@ def _named_member(base: Code, name: str, at: int, *, optional: bool) -> Code:
         value = base(f)
         if type(value) is dict:
             return value.get(name)
-        if optional and value is None:
+        if optional and is_nil(value):
             raise _Stop
         try:
             return operations.fetch(value, name)

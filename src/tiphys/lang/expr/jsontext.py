@@ -9,7 +9,7 @@ from typing import Any
 from tiphys.lang import gojson
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import json_text
-from tiphys.lang.expr.values import AnyMap
+from tiphys.lang.expr.values import AnyMap, NilList
 from tiphys.lang.gofmt import type_name
 from tiphys.lang.govalues import Function
 from tiphys.lang.moments import Location, Time
@@ -36,6 +36,8 @@ def _jsonable(value: Any) -> Any:
         return value if value.isascii() else _BAD_BYTE.sub("\ufffd", value)
     if isinstance(value, dict):
         return {key: _jsonable(one) for key, one in value.items()}
+    if isinstance(value, NilList):
+        return None
     if isinstance(value, list):
         return [_jsonable(one) for one in value]
     if isinstance(value, Time):

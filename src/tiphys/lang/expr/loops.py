@@ -131,7 +131,13 @@ def _group_by(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code
         for item in _turns(scope):
             name = key(f)
             if isinstance(name, list | dict | bytes | AnyMap):
-                raise Panic(f"runtime error: hash of unhashable type {type_name(name)}")
+                # Go words it differently for the first key, since looking into an empty map takes another way.
+                shown = type_name(name)
+                raise Panic(
+                    f"runtime error: hash of unhashable type {shown}"
+                    if len(groups)
+                    else f"hash of unhashable type: {shown}"
+                )
             if name not in groups:
                 groups.set(name, [])
             groups.get(name).append(item)

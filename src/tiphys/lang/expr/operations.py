@@ -6,12 +6,12 @@ bytes. A failure is a Panic with Go's text; the program adds the place.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from tiphys.lang import gomath
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import METHODS
-from tiphys.lang.expr.values import AnyMap, Struct
+from tiphys.lang.expr.values import AnyMap, NilList, Struct
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.govalues import Function, StringMap, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
@@ -65,7 +65,8 @@ def conversion(value: object, wanted: str) -> str:
 
 
 def is_nil(value: object) -> bool:
-    return value is None
+    """Whether ``??`` and ``?.`` take it for nothing."""
+    return value is None or type(value) is NilList
 
 
 # Arithmetic.
@@ -149,10 +150,7 @@ def _span_product(a: Any, b: Any, numbers: tuple[bool, bool]) -> Any:
 def divide(a: Any, b: Any) -> float:
     if not (is_number(a) and is_number(b)):
         raise _mismatch(a, "/", b)
-    x, y = float(a), float(b)
-    if y:
-        return x / y
-    return math.nan if x == 0 or x != x else math.copysign(math.inf, x) * math.copysign(1.0, y)
+    return gomath.divide(float(a), float(b))
 
 
 def modulo(a: Any, b: Any) -> int:
@@ -165,15 +163,7 @@ def modulo(a: Any, b: Any) -> int:
 
 
 def power(a: Any, b: Any) -> float:
-    x, y = to_float(a), to_float(b)
-    try:
-        return math.pow(x, y)
-    except OverflowError:
-        return -math.inf if x < 0 and y % 2 == 1 else math.inf
-    except ValueError:
-        if x == 0:  # 0 to a negative power
-            return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
-        return math.nan
+    return gomath.power(to_float(a), to_float(b))
 
 
 def negate(value: Any) -> Any:
@@ -199,6 +189,8 @@ def equal(a: Any, b: Any) -> bool:
         return bool(a == b)
     if is_number(a) and is_number(b):
         return bool(a == b)
+    if is_nil(a) and is_nil(b):
+        return True
     if isinstance(a, list) and isinstance(b, list):
         return _equal_lists(a, b)
     if isinstance(a, Time) and isinstance(b, Time):

@@ -48,6 +48,7 @@ from tiphys.lang.expr.nodes import (
 )
 from tiphys.lang.expr.numerals import NumeralError, number
 from tiphys.lang.gofmt import quote
+from tiphys.lang.govalues import from_utf8
 
 NODES_MAX = 10_000
 """Nodes of a program (the original's default)."""
@@ -149,7 +150,8 @@ class _Parser:
         return self._error(f"unexpected token {self._shown()}")
 
     def _shown(self) -> str:
-        return f"{self.kind}({quote(self.value)})" if self.value else self.kind
+        value = from_utf8(lexer.bytes_of(self.value)) if self.kind == lexer.BYTES else self.value
+        return f"{self.kind}({quote(value)})" if value else self.kind
 
     # Nodes.
 

@@ -8,6 +8,7 @@ rules see Go's types only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tiphys.lang.expr.types import (
     ANY,
@@ -35,7 +36,7 @@ class Mismatch(ValueError):
     """Arguments that a builtin does not take."""
 
 
-ANY_FUNCTION = function((SLICE,), ANY, variadic=True)
+ANY_FUNCTION = replace(function((SLICE,), ANY, variadic=True), name="func(...interface {}) (interface {}, error)")
 
 BOOL_PREDICATES = frozenset(
     ("all", "none", "any", "one", "filter", "count", "find", "findIndex", "findLast", "findLastIndex")

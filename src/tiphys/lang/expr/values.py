@@ -23,6 +23,13 @@ class PairList(list[Any]):
     go_type = "[][2]interface {}"
 
 
+class NilList(list[Any]):
+    """A nil []any: what a map of groups holds for keys that it lacks. It has no elements and equals nil."""
+
+    __slots__ = ()
+    go_type = "[]interface {}"
+
+
 class AnyMap:
     """map[any]any, or map[any][]any for groups. Unlike a dict it tells 1, 1.0 and true apart, as Go does."""
 
@@ -39,9 +46,11 @@ class AnyMap:
         return (type(key), key) in self._entries
 
     def get(self, key: object) -> Any:
-        """The value; None (of groups: an empty list is not invented) where there is none."""
+        """The value; where there is none the nil of its type."""
         found = self._entries.get((type(key), key))
-        return found[1] if found is not None else None
+        if found is not None:
+            return found[1]
+        return NilList() if self.go_type.endswith("][]interface {}") else None
 
     def set(self, key: object, value: object) -> None:
         self._entries[(type(key), key)] = (key, value)

@@ -20,6 +20,7 @@ from tiphys.lang import moments
 from tiphys.lang.gofmt import sprint
 from tiphys.lang.gotext import SPACES, is_digit, is_letter
 from tiphys.lang.govaluate.errors import GovaluateError
+from tiphys.lang.govalues import parse_float
 
 LENGTH_MAX = 1_000_000
 """Characters of an expression. Substituted values can be long; beyond this no ``when`` is meant."""
@@ -167,11 +168,9 @@ class _Reader:
             return float(value)
         digits = self._run(_in_number)
         try:
-            if digits.isascii():
-                return float(digits)
+            return parse_float(digits)
         except ValueError:
-            pass
-        raise GovaluateError(f"Unable to parse numeric value '{digits}' to float64\n")
+            raise GovaluateError(f"Unable to parse numeric value '{digits}' to float64\n") from None
 
     def _until(self, closing: str, unclosed: str) -> str:
         parts: list[str] = []

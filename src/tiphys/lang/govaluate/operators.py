@@ -7,13 +7,14 @@ the left value shown whichever side is wrong in comparisons and sums.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tiphys.lang.gofmt import sprint
+from tiphys.lang.gomath import divide, power, remainder
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.govaluate.errors import GovaluateError
+from tiphys.lang.govalues import float_to_int
 
 Parameters = Mapping[str, object]
 Stage = Callable[[Parameters], Any]
@@ -60,7 +61,8 @@ def prefix(symbol: str, operand: Stage) -> Stage:
 
 
 def _wrong(template: str, value: object, symbol: str) -> GovaluateError:
-    return GovaluateError(template.format(sprint(value), symbol))
+    # A constant pattern is compiled before it is looked at; it shows as it was written.
+    return GovaluateError(template.format(sprint(getattr(value, "pattern", value)), symbol))
 
 
 def _is_number(value: object) -> bool:
@@ -181,41 +183,6 @@ def _arithmetic(symbol: str, apply: Callable[[float, float], float]) -> Step:
     return step
 
 
-def divide(a: float, b: float) -> float:
-    """IEEE division: x/0 is an infinity or NaN."""
-    if b:
-        return a / b
-    if a == 0 or a != a:
-        return math.nan
-    return math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def power(a: float, b: float) -> float:
-    """math.Pow of Go: infinities instead of exceptions, NaN for roots of negative numbers."""
-    try:
-        return math.pow(a, b)
-    except OverflowError:
-        return -math.inf if a < 0 and b % 2 == 1 else math.inf
-    except ValueError:
-        if a == 0:  # 0 to a negative power
-            return math.copysign(math.inf, a) if b % 2 == 1 else math.inf
-        return math.nan
-
-
-def remainder(a: float, b: float) -> float:
-    """math.Mod: NaN where it is not defined."""
-    if b == 0 or math.isinf(a) or a != a or b != b:
-        return math.nan
-    return math.fmod(a, b)
-
-
-def to_int64(value: float) -> int:
-    """Go's conversion on amd64: what does not fit becomes the smallest number."""
-    if value != value or not -(2.0**63) <= value < 2.0**63:
-        return -(1 << 63)
-    return int(value)
-
-
 def _to_uint64(value: float) -> int:
     if value != value or not -(2.0**63) <= value < 2.0**64:
         return 1 << 63
@@ -254,14 +221,14 @@ STEPS: dict[str, Step] = {
     "/": _arithmetic("/", divide),
     "%": _arithmetic("%", remainder),
     "**": _arithmetic("**", power),
-    "&": _arithmetic("&", lambda a, b: float(to_int64(a) & to_int64(b))),
-    "|": _arithmetic("|", lambda a, b: float(to_int64(a) | to_int64(b))),
-    "^": _arithmetic("^", lambda a, b: float(to_int64(a) ^ to_int64(b))),
+    "&": _arithmetic("&", lambda a, b: float(float_to_int(a) & float_to_int(b))),
+    "|": _arithmetic("|", lambda a, b: float(float_to_int(a) | float_to_int(b))),
+    "^": _arithmetic("^", lambda a, b: float(float_to_int(a) ^ float_to_int(b))),
     "<<": _arithmetic("<<", _shift_left),
     ">>": _arithmetic(">>", _shift_right),
 }
 _PREFIX: dict[str, tuple[Callable[[Any], object], Callable[[object], bool]]] = {
     "-": (lambda value: -value, _is_number),
-    "~": (lambda value: float(~to_int64(value)), _is_number),
+    "~": (lambda value: float(~float_to_int(value)), _is_number),
     "!": (lambda value: not value, _is_bool),
 }

@@ -23,9 +23,10 @@ from tiphys.lang.expr.jsonpath.steps import (
     Step,
     Union,
     Wildcard,
+    as_expression_problem,
 )
 from tiphys.lang.gotext import TRIMMED
-from tiphys.lang.govalues import parse_int
+from tiphys.lang.govalues import parse_int, utf8
 
 PATH_LENGTH_MAX = 4_000
 STEPS_OF_PATH_MAX = 100
@@ -47,7 +48,7 @@ def split(path: str) -> list[str]:
     if first not in ("$", "@") or not first:
         raise JsonPathError(f"unexpected token '{first}' at index 0")
     if len(path) > 1 and path[1] not in ".[":
-        raise JsonPathError(f"unexpected token '{path[1]}' at index 1")
+        raise JsonPathError(f"unexpected token '{chr(utf8(path[1])[0])}' at index 1")  # the original shows a byte
     splitter = _Splitter()
     for character in path[1:]:
         splitter.take(character)
@@ -271,7 +272,7 @@ def _range(text: str, arguments: list[object], colons: int, depth: int) -> Step:
         arguments = [*arguments, None]
     if len(arguments) < 2:
         raise _no_format(text)
-    start, stop, stride, *_ = [_range_argument(one, depth) for one in [*arguments, None]]
+    start, stop, stride = [_range_argument(one, depth) for one in [*arguments, None][:3]]
     return Range(start, stop, stride)
 
 
@@ -287,8 +288,7 @@ def _expression(text: str, depth: int) -> Argument:
     try:
         return _compiled(text[1:-1], depth) or _empty
     except JsonPathError as err:
-        problem = str(err)
-        raise JsonPathError(problem if "invalid expression" in problem else f"invalid expression. {problem}") from None
+        raise JsonPathError(as_expression_problem(str(err))) from None
 
 
 def _empty(run: object, value: object) -> None:

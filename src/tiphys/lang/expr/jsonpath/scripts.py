@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tiphys.lang.expr.jsonpath.errors import JsonPathError
-from tiphys.lang.expr.jsonpath.steps import Evaluate, Run, Step, go_on
-from tiphys.lang.expr.operations import divide, power
+from tiphys.lang.expr.jsonpath.steps import Evaluate, Run, Step, TooMuch, go_on
 from tiphys.lang.gofmt import sprint
+from tiphys.lang.gomath import divide, power
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.gotext import TRIMMED
 from tiphys.lang.govalues import parse_float, parse_int
@@ -161,8 +161,9 @@ def _value(operand: Operand, run: Run, current: Any) -> Any:
 def _number(operand: Operand, run: Run, current: Any) -> float:
     if operand is None:
         raise JsonPathError("invalid argument. is nil")
+    text = sprint(_value(operand, run, current))
     try:
-        return parse_float(sprint(_value(operand, run, current)))
+        return parse_float(text)
     except ValueError:
         raise JsonPathError("invalid argument. expected number") from None
 
@@ -170,8 +171,9 @@ def _number(operand: Operand, run: Run, current: Any) -> float:
 def _integer(operand: Operand, run: Run, current: Any) -> int:
     if operand is None:
         raise JsonPathError("invalid argument. is nil")
+    text = sprint(_value(operand, run, current))
     try:
-        return parse_int(sprint(_value(operand, run, current)))
+        return parse_int(text)
     except ValueError:
         raise JsonPathError("invalid argument. expected integer") from None
 
@@ -212,6 +214,8 @@ def _numeric(apply: Callable[[float, float], Any]) -> Apply:
 def _equal(left: Operand, right: Operand, run: Run, value: Any) -> bool:
     try:
         return _number(left, run, value) == _number(right, run, value)
+    except TooMuch:
+        raise
     except JsonPathError:
         return _text(left, run, value) == _text(right, run, value)
 
@@ -240,20 +244,30 @@ def _remainder(left: Operand, right: Operand, run: Run, value: Any) -> int:
 
 
 def _is_in(left: Operand, right: Operand, run: Run, value: Any) -> bool:
-    item: Any
-    try:
-        item = _number(left, run, value)
-    except JsonPathError:
-        item = _text(left, run, value)
+    item = _item(left, run, value)
     heap = _value(right, run, value)
-    if isinstance(heap, str):
-        heap = _json(heap) or heap
+    if isinstance(heap, str) and heap[:1] + heap[-1:] in ("[]", "{}"):
+        heap = _json(heap)
+        if heap is None:
+            raise JsonPathError("invalid argument")
     if heap is None:
         raise JsonPathError("invalid argument. is nil")
     if not isinstance(heap, list | dict):
         raise JsonPathError("invalid argument. expected array, map, or slice")
     values = list(heap.values()) if isinstance(heap, dict) else heap
-    return any(type(one) is type(item) and one == item for one in values)
+    return item is not None and any(type(one) is type(item) and one == item for one in values)
+
+
+def _item(operand: Operand, run: Run, value: Any) -> Any:
+    """What ``in`` looks for; what cannot be evaluated is found nowhere."""
+    for read in (_number, _text):
+        try:
+            return read(operand, run, value)
+        except TooMuch:
+            raise
+        except JsonPathError:
+            continue
+    return None
 
 
 _APPLY: dict[str, Apply] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tiphys.lang.expr.jsonpath.errors import JsonPathError
-from tiphys.lang.govalues import kind_of, utf8
+from tiphys.lang.govalues import Int64, kind_of, utf8
 
 STEPS_MAX = 200_000
 """Steps that one query may take; ``..`` over a deep document multiplies quickly."""
@@ -121,7 +121,8 @@ class Length:
             return go_on(run, value["length"], rest)
         if not isinstance(value, dict | list | str):
             raise wrong_target("length", value, "array", "map", "slice", "string")
-        return go_on(run, len(utf8(value)) if isinstance(value, str) else len(value), rest)
+        length = len(utf8(value)) if isinstance(value, str) else len(value)
+        return go_on(run, Int64(length), rest)
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,12 @@ def evaluated(evaluate: Evaluate, run: Run, value: Any) -> Any:
     except TooMuch:
         raise
     except JsonPathError as err:
-        text = str(err)
-        raise JsonPathError(text if "invalid expression" in text else f"invalid expression. {text}") from None
+        raise JsonPathError(as_expression_problem(str(err))) from None
+
+
+def as_expression_problem(text: str) -> str:
+    """A message that says that an expression is at fault."""
+    return text if text.startswith("invalid expression") else f"invalid expression. {text}"
 
 
 Argument = int | str | Evaluate | None
@@ -234,8 +239,7 @@ def _argument(step: str, argument: Argument, run: Run, value: Any) -> Any:
     except TooMuch:
         raise
     except JsonPathError as err:
-        text = str(err)
-        raise JsonPathError(text if "invalid token" in text else f"{step}: invalid token {text}") from None
+        raise JsonPathError(f"{step}: invalid token {err}") from None
 
 
 @dataclass(frozen=True)
