@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.apiserver.typed import Codec, builtin_codec
 from tiphys.lang import name_rules
 from tiphys.machinery.resources import Resource
 
@@ -69,6 +70,7 @@ class ResourceInfo:
     categories: tuple[str, ...] = ()
     subresources: tuple[Subresource, ...] = ()
     list_kind: str = ""
+    codec: Codec | None = None
     custom: Mapping[str, Any] | None = None
     """The version's entry in its CustomResourceDefinition; None for a built-in resource."""
 
@@ -156,6 +158,7 @@ def _info(row: Mapping[str, Any], strategies: Mapping[str, Strategy]) -> Resourc
         categories=tuple(row.get("categories", ())),
         subresources=tuple(_subresources(row.get("subresources", ()))),
         list_kind=f"{resource.kind}List",
+        codec=builtin_codec(resource.api_version, resource.kind),
     )
 
 

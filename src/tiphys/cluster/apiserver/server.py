@@ -21,6 +21,7 @@ from tiphys.client.transport import Request, WatchEvent
 from tiphys.cluster.apiserver import crds, subresources
 from tiphys.cluster.apiserver.deletion import DeleteOptions
 from tiphys.cluster.apiserver.listing import Lister, Page
+from tiphys.cluster.apiserver.ownership import Owners
 from tiphys.cluster.apiserver.patching import patcher
 from tiphys.cluster.apiserver.problems import no_such_page
 from tiphys.cluster.apiserver.record import Object, Record, isolated
@@ -28,9 +29,10 @@ from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
-from tiphys.cluster.apiserver.verbs import Target, Verbs, WriteOptions, check_verb
+from tiphys.cluster.apiserver.verbs import TRUSTED, Target, Verbs, WriteOptions, Writer, check_verb
 from tiphys.cluster.apiserver.watch import Hub, Watcher
-from tiphys.machinery.errors import MethodNotAllowed, ServiceUnavailable
+from tiphys.machinery.actions import PatchType
+from tiphys.machinery.errors import BadRequest, MethodNotAllowed, ServiceUnavailable
 from tiphys.machinery.resources import NAMESPACES, WORKFLOWS
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
@@ -63,7 +65,7 @@ class ApiServer:
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
         self.lister = Lister(self.store, self.hub)
-        self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids)
+        self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry))
         self.verbs.after_create[crds.COLLECTION] = self._establish
         customs = crds.CustomResources(self.registry)
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
@@ -104,11 +106,11 @@ class ApiServer:
         namespace = request.namespace if info.resource.namespaced else None
         return Target(info, namespace, request.name, request.subresource)
 
-    async def answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request, writer: Writer = TRUSTED) -> Answer:
         """Carries out one request that has one answer; raises ApiError."""
         target = self.target(request)
         if request.subresource not in (None, "status"):
-            return await self._subresource(target, request)
+            return await self._subresource(target, request, writer)
         check_verb(target.info, request.verb)
         match request.verb:
             case "get":
@@ -116,16 +118,14 @@ class ApiServer:
             case "list":
                 return Answer(self.verbs.list(target, request.query))
             case "create":
-                options = WriteOptions.parse(request.query, "CreateOptions")
+                options = WriteOptions.parse(request.query, "CreateOptions", writer)
                 return Answer(await self.verbs.create(target, request.body, options), 201, tuple(options.warnings))
             case "update":
-                options = WriteOptions.parse(request.query, "UpdateOptions")
+                options = WriteOptions.parse(request.query, "UpdateOptions", writer)
                 record, created = await self.verbs.update(target, request.body, options)
                 return Answer(record, 201 if created else 200, tuple(options.warnings))
             case "patch":
-                options = WriteOptions.parse(request.query, "PatchOptions")
-                change = patcher(target.info, request.content_type, isolated(request.body))
-                return Answer(await self.verbs.change(target, change, options), 200, tuple(options.warnings))
+                return await self._patch(target, request, writer)
             case "delete":
                 return await self._delete(target, request)
             case "deletecollection":
@@ -185,11 +185,23 @@ class ApiServer:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
         return Answer(status)
 
-    async def _subresource(self, target: Target, request: Request) -> Answer:
+    async def _patch(self, target: Target, request: Request, writer: Writer) -> Answer:
+        applies = request.content_type.partition(";")[0] == PatchType.APPLY.value
+        options = WriteOptions.parse(request.query, "PatchOptions", writer, applies=applies)
+        body = isolated(request.body) if writer.trusted else request.body
+        if applies:
+            if not isinstance(body, dict):
+                raise BadRequest("the applied configuration is not an object")
+            record, created = await self.verbs.apply(target, body, options)
+            return Answer(record, 201 if created else 200, tuple(options.warnings))
+        change = patcher(target.info, request.content_type, body)
+        return Answer(await self.verbs.change(target, change, options), 200, tuple(options.warnings))
+
+    async def _subresource(self, target: Target, request: Request, writer: Writer) -> Answer:
         declared = target.info.subresource(request.subresource or "")
         if declared is None or request.verb not in declared.verbs:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
-        options = WriteOptions.parse(request.query, "UpdateOptions")
+        options = WriteOptions.parse(request.query, "UpdateOptions", writer)
         match request.subresource:
             case "scale":
                 return await self._scale(target, request, options)

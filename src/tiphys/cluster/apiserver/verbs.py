@@ -9,28 +9,34 @@ locks. Bodies are copied on entry; what comes out is shared and read-only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tiphys.cluster.apiserver import metadata
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
 from tiphys.cluster.apiserver.listing import InvalidVersion, Lister, Page, parse_version, too_large_version
+from tiphys.cluster.apiserver.ownership import Owners
 from tiphys.cluster.apiserver.problems import (
     Complaint,
     already_exists,
     bad_request,
     conflict,
     forbidden,
+    forbidden_value,
+    invalid,
     invalid_object,
     invalid_options,
+    invalid_value,
     no_such_namespace,
     not_found,
+    required,
     unsupported,
 )
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.typed import Unreadable
 from tiphys.machinery.equality import same
 from tiphys.machinery.errors import AlreadyExists, MethodNotAllowed, NotFound
 from tiphys.machinery.times import to_time
@@ -56,30 +62,65 @@ class Target:
         return f"{self.namespace}/{self.name}" if self.info.resource.namespaced else str(self.name)
 
 
+MANAGER_BYTES_MAX: Final = 128
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes. ``agent`` names the manager of fields where the request names none, "" for nobody's; ``trusted``
+    writers (our own, in this process) are not checked for unknown fields and get defaults only for new objects."""
+
+    agent: str = ""
+    trusted: bool = True
+
+
+TRUSTED: Final = Writer()
+
+
 @dataclass(frozen=True)
 class WriteOptions:
-    """``manager`` names the writer in managedFields; ``warnings`` collects what goes into Warning headers."""
+    """``manager`` names the writer in managedFields, "" leaves them alone; ``warnings`` goes into Warning headers."""
 
     dry_run: bool = False
     manager: str = ""
     validation: str = ""
     force: bool = False
+    trusted: bool = True
+    applies: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], kind: str) -> WriteOptions:
-        if not query:
-            return cls()
-        complaints: list[Complaint] = []
-        dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
-        if dry_run not in ("", "All"):
-            complaints.append(unsupported("dryRun", [dry_run], ["All"]))
-        if validation not in ("", "Ignore", "Warn", "Strict"):
-            complaints.append(unsupported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"]))
+    def parse(
+        cls, query: Mapping[str, str], kind: str, writer: Writer = TRUSTED, *, applies: bool = False
+    ) -> WriteOptions:
+        """``applies``: the request is a server-side apply, which needs a manager; only such a one may use force."""
+        complaints = list(_option_complaints(query, kind, applies))
         if complaints:
             raise invalid_options(kind, complaints)
-        force = query.get("force", "") in ("true", "1")
-        return cls(dry_run == "All", query.get("fieldManager", ""), validation, force)
+        return cls(
+            dry_run=query.get("dryRun") == "All",
+            manager=query.get("fieldManager") or writer.agent,
+            validation=query.get("fieldValidation", ""),
+            force=query.get("force", "") in ("true", "1"),
+            trusted=writer.trusted,
+            applies=applies,
+        )
+
+
+def _option_complaints(query: Mapping[str, str], kind: str, applies: bool) -> Iterator[Complaint]:
+    dry_run, validation = query.get("dryRun", ""), query.get("fieldValidation", "")
+    if kind == "PatchOptions":
+        if applies and not query.get("fieldManager"):
+            yield required("fieldManager", "is required for apply patch")
+        if not applies and query.get("force"):
+            yield forbidden_value("force", "may not be specified for non-apply patch")
+    if len(query.get("fieldManager", "").encode()) > MANAGER_BYTES_MAX:
+        text = f"Too long: may not be more than {MANAGER_BYTES_MAX} bytes"
+        yield Complaint("fieldManager", "FieldValueTooLong", text)
+    if dry_run not in ("", "All"):
+        yield unsupported("dryRun", [dry_run], ["All"])
+    if validation not in ("", "Ignore", "Warn", "Strict"):
+        yield unsupported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"])
 
 
 Change = Callable[[Object], Object]
@@ -95,6 +136,7 @@ class Verbs:
     registry: Registry
     clock: Clock
     ids: Ids
+    owners: Owners
     after_create: dict[str, Callable[[Record], Any]] = field(default_factory=dict)
 
     # Reading
@@ -123,7 +165,8 @@ class Verbs:
     async def create(self, target: Target, body: Any, options: WriteOptions) -> Record:
         """Adds an object; the answer is its first state."""
         info = target.info
-        obj = self._accept(info, target.namespace, isolated(body))
+        obj = self._accept(info, isolated(body) if options.trusted else body)
+        obj = self._read(info, obj, options)
         namespace = self._namespace_of(info, target.namespace, obj)
         given = obj["metadata"]
         base = "" if given.get("name") else given.get("generateName") or ""
@@ -155,6 +198,8 @@ class Verbs:
         if strategy.on_create is not None:
             strategy.on_create(obj)
         self._judge(info, obj)
+        if options.manager and not options.applies:
+            obj = self._owned(info, "", None, obj, options)
         name = obj["metadata"]["name"]
         key = f"{namespace}/{name}" if namespace else name
         if self.store.latest(info.collection, key) is not None:
@@ -175,7 +220,9 @@ class Verbs:
     async def update(self, target: Target, body: Any, options: WriteOptions) -> tuple[Record, bool]:
         """Replaces an object; the second value says whether it was created by this."""
         info = target.info
-        given = self._accept(info, target.namespace, isolated(body))
+        given = self._accept(info, isolated(body) if options.trusted else body)
+        if not options.trusted:
+            given = self._read(info, given, options)
         self._namespace_of(info, target.namespace, given)
         meta = given["metadata"]
         if not meta.get("name"):
@@ -201,9 +248,13 @@ class Verbs:
         if wanted is old:
             return old_record
         self._check_writer(target, wanted, old)
+        if not options.trusted and not options.applies:
+            wanted = self._read(info, wanted, options, patched=True)
         new = self._next(target, wanted, old)
-        if _equal(new, old):
+        if not _changed(new, old):
             return old_record
+        if options.manager and not options.applies:
+            new = self._owned(info, target.subresource or "", old, new, options)
         if is_finished(info, new):
             # The last finalizer is gone: the writer sees the state before the removal's own version.
             if not options.dry_run:
@@ -212,6 +263,50 @@ class Verbs:
         if options.dry_run:
             return Record(old_record.key, old_record.id, old_record.version, new)
         return await self.store.put(info.collection, target.key, new)
+
+    async def apply(self, target: Target, applied: Object, options: WriteOptions) -> tuple[Record, bool]:
+        """Server-side apply; the second value says whether the object was created by this."""
+        info, subresource = target.info, target.subresource or ""
+        meta = applied.setdefault("metadata", {})
+        if meta.setdefault("name", target.name) != target.name:
+            raise bad_request(
+                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
+            )
+        if info.resource.namespaced:
+            meta.setdefault("namespace", target.namespace)
+        live = self.store.latest(info.collection, target.key)
+        now = to_time(self.clock.now())
+        if live is None and subresource:
+            raise not_found(info, target.name or "")
+        old = self.store.view(live) if live is not None else None
+        merged = self.owners.apply(info, subresource, old, applied, options.manager, now, options.force)
+        if old is None:
+            return await self.create(target, merged, options), True
+        return await self.change(target, lambda _: merged, options), False
+
+    def _owned(
+        self, info: ResourceInfo, subresource: str, old: Object | None, new: Object, options: WriteOptions
+    ) -> Object:
+        owned = self.owners.update(info, subresource, old, new, options.manager, to_time(self.clock.now()))
+        return owned | {"metadata": metadata.ordered(owned["metadata"])}
+
+    def _read(self, info: ResourceInfo, obj: Object, options: WriteOptions, *, patched: bool = False) -> Object:
+        """The object as its type reads it; unknown fields are refused, warned of or ignored as the request asks."""
+        if info.codec is None:
+            return obj
+        try:
+            read, unknown = info.codec.read(obj)
+        except Unreadable as err:
+            raise bad_request(_unreadable(info, str(err))) from None
+        if unknown and not options.trusted:
+            if options.validation == "Strict":
+                text = f"strict decoding error: {', '.join(unknown)}"
+                if patched:
+                    raise invalid("", "", "", [invalid_value("patch", "", text)])
+                raise bad_request(_unreadable(info, text))
+            if options.validation != "Ignore":
+                options.warnings.extend(unknown)
+        return read
 
     def _check_writer(self, target: Target, wanted: Object, old: Object) -> None:
         """The writer's resourceVersion and uid, where given, must be the object's."""
@@ -301,8 +396,10 @@ class Verbs:
 
     # What every write goes through
 
-    def _accept(self, info: ResourceInfo, namespace: str | None, body: Any) -> Object:
+    def _accept(self, info: ResourceInfo, body: Any) -> Object:
         """The body as an object of this kind, kind and apiVersion first; raises BadRequest."""
+        if body is None:
+            body = {}
         if not isinstance(body, dict):
             raise bad_request(f"the body is not an object: {type(body).__name__}")
         resource = info.resource
@@ -359,11 +456,15 @@ def check_verb(info: ResourceInfo, verb: str) -> None:
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
-def _equal(new: Object, old: Object) -> bool:
-    """True where a write would change nothing; ``new`` is under the old resourceVersion."""
+def _changed(new: Object, old: Object) -> bool:
+    """Whether a write would change anything; ``new`` is under the old resourceVersion."""
     if len(new) != len(old):
-        return False
-    return all(value is old.get(key) or (key in old and same(value, old[key])) for key, value in new.items())
+        return True
+    return not all(value is old.get(key) or (key in old and same(value, old[key])) for key, value in new.items())
+
+
+def _unreadable(info: ResourceInfo, why: str) -> str:
+    return f'{info.kind} in version "{info.resource.version}" cannot be handled as a {info.kind}: {why}'
 
 
 def _counts(rule: str, new: Object, old: Object) -> bool:

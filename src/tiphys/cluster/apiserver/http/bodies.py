@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from typing import Any, Final
 
-import orjson
-import yaml
 from aiohttp import web
 
-from tiphys.cluster.apiserver.http.duplicates import duplicate_fields
+from tiphys.api import protobuf
+from tiphys.api.decode import Repeated
+from tiphys.lang import goyaml
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
 
@@ -38,52 +40,76 @@ def media_type(request: web.BaseRequest) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def parse(content: bytes, media: str) -> Any:
-    """The body as plain values; raises BadRequest or UnsupportedMediaType."""
+def parse(content: bytes, media: str, kind: str) -> Any:
+    """The body as plain values; objects in which a key stands twice say so (``decode.Repeated``).
+
+    Raises BadRequest or UnsupportedMediaType; ``kind`` is what the endpoint expects, for the message.
+    """
     if media in ("", JSON) or media in _PATCHES - {PatchType.APPLY.value}:
-        return _json(content)
+        return _json(content, kind)
     if media in (YAML, PatchType.APPLY.value):
-        return _yaml(content)
+        return _yaml(content, kind)
+    if media == PROTOBUF:
+        return _protobuf(content)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
     )
 
 
-def duplicates(content: bytes, media: str) -> list[str]:
-    """The paths of keys that stand twice in one object; only JSON is looked at."""
-    return duplicate_fields(content) if media in ("", JSON) else []
-
-
-def _json(content: bytes) -> Any:
-    if not content.strip():
-        raise BadRequest("EOF")
+def _json(content: bytes, kind: str) -> Any:
     try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as err:
-        raise BadRequest(f"the body is not JSON: {err}") from None
+        # The standard library's parser: the fast one does not tell of keys that stand twice.
+        return json.loads(content, object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as err:
+        why = _go_complaint(content, err)
+        shown = (
+            content[:30].decode("utf-8", "replace") + (" ..." if len(content) > 30 else "") if content else "<empty>"
+        )
+        text = f"couldn't get version/kind; json parse error: {why} ({shown})"
+        raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {text}") from None
 
 
-def _yaml(content: bytes) -> Any:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = Repeated(pairs)
+    counts = Counter(key for key, _ in pairs)
+    repeated.repeated = tuple(key for key, count in counts.items() if count > 1)
+    return repeated
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"invalid character '{name[0]}' looking for beginning of value")
+
+
+def _go_complaint(content: bytes, err: Exception) -> str:
+    """What encoding/json says of the commonest faults."""
+    if isinstance(err, json.JSONDecodeError):
+        rest = err.doc[err.pos :].lstrip()
+        if not rest:
+            return "unexpected end of JSON input"
+        if err.msg == "Extra data":
+            return f"invalid character '{rest[0]}' after top-level value"
+        return f"invalid character '{rest[0]}' looking for beginning of value"
+    return str(err) if content else "unexpected end of JSON input"
+
+
+def _yaml(content: bytes, kind: str) -> Any:
     if content.lstrip()[:1] in (b"{", b"["):
-        return _json(content)
+        return _json(content, kind)
     try:
-        return yaml.load(content, _Loader)
-    except (yaml.YAMLError, ValueError) as err:
-        raise BadRequest(f"error converting YAML to JSON: {err}") from None
+        return goyaml.load(content)
+    except goyaml.YamlError as err:
+        shown = content[:30].hex() + (" ..." if len(content) > 30 else "")
+        raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {err} ({shown})") from None
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as JSON could say it: no dates (they are strings), no merge of aliases without bound."""
-
-
-def _no_timestamps() -> None:
-    _Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-_no_timestamps()
+def _protobuf(content: bytes) -> Any:
+    try:
+        return protobuf.decode(content)
+    except protobuf.ProtobufError as err:
+        raise BadRequest(str(err)) from None
 
 
 def _too_large() -> TooLarge:

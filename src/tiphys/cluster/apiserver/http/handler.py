@@ -27,6 +27,7 @@ from tiphys.cluster.apiserver.record import Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import Answer, ApiServer
 from tiphys.cluster.apiserver.tables import Table, table_for
+from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.machinery.errors import ApiError, MethodNotAllowed, NotAcceptable
 from tiphys.machinery.resources import Resource
@@ -107,13 +108,14 @@ class HttpHandler:
     async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb) -> Answer:
         if verb in ("get", "list"):
             return await self._server.answer(asked)
+        writer = Writer(_agent(request), trusted=False)
         content = await bodies.read(request)
         media = bodies.media_type(request)
-        if verb in ("delete", "deletecollection"):
-            body = bodies.parse(content, media) if content else None
-            return await self._server.answer(_with_body(asked, body, media))
-        body = bodies.parse(content, media)
-        return await self._server.answer(_with_body(asked, body, media))
+        if not content and verb in ("delete", "deletecollection"):
+            return await self._server.answer(asked, writer)
+        return await self._server.answer(
+            _with_body(asked, bodies.parse(content, media, asked.resource.kind), media), writer
+        )
 
     def _respond(
         self, info: ResourceInfo, answer: Answer, how: Representation, query: Mapping[str, str]
@@ -209,6 +211,11 @@ def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
 
 def _with_body(asked: Request, body: Any, media: str) -> Request:
     return Request(asked.verb, asked.resource, asked.namespace, asked.name, asked.subresource, asked.query, body, media)
+
+
+def _agent(request: web.BaseRequest) -> str:
+    """The manager of fields of a writer that names none: its program, from the User-Agent."""
+    return request.headers.get("User-Agent", "").partition("/")[0][:MANAGER_BYTES_MAX] or "unknown"
 
 
 def _wrong_shape(how: Representation, why: str) -> NotAcceptable:
