@@ -93,3 +93,23 @@ class GoType:
             inner = MapSchema()
         strategies = frozenset(str(entry.get("patchStrategy", "")).split(",")) - {""}
         return Rule(strategies, entry.get("patchMergeKey", ""), inner)
+
+
+def openapi_name(api_version: str, kind: str) -> str | None:
+    """The name of a built-in kind's schema (``io.k8s.api.apps.v1.Deployment``), None where there is none."""
+    name: str | None = _table()["openapiGvk"].get(f"{api_version}/{kind}")
+    return name
+
+
+def openapi_schema(name: str) -> dict[str, Any]:
+    """The structure of a schema of the table, references as in a document's components; KeyError if unknown."""
+    schema: dict[str, Any] = _referring(_as_schema(_table()["openapi"][name]))
+    return schema
+
+
+def _referring(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "$ref" in value:
+            return {"$ref": "#/components/schemas/" + value["$ref"].lstrip("/")}
+        return {key: _referring(member) for key, member in value.items()}
+    return [_referring(item) for item in value] if isinstance(value, list) else value

@@ -6,13 +6,14 @@ kubectl reads them to learn whether the server validates fields (it does: ``fiel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from hashlib import sha512
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
+from tiphys.cluster.apiserver.http import schemas
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 
 _FOR_EVER: Final = {"Cache-Control": "public, immutable"}
@@ -36,10 +37,6 @@ _PATCHES: Final = (
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 )
-_TYPES: Final = {
-    **dict.fromkeys(("allowWatchBookmarks", "sendInitialEvents", "watch", "force", "orphanDependents"), "boolean"),
-    **dict.fromkeys(("limit", "timeoutSeconds", "gracePeriodSeconds"), "integer"),
-}
 
 
 class OpenApi:
@@ -104,47 +101,23 @@ def document(infos: list[ResourceInfo]) -> dict[str, Any]:
     title = (
         {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
         if custom
-        else {
-            "title": "Kubernetes",
-            "version": "unversioned",
-        }
+        else {"title": "Kubernetes", "version": "1.35"}
     )
+    source = schemas.Source()
     paths: dict[str, Any] = {}
-    schemas: dict[str, Any] = {}
     for info in infos:
-        schemas |= schemas_of(info)
-        for path, item in _paths(info):
-            paths[path] = item
-    return {"openapi": "3.0.0", "info": title, "paths": paths, "components": {"schemas": schemas}}
+        source.add(info)
+        paths.update(_paths(info, source))
+    components = {"schemas": dict(sorted(source.schemas.items()))}
+    return {"openapi": "3.0.0", "info": title, "paths": paths, "components": components}
 
 
-def schema_name(info: ResourceInfo) -> str:
-    """``io.argoproj.v1alpha1.Workflow``: the group's domain backwards, version, kind."""
-    resource = info.resource
-    if info.custom is None:
-        group = resource.group.removesuffix(".k8s.io").split(".")[0] or "core"
-        return f"io.k8s.api.{group}.{resource.version}.{resource.kind}"
-    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
-
-
-def schemas_of(info: ResourceInfo) -> dict[str, Any]:
-    resource = info.resource
-    gvk = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-    declared: Mapping[str, Any] = ((info.custom or {}).get("schema") or {}).get("openAPIV3Schema") or {}
-    schema: dict[str, Any] = {"type": "object", **declared}
-    properties = dict(schema.get("properties") or {})
-    properties |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}}
-    schema["properties"] = properties
-    schema["x-kubernetes-group-version-kind"] = [gvk]
-    return {schema_name(info): schema}
-
-
-def _paths(info: ResourceInfo) -> Iterator[tuple[str, dict[str, Any]]]:
+def _paths(info: ResourceInfo, source: schemas.Source) -> Iterator[tuple[str, dict[str, Any]]]:
     resource = info.resource
     place = resource.path("{namespace}" if resource.namespaced else None)
     verbs = set(info.verbs)
     collection = {
-        method: _operation(info, verb, query)
+        method: _operation(info, verb, query, source)
         for method, verb, query in (
             ("get", "list", _LIST_QUERY),
             ("post", "create", _WRITE_QUERY),
@@ -154,14 +127,14 @@ def _paths(info: ResourceInfo) -> Iterator[tuple[str, dict[str, Any]]]:
     }
     yield place, collection
     if "get" in verbs:
-        yield f"{place}/{{name}}", _object_item(info, verbs)
+        yield f"{place}/{{name}}", _object_item(info, verbs, source)
         for sub in info.subresources:
-            yield f"{place}/{{name}}/{sub.name}", _object_item(info, set(sub.verbs))
+            yield f"{place}/{{name}}/{sub.name}", _object_item(info, set(sub.verbs), source)
 
 
-def _object_item(info: ResourceInfo, verbs: set[str]) -> dict[str, Any]:
+def _object_item(info: ResourceInfo, verbs: set[str], source: schemas.Source) -> dict[str, Any]:
     return {
-        method: _operation(info, verb, query)
+        method: _operation(info, verb, query, source)
         for method, verb, query in (
             ("get", "get", ()),
             ("put", "update", _WRITE_QUERY),
@@ -173,17 +146,14 @@ def _object_item(info: ResourceInfo, verbs: set[str]) -> dict[str, Any]:
     }
 
 
-def _operation(info: ResourceInfo, verb: str, query: tuple[str, ...]) -> dict[str, Any]:
+def _operation(info: ResourceInfo, verb: str, query: tuple[str, ...], source: schemas.Source) -> dict[str, Any]:
     resource = info.resource
     action = {"get": "get", "list": "list", "create": "post", "update": "put"}.get(verb, verb)
-    reference = {"$ref": f"#/components/schemas/{schema_name(info)}"}
+    reference = {"$ref": f"#/components/schemas/{schemas.name_of(info)}"}
     content = {"application/json": {"schema": reference}}
     found: dict[str, Any] = {
         "operationId": f"{verb}{resource.kind}",
-        "parameters": [
-            {"name": name, "in": "query", "schema": {"type": _TYPES.get(name, "string"), "uniqueItems": True}}
-            for name in query
-        ],
+        "parameters": [source.parameter(name) for name in query],
         "responses": {"200": {"description": "OK", "content": content}},
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": {
