@@ -1,20 +1,43 @@
-"""The composition root: the only place that knows every part of the embedded cluster, and the order they start in."""
+"""The composition root: the only place that knows every part of the embedded cluster, and the order they start in.
+
+    store ─► API server ─► Node object, service accounts ─► node (agent with a runtime, or a stage)
+                                                        └─► controllers
+
+They end in the opposite order. The parts meet only through the API.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from tiphys.app.datadir import DataDir
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
-from tiphys.machinery.errors import DriverError
+from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
+from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.streams import LogSource
+from tiphys.machinery.errors import AlreadyExists
+from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS
 from tiphys.runtime.clock import Clock, SystemClock
+from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
 from tiphys.runtime.trace import NO_TRACE, Trace
+from tiphys.workflows.controller import WorkflowController
+from tiphys.workflows.settings import Settings as WorkflowSettings
+from tiphys.workflows.ttl import TtlController
+
+if TYPE_CHECKING:
+    from tiphys.cluster.apiserver.http.listen import Served
+
+NODE_NAME = "tiphys"
 
 
 @dataclass(frozen=True)
@@ -37,8 +60,17 @@ class Node(Protocol):
         """One sentence: why this runtime, and what it means for the user."""
         ...
 
+    @property
+    def log_source(self) -> LogSource | None:
+        """Where the API server finds the logs of this node's pods."""
+        ...
+
     async def run(self) -> None:
-        """Serves the pods bound to this node until cancelled."""
+        """Serves the pods of this node until cancelled."""
+        ...
+
+    async def end_all(self) -> None:
+        """Ends every container, for a cluster that does not outlive its process."""
         ...
 
 
@@ -60,16 +92,138 @@ NodeFactory = Callable[[NodeContext], Awaitable[Node]]
 class Parts:
     """The running parts of an embedded cluster."""
 
+    server: ApiServer
     client: Client
     node: Node
+    served: Served | None
 
 
-def compose(
+@asynccontextmanager
+async def compose(
     settings: Settings,
     *,
     node: NodeFactory | None = None,
     trace: Trace = NO_TRACE,
     world: World | None = None,
-) -> AbstractAsyncContextManager[Parts]:
-    """A running embedded cluster; everything in it stops when the block ends."""
-    raise DriverError("the API server has not landed yet")
+    daemon: bool = False,
+) -> AsyncIterator[Parts]:
+    """A running embedded cluster; everything in it stops when the block ends.
+
+    With ``settings.data_dir`` all of it is durable; without, objects are in memory and files in a temporary place.
+    A ``daemon`` listens, and leaves containers that run at its end to its next life; else they are killed.
+    """
+    world = world or World()
+    async with AsyncExitStack() as stack:
+        folder = settings.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-")))
+        home = DataDir(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        server = await stack.enter_async_context(api_server(world, home.store if settings.data_dir else None))
+        client = Client(server.transport())
+        await furnish(client)
+        made = node or agent_node(settings.runtime)
+        its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace))
+        if its_node.log_source is not None:
+            server.register_log_source(its_node.log_source)
+        await stack.enter_async_context(_running(its_node, client, settings, world, trace))
+        served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
+        yield Parts(server, client, its_node, served)
+        if not daemon:
+            await its_node.end_all()
+
+
+@asynccontextmanager
+async def api_server(
+    world: World, store: Path | None = None, definitions: Collection[str] = ()
+) -> AsyncIterator[ApiServer]:
+    """The API server alone, with its objects in ``store`` or in memory; ``definitions`` as ``ApiServer.start`` has."""
+    kept = Store(shared_maps=SHARED_MAPS) if store is None else Store.open(store, SHARED_MAPS)
+    server = await ApiServer.start(kept, world.clock, world.ids, definitions)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+async def furnish(client: Client) -> None:
+    """What a cluster needs beside its API before the first pod: a node, and the account that pods run under."""
+    node = {
+        "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]},
+    }
+    account = {"metadata": {"name": "default", "namespace": "default"}}
+    for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account)):
+        with contextlib.suppress(AlreadyExists):
+            await client.create(resource, obj)
+
+
+def agent_node(runtime: str) -> NodeFactory:
+    """The node agent with the named runtime, or with the best that works here."""
+
+    async def make(context: NodeContext) -> Node:
+        from tiphys.app.agent import start_agent
+
+        return await start_agent(context, runtime)
+
+    return make
+
+
+@asynccontextmanager
+async def _listening(server: ApiServer, settings: Settings, folder: Path) -> AsyncIterator[Served]:
+    from tiphys.cluster.apiserver.http.listen import serve
+
+    served = await serve(server, settings.listen, folder)
+    try:
+        yield served
+    finally:
+        await served.close()
+
+
+@asynccontextmanager
+async def _running(node: Node, client: Client, settings: Settings, world: World, trace: Trace) -> AsyncIterator[None]:
+    events = EventRecorder(client, world.clock, "workflow-controller")
+    workflows = WorkflowController(
+        client,
+        WorkflowSettings(),
+        clock=world.clock,
+        rng=world.rng,
+        events=events,
+        workers=settings.workflow_workers,
+        trace=trace,
+    )
+    ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
+    async with _background(node.run(), events.run(), workflows.run(), ttl.run()):
+        yield
+
+
+@asynccontextmanager
+async def _background(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs ``parts`` beside the block and ends them with it. One that fails ends the block, with its error.
+
+    Not a TaskGroup around the block: errors of the block itself come out as they are, not in a group.
+    """
+
+    async def all_parts() -> None:
+        async with asyncio.TaskGroup() as group:
+            for part in parts:
+                group.create_task(part)
+
+    block = asyncio.current_task()
+    assert block is not None
+    running = asyncio.create_task(all_parts())
+
+    def end_the_block(_: asyncio.Task[None]) -> None:
+        block.cancel()
+
+    running.add_done_callback(end_the_block)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if running.done() and running.exception() is not None:
+            block.uncancel()
+            await running
+        raise
+    finally:
+        running.remove_done_callback(end_the_block)
+        running.cancel()
+        await asyncio.wait([running])

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tiphys.app.compose import NodeFactory, Parts, compose
+from tiphys.app.compose import NodeFactory, Parts, World, compose
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
 from tiphys.runtime.trace import NO_TRACE, Trace
@@ -36,8 +36,13 @@ class LocalCluster:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, settings: Settings, *, node: NodeFactory | None = None, trace: Trace = NO_TRACE
+        cls,
+        settings: Settings,
+        *,
+        node: NodeFactory | None = None,
+        trace: Trace = NO_TRACE,
+        world: World | None = None,
     ) -> AsyncIterator[LocalCluster]:
-        """Ready to take objects when it yields. ``node`` replaces the node agent (``testing.stage.Stage``)."""
-        async with compose(settings, node=node, trace=trace) as parts:
+        """Ready to take objects when it yields. ``node`` replaces the node agent (``testing.stage.stage(script)``)."""
+        async with compose(settings, node=node, trace=trace, world=world) as parts:
             yield cls(parts.client, RuntimeChoice(parts.node.runtime_name, parts.node.runtime_why), parts)

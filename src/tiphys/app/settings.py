@@ -40,11 +40,6 @@ class Settings:
         if not host or not port.isdecimal() or int(port) > 65535:
             raise SpecError("listen", f"must be address:port, got {self.listen!r}")
 
-    @property
-    def listen_address(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
-
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings in force. ``flags`` are those given on the command line (None counts as not given).

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tiphys.client.client import Client, Object
+from tiphys.lang.names import LockName
 from tiphys.machinery.resources import (
     CLUSTER_WORKFLOW_TEMPLATES,
     CONFIG_MAPS,
@@ -70,6 +71,14 @@ class Caches:
     @property
     def all(self) -> tuple[Informer, ...]:
         return (*self.shared.values(), self.pods, self.task_results, self.task_sets, self.workflows)
+
+    def lock_limit(self, name: LockName) -> int:
+        """How many may hold a lock; 0 where nobody can say."""
+        if name.kind == "Mutex":
+            return 1
+        found = self.shared[CONFIG_MAPS].get(ObjectKey(name.namespace, name.resource))
+        limit = str(((found or {}).get("data") or {}).get(name.key, ""))
+        return int(limit) if limit.isdecimal() else 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:

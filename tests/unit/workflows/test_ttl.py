@@ -18,7 +18,7 @@ from tiphys.runtime.virtual import EPOCH, VirtualClock, VirtualLoop
 from tiphys.workflows.ttl import Retention, TtlController, expiry, plan, surplus
 
 
-def workflow(name: str = "w", *, phase: str = "Succeeded", at: int = 0, **ttl: int) -> dict[str, Any]:
+def workflow(name: str = "w", *, phase: str = "Succeeded", at: int = 0, **ttl: Any) -> dict[str, Any]:
     return {
         "metadata": {
             "name": name,

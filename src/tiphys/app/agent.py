@@ -1,0 +1,33 @@
+"""The node agent as a part of the embedded cluster: its runtimes, and what the products do around pods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tiphys.app.compose import Node, NodeContext
+from tiphys.cluster.node.agent import Agent
+from tiphys.cluster.node.runtime import Runtime
+from tiphys.cluster.node.runtimes.process import ProcessRuntime
+from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+
+
+async def start_agent(context: NodeContext, runtime: str) -> Node:
+    """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
+    agent = Agent(
+        context.client,
+        context.node_name,
+        _candidates(runtime, context.data_dir),
+        context.data_dir,
+        context.world.clock,
+        context.world.ids,
+        extensions=(),
+    )
+    await agent.prepare()
+    return agent
+
+
+def _candidates(runtime: str, data_dir: Path) -> Sequence[Runtime]:
+    """Best isolated first; ``auto`` takes the first that really starts something."""
+    known: dict[str, Runtime] = {"sandbox": SandboxRuntime(data_dir), "process": ProcessRuntime(data_dir)}
+    return tuple(known.values()) if runtime == "auto" else (known[runtime],)

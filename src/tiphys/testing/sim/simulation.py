@@ -1,0 +1,201 @@
+"""One workflow through the whole platform in virtual time, with faults and crashes chosen by a seed.
+
+The API server, the controller with its engine and the stage agent are the real ones, in one loop. Controller and agent
+each live behind a transport of their own that breaks (``faults.py``) and die at any call; a dead one comes back after a
+while, remembering nothing. Every change that the store publishes goes into the trace and through the invariants.
+
+    result = simulate(7)                    # raises Violation; result.trace is the same each time
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiphys.app.compose import NodeContext, World, api_server, furnish
+from tiphys.app.follow import is_finished
+from tiphys.client.client import Client
+from tiphys.client.transport import WatchEvent
+from tiphys.machinery.actions import Emit
+from tiphys.machinery.resources import (
+    CLUSTER_WORKFLOW_TEMPLATES,
+    PODS,
+    WORKFLOW_TASK_RESULTS,
+    WORKFLOW_TASK_SETS,
+    WORKFLOW_TEMPLATES,
+    WORKFLOWS,
+    ObjectKey,
+    Resource,
+    key_of,
+)
+from tiphys.runtime.ids import SeededIds
+from tiphys.runtime.virtual import VirtualClock, VirtualLoop
+from tiphys.testing.sim.faults import NO_FAULTS, Faults, FaultyTransport
+from tiphys.testing.sim.generate import workflow_and_script
+from tiphys.testing.sim.invariants import Invariants, Violation
+from tiphys.testing.stage.node import StageNode
+from tiphys.testing.stage.rules import Script
+from tiphys.workflows.controller import WorkflowController
+from tiphys.workflows.settings import Settings
+
+Object = dict[str, Any]
+
+# Virtual time after which a workflow that has not finished never will.
+_PATIENCE_SECONDS = 48 * 3600.0
+_RESTART_SECONDS_MAX = 30.0
+# How long things may still happen after the end: late writes, repeated events.
+_QUIET_SECONDS = 120.0
+_DEFINITIONS = tuple(
+    resource.key
+    for resource in (
+        WORKFLOWS,
+        WORKFLOW_TASK_RESULTS,
+        WORKFLOW_TASK_SETS,
+        WORKFLOW_TEMPLATES,
+        CLUSTER_WORKFLOW_TEMPLATES,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How the workflow ended; ``nodes`` maps node name to type and phase, ``trace`` holds a line per change."""
+
+    phase: str
+    nodes: dict[str, tuple[str, str]]
+    trace: tuple[str, ...]
+    crashes: int
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
+
+
+def simulate(seed: int, faults: Faults | None = None) -> Result:
+    """The workflow of ``seed`` under the faults of ``seed``. Raises Violation."""
+    workflow, script = workflow_and_script(seed)
+    return run(workflow, script, random.Random(f"faults {seed}"), faults or Faults())
+
+
+def undisturbed(seed: int) -> Result:
+    """The same workflow when nothing goes wrong."""
+    workflow, script = workflow_and_script(seed)
+    return run(workflow, script, random.Random(0), NO_FAULTS)
+
+
+def run(workflow: Object, script: Script, rng: random.Random, faults: Faults) -> Result:
+    clock = VirtualClock()
+    world = World(clock, rng, SeededIds(rng))
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock, rng)) as runner:
+        return runner.run(_Simulation(world, workflow, script, faults).run())
+
+
+@dataclass
+class _Simulation:
+    world: World
+    workflow: Object
+    script: Script
+    faults: Faults
+    trace: list[str] = field(default_factory=list)
+    crashes: int = 0
+
+    async def run(self) -> Result:
+        clock = self.world.clock
+        async with api_server(self.world, definitions=_DEFINITIONS) as server:
+            client = Client(server.transport())
+            await furnish(client)
+            invariants = Invariants()
+            last: list[Any] = [None]
+
+            def on_workflow(event: WatchEvent) -> None:
+                invariants.on_workflow(event)
+                last[0] = event.object
+                if is_finished(event.object):
+                    finished.set()
+
+            finished = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._observe(client, PODS, invariants.on_pod)),
+                    group.create_task(self._observe(client, WORKFLOWS, on_workflow)),
+                    group.create_task(self._lives("controller", client, self._controller)),
+                    group.create_task(self._lives("agent", client, self._agent)),
+                ]
+                await client.create(WORKFLOWS, self.workflow)
+                try:
+                    async with asyncio.timeout(_PATIENCE_SECONDS):
+                        await finished.wait()
+                except TimeoutError:
+                    raise Violation(f"the workflow did not finish in {_PATIENCE_SECONDS:.0f} s") from None
+                await clock.sleep_until(clock.monotonic() + _QUIET_SECONDS)
+                for task in tasks:
+                    task.cancel()
+        nodes = last[0]["status"].get("nodes") or {}
+        return Result(
+            last[0]["status"]["phase"],
+            {node["name"]: (node["type"], node["phase"]) for node in nodes.values()},
+            tuple(self.trace),
+            self.crashes,
+        )
+
+    async def _observe(self, client: Client, resource: Resource, check: Callable[[WatchEvent], None]) -> None:
+        async with client.watch(resource, resourceVersion="0") as events:
+            async for event in events:
+                if event.type != "BOOKMARK":
+                    self._note(resource, event)
+                    check(event)
+
+    def _note(self, resource: Resource, event: WatchEvent) -> None:
+        status = event.object.get("status") or {}
+        version = event.object["metadata"]["resourceVersion"]
+        key: ObjectKey = key_of(event.object)
+        now = self.world.clock.monotonic()
+        phase = status.get("phase", "")
+        self.trace.append(f"{now:.6f} {event.type} {resource.plural} {key} @{version} {phase}")
+
+    async def _lives(self, name: str, client: Client, start: Callable[[Client], Awaitable[None]]) -> None:
+        """One life after the other, each behind a transport that may end it."""
+        clock, rng = self.world.clock, self.world.rng
+        while True:
+            await self._live(client, start)
+            self.crashes += 1
+            self.trace.append(f"{clock.monotonic():.6f} {name} died")
+            await clock.sleep_until(clock.monotonic() + rng.uniform(0, _RESTART_SECONDS_MAX))
+
+    async def _live(self, client: Client, start: Callable[[Client], Awaitable[None]]) -> None:
+        """Returns when the component crashed. It must not end by itself: its error is the simulation's."""
+        world = self.world
+
+        def die() -> None:
+            life.cancel()
+
+        transport = FaultyTransport(client.transport, self.faults, world.rng, world.clock, die)
+        life = asyncio.ensure_future(_awaited(start(Client(transport))))
+        try:
+            await asyncio.wait([life])
+        finally:
+            life.cancel()
+        if not life.cancelled():
+            await life
+
+    async def _controller(self, client: Client) -> None:
+        world = self.world
+        await WorkflowController(client, Settings(), clock=world.clock, rng=world.rng, events=_NoEvents()).run()
+
+    async def _agent(self, client: Client) -> None:
+        from pathlib import Path
+
+        await StageNode(NodeContext(client, self.world, "tiphys", Path("/nowhere")), self.script).run()
+
+
+class _NoEvents:
+    def emit(self, event: Emit) -> None:
+        pass
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable

@@ -1,0 +1,31 @@
+"""A few hundred seeds of the simulation, and that a seed means the same every time. On failure: ``make sim SEED=n``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.__main__ import check
+from tiphys.testing.sim import Faults, simulate
+
+SEEDS = 250
+BATCH = 25
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_invariants_hold_and_the_end_is_that_of_an_undisturbed_run(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        try:
+            check(seed)
+        except BaseException as err:
+            err.add_note(f"make sim SEED={seed}")
+            raise
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_equal_seeds_have_equal_traces(seed: int) -> None:
+    assert simulate(seed).trace == simulate(seed).trace
+
+
+def test_there_are_crashes_and_they_matter() -> None:
+    often = [simulate(seed, Faults(crash=0.05)) for seed in range(10)]
+    assert sum(result.crashes for result in often) > 20
