@@ -7,7 +7,7 @@ import pytest
 from tests.sim.__main__ import check
 from tiphys.testing.sim import Faults, simulate
 
-SEEDS = 250
+SEEDS = 100
 BATCH = 25
 
 

@@ -214,6 +214,8 @@ class Run:
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
         if state.phase in ("Succeeded", "Failed", "Error"):
             locks.release_all(state)
+        elif state.status.get("synchronization") is not None:
+            locks.release_finished(state)
         for type_, reason, message, node in events.of_pass(state):
             state.emit(type_, reason, message, node)
         for node_id in state.nodes.pass_before:

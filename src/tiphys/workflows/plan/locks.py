@@ -266,6 +266,26 @@ def release(state: State, node_id: str, held: Synchronization | None) -> None:
             retry_waiting(state)
 
 
+def release_finished(state: State) -> None:
+    """Gives back what nodes hold that are done: nobody may visit them again (after a restart, in a finished branch)."""
+    synchronization = state.status.get("synchronization") or {}
+    for kind in ("semaphore", "mutex"):
+        for entry in (synchronization.get(kind) or {}).get("holding") or ():
+            for holder in entry.get("holders") or (entry.get("holder") or "",):
+                node = state.nodes.by_id.get(holder.removeprefix(f"{state.key}/"))
+                if node is not None and node.phase_fulfilled:
+                    _give_back(state, kind, str(entry[kind]), holder)
+
+
+def _give_back(state: State, kind: str, name: str, holder: str) -> None:
+    lock = state.locks.locks.get(name)
+    if lock is not None:
+        lock.release(holder, state.locks)
+        lock.pending.remove(holder)
+    _note_released(state, kind, name, holder)
+    retry_waiting(state)
+
+
 def release_all(state: State) -> None:
     """Gives back everything at the end of the workflow, and forgets that anything was held or waited for."""
     if state.status.get("synchronization") is None:

@@ -69,8 +69,8 @@ class Progress:
             current = todo[-1]
             missing = [p for p in self.nodes.parents.get(current, ()) if p not in self.lineages]
             if missing:
-                todo.extend(p for p in missing if p not in todo)
-                if len(todo) > len(self.nodes) + 1:  # a circle in damaged data
+                todo.extend(missing)  # again those that wait further down: this one needs them first
+                if len(todo) > 64 * (len(self.nodes) + 1):  # a circle in damaged data
                     self.lineages[current] = ()
                     todo.pop()
                 continue
