@@ -1,0 +1,1 @@
+"""Stores for artifacts, one file per kind behind ``executor.artifacts.ArtifactDriver``."""

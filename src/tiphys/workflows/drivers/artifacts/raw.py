@@ -1,0 +1,21 @@
+"""Raw artifacts: the content stands in the manifest. Inputs only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor.errors import ExecutorError
+
+Object = Mapping[str, Any]
+
+
+class RawDriver:
+    def load(self, artifact: Object, target: Path) -> None:
+        target.write_bytes(str(artifact["raw"].get("data") or "").encode())
+
+    def save(self, source: Place, artifact: Object) -> None:
+        del source, artifact
+        raise ExecutorError("Raw output artifacts unsupported")

@@ -1,0 +1,32 @@
+"""What the executor needs of a store for artifacts. Implementations are in ``workflows/drivers/artifacts``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiphys.workflows.executor.archives import Place
+
+Object = Mapping[str, Any]
+
+
+class ArtifactDriver(Protocol):
+    """One kind of store. Artifacts come with a complete location. All methods block and may be called from threads.
+
+    Raise ``executor.errors.ExecutorError``; ``missing`` where the artifact is not there.
+    """
+
+    def load(self, artifact: Object, target: Path) -> None:
+        """Copies the artifact to ``target`` (a file, or a directory where the artifact is one)."""
+        ...
+
+    def save(self, source: Place, artifact: Object) -> None: ...
+
+
+class ArtifactDrivers(Protocol):
+    """Finds the driver for an artifact."""
+
+    def driver_for(self, artifact: Object) -> ArtifactDriver:
+        """Raises ``ExecutorError`` for a kind of store that is not supported."""
+        ...
