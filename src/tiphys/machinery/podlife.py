@@ -35,13 +35,15 @@ class PodDirs:
     """The places that belong to one pod.
 
     ``private`` is for the extension alone and outlives the agent. ``host_path(container, path)`` is where this machine
-    sees a container's path (None: nowhere); ``log_files(container)`` are its output files (one, or standard output and
+    sees a container's path once it has run (None: nowhere); ``volume(container, path)`` is the same for what lies in one
+    of its volumes, before it has run too. ``log_files(container)`` are its output files (one, or standard output and
     standard error apart). ``isolated`` is false where container paths are this machine's own.
     """
 
     private: Path
     isolated: bool
     host_path: Callable[[str, str], Path | None]
+    volume: Callable[[str, str], Path | None]
     log_files: Callable[[str], Sequence[Path]]
 
 
@@ -62,7 +64,8 @@ class Staged:
     ``split_output`` names the containers whose standard output is wanted apart. ``paths`` are the container paths that
     the pod reads or writes: where they are the machine's own, pods with overlapping paths run one after another.
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
-    a container in ``after`` starts when those it names have ended well.
+    a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
+    ``env`` is added to the containers' environment, under what the pod itself says.
     """
 
     mounts: Sequence[tuple[Path, str, bool]] = ()
@@ -71,6 +74,8 @@ class Staged:
     paths: frozenset[str] = frozenset()
     main: frozenset[str] | None = None
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    deadline: datetime | None = None
     failure: Failure | None = None
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -265,6 +265,23 @@ def _sub_path(volume: Path, path: str) -> Path:
     if not place.exists():
         place.mkdir(parents=True)
     return place.resolve()
+
+
+def path_in_volume(path: str, mounts: Sequence[Object], volumes: Mapping[str, Path]) -> Path | None:
+    """Where a container's path lies in its volumes; None for other paths and for links that lead out of the volume."""
+    wanted = PurePosixPath(path)
+    for mount in sorted(mounts, key=lambda m: -len(m["mountPath"])):
+        target = PurePosixPath(mount["mountPath"])
+        root = volumes.get(mount["name"])
+        if root is None or not wanted.is_relative_to(target) or mount.get("subPathExpr"):
+            continue
+        root = root / (mount.get("subPath") or "")
+        place = root / wanted.relative_to(target)
+        existing = place
+        while not existing.exists() and existing != root:
+            existing = existing.parent
+        return place if existing.resolve().is_relative_to(root.resolve()) else None
+    return None
 
 
 def _inside(path: str) -> str:

@@ -227,12 +227,18 @@ class PodWorker:
             await self._wait_for_change(_earliest(decision.wake_at, deadline))
 
     def _watch_deadline(self, now: datetime) -> datetime | None:
-        """When activeDeadlineSeconds will have passed; once it has, the pod is stopped."""
-        if self._shape.deadline_seconds is None or self._stop is not None:
+        """When a deadline will have passed; once one has, the pod is stopped."""
+        if self._stop is not None:
             return None
+        asked = self._staged.deadline
+        if asked is not None and asked <= now:
+            self._stop = Stop(now, self._shape.grace_seconds)
+            return None
+        if self._shape.deadline_seconds is None:
+            return asked
         due = self._started_at + timedelta(seconds=self._shape.deadline_seconds)
         if due > now:
-            return due
+            return _earliest(due, asked)
         self._stop = Stop(now, self._shape.grace_seconds, "DeadlineExceeded", DEADLINE_MESSAGE)
         self._agent.emit(self.pod, "Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
         return None
@@ -333,7 +339,7 @@ class PodWorker:
         image = self._images[name] = self._agent.images.image(container.get("image", ""))
         agent = self._agent
         hostname = spec.get("hostname") or self.key.name[:63]
-        base = {**self._runtime.base_env, **image.env}
+        base = {**self._runtime.base_env, **image.env, **self._staged.env}
         if self._runtime.isolated:
             base["HOSTNAME"] = hostname
         env = await environment.build(container, self.pod, base, agent.facts, agent.fetch)
@@ -388,7 +394,14 @@ class PodWorker:
             launch = self._latest_launch(container)
             return [] if launch is None else list(self._runtime.log_files(launch.place))
 
-        return PodDirs(self.directory / "extension", self._runtime.isolated, host_path, log_files)
+        return PodDirs(self.directory / "extension", self._runtime.isolated, host_path, self._volume_path, log_files)
+
+    def _volume_path(self, container: str, path: str) -> Path | None:
+        """A container's path inside one of its volumes; None where it lies in none, or links lead out of it."""
+        spec = self.pod["spec"]
+        every = (*(spec.get("initContainers") or ()), *spec["containers"])
+        mounts = next((c.get("volumeMounts") or () for c in every if c["name"] == container), ())
+        return volumes.path_in_volume(path, mounts, self._volumes)
 
     def _latest_launch(self, container: str) -> Launch | None:
         attempts = [attempt for name, attempt in self.launches if name == container]

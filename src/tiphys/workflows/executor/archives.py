@@ -57,7 +57,6 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
     if level is not None and not HUFFMAN_ONLY <= level <= 9:
         raise ExecutorError(f"gzip: invalid compression level: {level}")
     with _gzip_writer(target, level) as packed, tarfile.open(fileobj=packed, mode="w|", bufsize=CHUNK) as archive:
-        archive.copybufsize = CHUNK
         if stat.S_ISDIR(mode):
             for real, name in _walk(source.real, source.real.name):
                 _add_member(archive, real, name, follow=False)
@@ -102,8 +101,9 @@ def _walk(directory: Path, name: str) -> Iterator[tuple[Path, str]]:
 
 def _add_member(archive: tarfile.TarFile, real: Path, name: str, *, follow: bool) -> None:
     archive.dereference = follow
-    archive.inodes.clear()  # hard links go in as files of their own
     member = archive.gettarinfo(os.fspath(real), arcname=name)
+    if member is not None and member.islnk():  # hard links go in as files of their own
+        member.type, member.linkname, member.size = tarfile.REGTYPE, "", real.stat().st_size
     if member is None:
         raise ExecutorError("archive/tar: sockets not supported")
     member.name = name
@@ -137,7 +137,7 @@ def _gzip_writer(target: IO[bytes], level: int | None) -> gzip.GzipFile:
     """Header as Go's: no name, no time, unknown system."""
     if level == HUFFMAN_ONLY:
         writer = gzip.GzipFile("", "wb", 6, target, mtime=0)
-        writer.compress = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)  # type: ignore[attr-defined]
+        writer.compress = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
         return writer
     return gzip.GzipFile("", "wb", 6 if level is None or level == -1 else level, target, mtime=0)
 

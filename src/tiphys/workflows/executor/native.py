@@ -1,0 +1,391 @@
+"""The executor of the embedded node: what init and wait containers do elsewhere, done by the node's agent itself.
+
+    pod annotations ─► stage: script, input artifacts ─► containers run, unwrapped ─► collect ─► WorkflowTaskResult
+
+A ``PodExtension`` by its shape (``cluster/node/extension.py``); it knows nothing of the node. What it reads from the
+pod and how it reports failures is in ``docs/decisions/0001-contracts.md``: staging that fails shows as a container
+``init`` that ended with 64, collecting that fails as a container ``wait``, as the original's pods show it.
+
+Where containers share this machine's files (``process``), output files that the step made are removed after they were
+collected; what was there before is the user's and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
+from tiphys.workflows.executor import inputs, outputs
+from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor.artifacts import ArtifactDrivers
+from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.template import (
+    MAIN,
+    MIRROR,
+    PROGRESS_FILE,
+    VAR_RUN_ARGO,
+    clean,
+    main_containers,
+    overlapping_mount,
+)
+
+Object = Mapping[str, Any]
+# (namespace, name) of a Secret → its entries.
+FetchSecret = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
+# Secrets that were fetched, by (name, key) → the drivers for a pod of that workflow.
+MakeDrivers = Callable[[Callable[[str, str], str]], ArtifactDrivers]
+# Workflow and pod name → the location of artifacts that name none.
+DefaultLocation = Callable[[str, str], Object]
+
+_PREFIX = "workflows.argoproj.io"
+TEMPLATE = f"{_PREFIX}/template"
+CAPTURES = f"{_PREFIX}/include-script-output"
+ARCHIVE = f"{_PREFIX}/archive-location"
+DEADLINE = f"{_PREFIX}/deadline"
+NODE_ID = f"{_PREFIX}/node-id"
+LABEL_WORKFLOW = f"{_PREFIX}/workflow"
+LABEL_COMPLETED = f"{_PREFIX}/report-outputs-completed"
+LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
+PROGRESS_VARIABLE = "ARGO_PROGRESS_FILE"
+
+
+class NativeExecutor:
+    """Stages and collects the pods of workflows."""
+
+    def __init__(self, make_drivers: MakeDrivers, default_location: DefaultLocation, secret: FetchSecret) -> None:
+        self._make_drivers = make_drivers
+        self._default_location = default_location
+        self._secret = secret
+
+    def claims(self, pod: Object) -> bool:
+        return TEMPLATE in (pod["metadata"].get("annotations") or {})
+
+    async def stage(self, pod: Object, dirs: PodDirs) -> Staged:
+        job = self._job(pod)
+        wanted = _Wanted.of(job)
+        mounts: list[tuple[Path, str, bool]] = []
+        try:
+            if wanted.files:
+                place = _private(dirs, job)
+                drivers = await self._drivers(pod, job.template)
+                mounts = await asyncio.to_thread(_stage_files, job.template, dirs, place, drivers)
+            elif wanted.script:
+                place = _private(dirs, job)
+                inputs.write_staged_file(job.template, place)
+                mounts = _script_mount(job.template, place)
+        except ExecutorError as err:
+            return Staged(failure=Failure("init", str(err)))
+        if wanted.progress:
+            run = dirs.private / "run"
+            run.mkdir(parents=True, exist_ok=True)
+            mounts.append((run, VAR_RUN_ARGO, False))
+        if not dirs.isolated and job.output_paths:
+            _note_what_is_there(dirs.private, job.output_paths)
+        return Staged(
+            mounts=mounts,
+            containers=job.main,
+            split_output=frozenset({MAIN}) if job.captures else frozenset(),
+            paths=job.output_paths | job.input_paths,
+            main=job.main,
+            after=job.dependencies,
+            env={PROGRESS_VARIABLE: PROGRESS_FILE} if wanted.progress else {},
+            deadline=job.deadline,
+        )
+
+    async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
+        job = self._job(pod)
+        played = next((end.outputs for end in exits.values() if end.outputs is not None), None)
+        if played is not None:
+            return Harvest(objects=(_task_result(pod, job, dict(played)),))
+        found = outputs.Collected({}, [])
+        if job.reports:
+            drivers = await self._drivers(pod, job.template) if job.stores else _NO_DRIVERS
+            sources = _Sources(dirs, job)
+            scratch = Place(dirs.private / "outputs", "/tmp/argo/outputs")
+
+            def collect() -> outputs.Collected:
+                return outputs.collect(job.template, sources, drivers, scratch, include_result=job.captures)
+
+            found = await asyncio.to_thread(collect) if job.stores else collect()
+        progress = _last_progress(dirs.private / "run" / "progress")
+        if not dirs.isolated and job.output_paths:
+            _remove_what_was_made(dirs.private, job.output_paths)
+        objects = []
+        if _says_something(found.outputs) or progress:
+            objects.append(_task_result(pod, job, found.outputs, progress))
+        failure = Failure("wait", found.errors[0]) if found.errors else None
+        return Harvest(objects=objects, failure=failure)
+
+    def _job(self, pod: Object) -> Job:
+        return Job.of(pod, self._default_location)
+
+    async def _drivers(self, pod: Object, template: Object) -> ArtifactDrivers:
+        """Drivers with the secrets that the template's artifacts name. Raises ``ExecutorError``."""
+        known: dict[tuple[str, str], str] = {}
+        for name, key in set(_secret_references(template)):
+            data = await self._secret(pod["metadata"].get("namespace", ""), name)
+            if key not in data:
+                raise ExecutorError(f"open /argo/secret/{name}/{key}: no such file or directory")
+            known[name, key] = data[key].decode("utf-8", "replace")
+        return self._make_drivers(lambda name, key: known[name, key])
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a pod asks of the executor. ``reports``: something is to be collected; ``stores``: artifacts."""
+
+    template: Object
+    node_id: str
+    workflow: str
+    captures: bool
+    main: frozenset[str]
+    input_paths: frozenset[str]
+    output_paths: frozenset[str]
+    dependencies: Mapping[str, Sequence[str]]
+    deadline: datetime | None
+    reports: bool
+    stores: bool
+
+    @classmethod
+    def of(cls, pod: Object, default_location: DefaultLocation) -> Job:
+        meta = pod["metadata"]
+        annotations = meta.get("annotations") or {}
+        template: dict[str, Any] = json.loads(annotations[TEMPLATE])
+        workflow = (meta.get("labels") or {}).get(LABEL_WORKFLOW, "")
+        if ARCHIVE in annotations:
+            template["archiveLocation"] = json.loads(annotations[ARCHIVE])
+        own = template.get("archiveLocation") or {}
+        if not own.keys() - {"archiveLogs"}:
+            template["archiveLocation"] = {**default_location(workflow, meta["name"]), **own}
+        declared = template.get("outputs") or {}
+        parameters = [p["valueFrom"]["path"] for p in declared.get("parameters") or () if _path_of(p)]
+        artifacts = [a["path"] for a in declared.get("artifacts") or () if a.get("path")]
+        given = [a["path"] for a in (template.get("inputs") or {}).get("artifacts") or () if a.get("path")]
+        members = (template.get("containerSet") or {}).get("containers") or ()
+        captures = annotations.get(CAPTURES) == "true"
+        stores = bool(artifacts or own.get("archiveLogs"))
+        deadline = annotations.get(DEADLINE)
+        return cls(
+            template=template,
+            node_id=annotations.get(NODE_ID, meta["name"]),
+            workflow=workflow,
+            captures=captures,
+            main=frozenset(main_containers(template)),
+            input_paths=frozenset(clean(path) for path in given),
+            output_paths=frozenset(clean(path) for path in (*parameters, *artifacts)),
+            dependencies={m["name"]: m["dependencies"] for m in members if m.get("dependencies")},
+            deadline=datetime.fromisoformat(deadline) if deadline else None,
+            reports=captures or stores or bool(parameters),
+            stores=stores,
+        )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What must be made before the start; most steps want nothing."""
+
+    files: bool
+    script: bool
+    progress: bool
+
+    @classmethod
+    def of(cls, job: Job) -> _Wanted:
+        given = (job.template.get("inputs") or {}).get("artifacts")
+        names_progress = PROGRESS_VARIABLE in json.dumps(job.template)
+        return cls(bool(given), inputs.staged_file(job.template) is not None, names_progress)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where this machine sees what the pod's main container left."""
+
+    dirs: PodDirs
+    job: Job
+
+    def volume(self, path: str) -> Place:
+        shown = clean(f"{MIRROR}/{path}")
+        for artifact in (self.job.template.get("inputs") or {}).get("artifacts") or ():
+            top = artifact.get("path") or ""
+            in_volume = overlapping_mount(self.job.template, top) is not None
+            if not in_volume and (path == top or path.startswith(f"{top}/")):
+                where = self.dirs.private / "files" / inputs.staged_path(artifact, self.job.template).lstrip("/")
+                return Place(_below(where, path[len(top) :].lstrip("/")), shown)
+        return self._seen(path, shown)
+
+    def parameter(self, path: str) -> Place:
+        return self._seen(path, clean(f"{VAR_RUN_ARGO}/outputs/parameters/{path}"))
+
+    def packed(self, path: str) -> Place | None:
+        """Never packed; but a missing file is missed by the name under which the original misses it."""
+        place = self._seen(path, path)
+        if place.real.exists():
+            return None
+        return Place(_NOWHERE, clean(f"{VAR_RUN_ARGO}/outputs/artifacts/{path.removesuffix('/')}.tgz"))
+
+    def unpacked(self, path: str) -> Place:
+        return self._seen(path, path)
+
+    def stdout(self) -> Place:
+        files = self.dirs.log_files(MAIN)
+        return Place(files[0] if files else _NOWHERE, f"{VAR_RUN_ARGO}/ctr/{MAIN}/stdout")
+
+    def log(self, container: str) -> Place:
+        """The whole log: standard output, then standard error where they were kept apart."""
+        files = [file for file in self.dirs.log_files(container) if file.exists()]
+        shown = f"{VAR_RUN_ARGO}/ctr/{container}/combined"
+        if len(files) < 2:
+            return Place(files[0] if files else _NOWHERE, shown)
+        both = self.dirs.private / f"{container}.combined"
+        with both.open("wb") as target:
+            for file in files:
+                with file.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+        return Place(both, shown)
+
+    def _seen(self, path: str, shown: str) -> Place:
+        container = MAIN if MAIN in self.job.main else next(iter(self.job.main))
+        return Place(self.dirs.host_path(container, clean(path)) or _NOWHERE, shown)
+
+
+_NOWHERE = Path("/nonexistent/nowhere")
+
+
+class _NoDrivers:
+    def driver_for(self, artifact: Object) -> Any:
+        raise ExecutorError(f"Unsupported artifact driver for {artifact.get('name', '')}")
+
+
+_NO_DRIVERS = _NoDrivers()
+
+
+def _private(dirs: PodDirs, job: Job) -> Callable[[str], Place]:
+    """The executor's own paths lie in the pod's private directory, those of the user's volumes in the volumes."""
+    main = MAIN if MAIN in job.main else next(iter(job.main))
+
+    def place(path: str) -> Place:
+        if path.startswith(f"{MIRROR}/"):
+            real = dirs.volume(main, path.removeprefix(MIRROR))
+            if real is None:
+                raise ExecutorError(f"{path} leads out of its volume")
+            return Place(real, path)
+        return Place(dirs.private / "files" / path.lstrip("/"), path)
+
+    return place
+
+
+def _stage_files(
+    template: Object, dirs: PodDirs, place: Callable[[str], Place], drivers: ArtifactDrivers
+) -> list[tuple[Path, str, bool]]:
+    """Everything that is staged, once: a restarted agent must not undo what the containers did to their inputs."""
+    done = dirs.private / "staged.json"
+    if done.exists():
+        found = json.loads(done.read_text(encoding="utf-8"))
+    else:
+        shutil.rmtree(dirs.private / "files", ignore_errors=True)
+        found = inputs.load_artifacts(template, place, drivers)
+        inputs.write_staged_file(template, place)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(json.dumps(found), encoding="utf-8")
+    mounts = [(place(where).real, path, False) for path, where in found.items() if not where.startswith(MIRROR)]
+    return [*mounts, *_script_mount(template, place)]
+
+
+def _script_mount(template: Object, place: Callable[[str], Place]) -> list[tuple[Path, str, bool]]:
+    staged = inputs.staged_file(template)
+    return [] if staged is None else [(place(staged[0]).real, staged[0], False)]
+
+
+def _below(top: Path, rest: str) -> Path:
+    """A path below a staged artifact, not led out by links in it."""
+    place = (top / rest).resolve() if rest else top
+    return place if place == top or place.is_relative_to(top.resolve()) else _NOWHERE
+
+
+def _path_of(parameter: Object) -> str:
+    return str((parameter.get("valueFrom") or {}).get("path") or "")
+
+
+def _says_something(found: Object) -> bool:
+    return any(found.get(name) is not None for name in ("parameters", "artifacts", "result"))
+
+
+def _task_result(pod: Object, job: Job, found: Object, progress: str = "") -> dict[str, Any]:
+    meta = pod["metadata"]
+    labels = {LABEL_WORKFLOW: job.workflow, LABEL_COMPLETED: "true"}
+    instance = (meta.get("labels") or {}).get(LABEL_INSTANCE)
+    if instance:
+        labels[LABEL_INSTANCE] = instance
+    owners = [
+        {key: owner[key] for key in ("apiVersion", "kind", "name", "uid")}
+        for owner in meta.get("ownerReferences") or ()
+        if owner.get("kind") == "Workflow"
+    ]
+    made: dict[str, Any] = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "WorkflowTaskResult",
+        "metadata": {
+            "name": job.node_id,
+            "namespace": meta.get("namespace", ""),
+            "labels": labels,
+            "ownerReferences": owners,
+        },
+        "outputs": found,
+    }
+    if progress:
+        made["progress"] = progress
+    return made
+
+
+def _secret_references(value: Any) -> Iterable[tuple[str, str]]:
+    """Every (name, key) in fields called …Secret of the template's artifacts."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name.endswith("Secret") and isinstance(inner, Mapping) and inner.get("name") and inner.get("key"):
+                yield inner["name"], inner["key"]
+            elif name not in ("container", "script", "containerSet", "sidecars", "initContainers", "volumes"):
+                yield from _secret_references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _secret_references(inner)
+
+
+def _last_progress(path: Path) -> str:
+    """The last line of the progress file, if it is a progress."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    last = lines[-1].strip() if lines else ""
+    done, slash, total = last.partition("/")
+    valid = slash and done.isdigit() and total.isdigit() and int(done) <= int(total) and int(total) > 0
+    return last if valid else ""
+
+
+def _note_what_is_there(private: Path, paths: Iterable[str]) -> None:
+    """Remembers which output paths exist before the step: those are the user's."""
+    note = private / "there-before.json"
+    if not note.exists():
+        private.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(sorted(p for p in paths if Path(p).exists())), encoding="utf-8")
+
+
+def _remove_what_was_made(private: Path, paths: Iterable[str]) -> None:
+    note = private / "there-before.json"
+    if not note.exists():
+        return
+    before = set(json.loads(note.read_text(encoding="utf-8")))
+    for path in set(paths) - before:
+        place = Path(path)
+        with contextlib.suppress(OSError):
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink()
