@@ -418,13 +418,13 @@ class PodWorker:
             harvest = await self._extension.collect(self.pod, self._dirs(), exits)
             if failure is not None:
                 harvest = replace(harvest, failure=failure)
+        if not self._runtime.isolated:  # what was made on this machine goes before anybody hears of the end
+            self._runtime.discard(self.uid, self.directory)
         final = self._status(over=True, failure=harvest.failure)
         await self._writer.finish(harvest.objects, final)
 
     async def _leave(self) -> None:
         """Waits for the deletion of the ended pod, confirms it, and removes what is left of the pod here."""
-        if not self._runtime.isolated:
-            self._runtime.discard(self.uid, self.directory)
         while not self._absent and self._stop is None:
             await self._wake.wait()
             self._wake.clear()

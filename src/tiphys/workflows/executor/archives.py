@@ -64,18 +64,18 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
             _add_member(archive, source.real, Path(source.shown).name, follow=True)
 
 
-def zip_up(source: Place, target: IO[bytes]) -> None:
-    """Writes ``source`` as zip. A single file keeps its whole shown path as its name, as the original's does."""
+def zip_up(source: Place, target: IO[bytes], name: str = "") -> None:
+    """Writes ``source`` as zip. A single file is called ``name``; without one by its whole path, as the original does."""
     mode = _packable(source)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
         if not stat.S_ISDIR(mode):
-            _add_to_zip(archive, source.real, source.shown)
+            _add_to_zip(archive, source.real, name or source.shown)
             return
-        for real, name in _walk(source.real, source.real.name):
+        for real, inner in _walk(source.real, source.real.name):
             state = real.lstat()
             if stat.S_ISDIR(state.st_mode):
                 continue
-            _add_to_zip(archive, real if stat.S_ISREG(state.st_mode) else None, name)
+            _add_to_zip(archive, real if stat.S_ISREG(state.st_mode) else None, inner)
 
 
 def _packable(source: Place) -> int:

@@ -210,10 +210,10 @@ class _Collector:
             return self._pack(artifact, self.sources.volume(path))
         packed = self.sources.packed(path)
         if packed is None:
-            return self._pack(artifact, self.sources.unpacked(path))
+            return self._pack(artifact, self.sources.unpacked(path), zip_name=posixpath.basename(path))
         return self._stage_packed(artifact, packed)
 
-    def _pack(self, artifact: Object, source: Place) -> tuple[str, Place]:
+    def _pack(self, artifact: Object, source: Place, zip_name: str = "") -> tuple[str, Place]:
         """From files that can be read directly."""
         archive = artifact.get("archive") or {"tar": {}}
         name = artifact["name"]
@@ -224,7 +224,7 @@ class _Collector:
         if archive.get("zip") is not None:
             target = self._scratch_file(f"{name}.zip")
             with target.real.open("wb") as file:
-                archives.zip_up(source, file)
+                archives.zip_up(source, file, zip_name)
             return f"{name}.zip", target
         tar = archive.get("tar")
         level = 0 if tar is None else tar.get("compressionLevel")

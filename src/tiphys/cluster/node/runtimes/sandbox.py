@@ -41,6 +41,7 @@ DEFAULT_CAPABILITIES = (
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
 HOSTS_FD, SECCOMP_FD = 8, 9
+PROGRAMS_PLACE = "/opt/tiphys/bin"
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 FOUND_MAX = 4096
 # The shell passes these on to bubblewrap and the command; a shell drops other names, and the loader obeys LD_*.
@@ -114,6 +115,7 @@ class SandboxRuntime:
             mount.source.mkdir(parents=True, exist_ok=True)
             mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
+        env["PATH"] = _search_path(launch)
         command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
         hosts = _hosts_file(launch.hostname)
         try:
@@ -153,8 +155,8 @@ class SandboxRuntime:
         own = Path(f"{launch.place}.{tag}")
         tops = {"/tmp", *(_top(path) for path in launch.kept)}
         kept = [Mount(own / "kept" / top.strip("/"), top) for top in sorted(tops)]
-        programs = [Mount(source, target, read_only=True) for target, source in launch.programs.items()]
-        return View(self._root, own, kept, [*programs, *launch.mounts])
+        links, programs = _programs(launch, self._root.mounts())
+        return View(self._root, own, kept, [*programs, *launch.mounts], links)
 
     def _check_program(self, launch: Launch, view: View) -> None:
         word = launch.argv[0]
@@ -162,7 +164,7 @@ class SandboxRuntime:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, view.resolve(path) or Path("/nonexistent"))
             return
-        path = launch.env.get("PATH", DEFAULT_PATH)
+        path = _search_path(launch)
         usual = (word, path) if not launch.programs and not launch.mounts else None
         if usual is not None and usual in self._found:
             return
@@ -181,6 +183,8 @@ class SandboxRuntime:
         words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/termination-log", TERMINATION_LOG]
         words += ["--file", str(HOSTS_FD), "/etc/hosts"]
         kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
+        for link, target in view.links:
+            words += ["--symlink", target, link]
         for mount in (*kept, *view.mounts):
             words += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
         if launch.cwd not in ("", "/") and view.resolve(launch.cwd) is None:
@@ -223,9 +227,33 @@ class View:
     own: Path
     kept: list[Mount]
     mounts: list[Mount]
+    links: list[tuple[str, str]]
 
     def resolve(self, path: str) -> Path | None:
-        return resolve([*self.root.mounts(), *self.kept, *self.mounts], self.root.links(), path)
+        links = [*self.root.links(), *self.links] if self.links else self.root.links()
+        return resolve([*self.root.mounts(), *self.kept, *self.mounts], links, path)
+
+
+def _programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, str]], list[Mount]]:
+    """The image's programs as (links, mounts): a link where the container sees the program already.
+
+    Nothing can be added below the machine's own directories; what belongs there goes to a directory of its own.
+    """
+    links: list[tuple[str, str]] = []
+    mounts: list[Mount] = []
+    for target, source in launch.programs.items():
+        if any(PurePosixPath(target).is_relative_to(mount.target) for mount in shared):
+            target = f"{PROGRAMS_PLACE}/{PurePosixPath(target).name}"
+        if any(source.is_relative_to(mount.source) for mount in shared):
+            links.append((target, str(source)))
+        else:
+            mounts.append(Mount(source, target, read_only=True))
+    return links, mounts
+
+
+def _search_path(launch: Launch) -> str:
+    path = launch.env.get("PATH", DEFAULT_PATH)
+    return f"{PROGRAMS_PLACE}:{path}" if launch.programs else path
 
 
 def _top(path: str) -> str:

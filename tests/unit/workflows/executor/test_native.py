@@ -1,0 +1,178 @@
+"""Steps of workflows as pods on a real node: what is staged for them and what is collected, under every runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.cluster.node.harness import RUNTIMES, Node, a_pod, node, phase, state
+from tiphys.machinery.errors import NotFound
+from tiphys.machinery.resources import WORKFLOW_TASK_RESULTS, ObjectKey
+from tiphys.workflows.drivers.artifacts.registry import native_executor
+from tiphys.workflows.executor import native
+
+Object = Mapping[str, Any]
+WORKFLOW = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "wf", "uid": "wf-uid"}
+
+
+@pytest.fixture(params=sorted(RUNTIMES))
+async def here(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
+    async with node(request.param, tmp_path) as made:
+        made.extensions = (native_executor(made.client, tmp_path / "artifacts"),)
+        await made.start()
+        yield made
+
+
+def a_step(template: Object, *, name: str = "step", captures: bool = False, **more: Any) -> dict[str, Any]:
+    body = template.get("container") or template.get("script") or {}
+    container = {"name": "main", **{key: value for key, value in body.items() if key != "source"}}
+    if "script" in template:
+        container["args"] = [native.inputs.SCRIPT]
+    annotations = {native.TEMPLATE: json.dumps(template), native.NODE_ID: f"{name}-id"}
+    if captures:
+        annotations[native.CAPTURES] = "true"
+    pod = a_pod("", name, **more)
+    pod["metadata"] |= {
+        "annotations": annotations,
+        "labels": {native.LABEL_WORKFLOW: "wf"},
+        "ownerReferences": [WORKFLOW],
+    }
+    pod["spec"]["containers"] = [container, *more.get("extra", ())]
+    return pod
+
+
+def sh(script: str, **more: Any) -> dict[str, Any]:
+    return {"image": "busybox", "command": ["sh", "-c", script], **more}
+
+
+async def outputs(here: Node, name: str = "step") -> Any:
+    result = await here.client.get(WORKFLOW_TASK_RESULTS, ObjectKey("default", f"{name}-id"))
+    assert result["metadata"]["labels"] == {native.LABEL_WORKFLOW: "wf", native.LABEL_COMPLETED: "true"}
+    assert result["metadata"]["ownerReferences"][0]["name"] == "wf"
+    return json.loads(json.dumps(result["outputs"], default=dict))
+
+
+async def test_the_result_of_a_script(here: Node) -> None:
+    script = {
+        "image": "python:3",
+        "command": ["python3"],
+        "source": "import sys\nprint(6 * 7)\nprint('x', file=sys.stderr)",
+    }
+    pod = await here.run(a_step({"name": "t", "script": script}, captures=True))
+    assert phase(pod) == "Succeeded"
+    assert await outputs(here) == {"result": "42"}
+    assert "42\n" in await here.log(ObjectKey("default", "step"))
+
+
+async def test_a_step_without_outputs_reports_nothing(here: Node) -> None:
+    assert phase(await here.run(a_step({"name": "t", "container": sh("true")}))) == "Succeeded"
+    with pytest.raises(NotFound):
+        await here.client.get(WORKFLOW_TASK_RESULTS, ObjectKey("default", "step-id"))
+
+
+async def test_output_parameters(here: Node, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    declared = [
+        {"name": "a", "valueFrom": {"path": f"{out}/a"}},
+        {"name": "b", "valueFrom": {"path": f"{out}/none", "default": "dflt\n"}},
+    ]
+    template = {
+        "name": "t",
+        "container": sh(f"mkdir -p {out}; printf 'x\\n\\n' > {out}/a"),
+        "outputs": {"parameters": declared},
+    }
+    assert phase(await here.run(a_step(template))) == "Succeeded"
+    found = await outputs(here)
+    assert [p["value"] for p in found["parameters"]] == ["x\n", "dflt"]
+    assert not (out / "a").exists()
+
+
+async def test_a_missing_output_parameter_is_waits_error(here: Node, tmp_path: Path) -> None:
+    declared = [{"name": "a", "valueFrom": {"path": f"{tmp_path}/none"}}]
+    pod = await here.run(a_step({"name": "t", "container": sh("true"), "outputs": {"parameters": declared}}))
+    said = state(pod, "wait")["terminated"]
+    wanted = f"open /var/run/argo/outputs/parameters{tmp_path}/none: no such file or directory"
+    assert (phase(pod), said["exitCode"], said["reason"], said["message"]) == ("Failed", 64, "Error", wanted)
+    assert state(pod, "main")["terminated"]["exitCode"] == 0
+
+
+@pytest.mark.parametrize(
+    ("archive", "file"), [(None, "a.tgz"), ({"none": {}}, "f.txt"), ({"zip": {}}, "a.zip"), ({"tar": {}}, "a.tgz")]
+)
+async def test_an_artifact_goes_from_step_to_step(
+    here: Node, tmp_path: Path, archive: Object | None, file: str
+) -> None:
+    made, taken = tmp_path / "work" / "f.txt", tmp_path / "in" / "f"
+    artifact: dict[str, Any] = {"name": "a", "path": str(made)}
+    if archive is not None:
+        artifact["archive"] = archive
+    template = {
+        "name": "t",
+        "container": sh(f"mkdir -p {made.parent}; echo data > {made}"),
+        "outputs": {"artifacts": [artifact]},
+    }
+    assert phase(await here.run(a_step(template))) == "Succeeded"
+    (saved,) = (await outputs(here))["artifacts"]
+    assert saved == {**artifact, "s3": {"key": f"wf/step/{file}"}}
+    given = {**saved, "path": str(taken)}
+    template = {"name": "t", "container": sh(f"cat {taken}"), "inputs": {"artifacts": [given]}}
+    assert phase(await here.run(a_step(template, name="next"))) == "Succeeded"
+    assert await here.log(ObjectKey("default", "next")) == "data\n"
+    assert not taken.exists()
+
+
+async def test_a_directory_keeps_its_shape(here: Node, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    script = f"mkdir -p {top}/sub; echo 1 > {top}/a; echo 2 > {top}/sub/b; ln -s a {top}/l; chmod 700 {top}/a"
+    template = {"name": "t", "container": sh(script), "outputs": {"artifacts": [{"name": "d", "path": str(top)}]}}
+    await here.run(a_step(template))
+    (saved,) = (await outputs(here))["artifacts"]
+    other = tmp_path / "other"
+    given = {**saved, "path": str(other)}
+    script = f"cd {other}; cat a sub/b l; stat -c %a a"
+    await here.run(a_step({"name": "t", "container": sh(script), "inputs": {"artifacts": [given]}}, name="next"))
+    assert await here.log(ObjectKey("default", "next")) == "1\n2\n1\n700\n"
+
+
+async def test_a_raw_artifact_with_a_mode(here: Node, tmp_path: Path) -> None:
+    path = tmp_path / "tool"
+    given = {"name": "r", "path": str(path), "mode": 0o755, "raw": {"data": "#!/bin/sh\necho raw\n"}}
+    pod = await here.run(a_step({"name": "t", "container": sh(str(path)), "inputs": {"artifacts": [given]}}))
+    assert (phase(pod), await here.log(ObjectKey("default", "step"))) == ("Succeeded", "raw\n")
+
+
+async def test_missing_inputs_are_inits_error(here: Node, tmp_path: Path) -> None:
+    given = [{"name": "x", "path": str(tmp_path / "x")}]
+    pod = await here.run(a_step({"name": "t", "container": sh("true"), "inputs": {"artifacts": given}}))
+    said = state(pod, "init")["terminated"]
+    assert (phase(pod), said["exitCode"], said["message"]) == ("Failed", 64, "required artifact 'x' not supplied")
+
+
+async def test_optional_things_may_be_missing(here: Node, tmp_path: Path) -> None:
+    given = [{"name": "x", "path": str(tmp_path / "x"), "optional": True}]
+    wanted = [{"name": "y", "path": str(tmp_path / "y"), "optional": True}]
+    template = {"name": "t", "container": sh("true"), "inputs": {"artifacts": given}, "outputs": {"artifacts": wanted}}
+    assert phase(await here.run(a_step(template))) == "Succeeded"
+
+
+async def test_sidecars_end_with_the_main_container(here: Node) -> None:
+    sidecar = {
+        "name": "side",
+        "image": "busybox",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.02; done"],
+    }
+    pod = await here.run(a_step({"name": "t", "container": sh("true"), "sidecars": [sidecar]}, extra=[sidecar]))
+    assert phase(pod) == "Succeeded"
+    assert "terminated" in state(pod, "side")
+
+
+async def test_archived_logs(here: Node, tmp_path: Path) -> None:
+    template = {"name": "t", "container": sh("echo said"), "archiveLocation": {"archiveLogs": True}}
+    await here.run(a_step(template))
+    (saved,) = (await outputs(here))["artifacts"]
+    assert saved == {"name": "main-logs", "s3": {"key": "wf/step/main.log"}}
+    assert (tmp_path / "artifacts/artifacts/wf/step/main.log").read_text() == "said\n"
