@@ -82,6 +82,15 @@ class StringMap(dict[str, Any]):
     go_type = "map[string]string"
 
 
+class NilMap(dict[str, Any]):
+    """A nil map[string]interface {}: empty, and nothing can be put into it."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise CallError("assignment to entry in nil map")
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A Go function: ``call`` takes as many arguments as ``ins`` says (the last repeated if ``variadic``).

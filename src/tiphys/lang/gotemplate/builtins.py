@@ -204,7 +204,14 @@ def less_or_equal(left: Any, right: Any) -> bool:
 
 
 def call_value(written: str, called: Any, *arguments: Any) -> Any:
-    """The function ``call``: ``called`` is a function that is a value; ``written`` is how the template names it."""
+    """The function ``call``: ``called`` is a function that is a value; ``written`` is how the template names it.
+
+    Where it comes from a pipeline it has no name; then messages show what reflect prints for a value.
+    """
+    if not written:
+        written = (
+            called if isinstance(called, str) else f"<{type_name(called) if called is not None else 'invalid'} Value>"
+        )
     if called is None or called is NIL:
         raise CallError("call of nil")
     if not isinstance(called, Function):

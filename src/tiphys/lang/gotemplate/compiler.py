@@ -298,7 +298,7 @@ class Compiler:
             return self.logic(identifier, arguments)
         target = function or BUILTINS[name]
         if function is None and name == "call":  # which wants to know how the thing it calls is written
-            written = str(arguments[0]) if arguments else "value"
+            written = str(arguments[0]) if arguments else ""
             target = replace(target, call=lambda *values: call_value(written, *values))
         invoke = self.invocation(target, name, whole, arguments)
 

@@ -9,7 +9,7 @@ from typing import Any
 from tiphys.lang.gofmt import quote, type_name
 from tiphys.lang.gotemplate.builtins import VALUE, element
 from tiphys.lang.gotemplate.state import NIL, State
-from tiphys.lang.govalues import Function, kind_of_type
+from tiphys.lang.govalues import Function, NilMap, kind_of_type
 
 ANY = "interface {}"
 
@@ -61,10 +61,10 @@ def can_be_nil(kind: str) -> bool:
 
 
 def nil_of(kind: str) -> Any:
-    """What nil is for a parameter: an empty map or list, or nothing."""
+    """What nil is for a parameter: a nil map, an empty list, or nothing."""
     match kind_of_type(kind):
         case "map":
-            return {}
+            return NilMap()
         case "slice":
             return []
         case _:

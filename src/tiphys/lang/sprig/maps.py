@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiphys.lang.gofmt import type_name
-from tiphys.lang.govalues import CallError, StringList
+from tiphys.lang.govalues import CallError, NilMap, StringList
 from tiphys.lang.sprig.convert import is_empty, strval
 
 DEPTH_MAX = 100
@@ -68,6 +68,7 @@ def merge_overwrite(target: Map, *sources: Map) -> Map:
 
 
 def _merged(target: Map, sources: tuple[Map, ...], *, overwrite: bool) -> Map:
+    target = {} if isinstance(target, NilMap) else target
     for source in sources:
         _merge_into(target, source, overwrite, 0)
     return target
@@ -87,13 +88,19 @@ def _merge_into(target: Map, source: Map, overwrite: bool, depth: int) -> None:
             target[key] = value
 
 
-def deep_copy(value: Any, depth: int = 0) -> Any:
+def deep_copy(value: Any) -> Any:
+    if value is None:
+        raise CallError("reflect: call of reflect.Value.Type on zero Value")
+    return _copied(value, 0)
+
+
+def _copied(value: Any, depth: int) -> Any:
     if depth > DEPTH_MAX:
         raise CallError(f"deepCopy: nested deeper than {DEPTH_MAX}")
     if isinstance(value, dict):
-        return type(value)((key, deep_copy(item, depth + 1)) for key, item in value.items())
+        return type(value)((key, _copied(item, depth + 1)) for key, item in value.items())
     if isinstance(value, list):
-        return type(value)(deep_copy(item, depth + 1) for item in value)
+        return type(value)(_copied(item, depth + 1) for item in value)
     return value
 
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tiphys.lang.gofmt import quote
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.govalues import CallError, StringList, refuse_count, refuse_size
 
 _REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _META = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -35,10 +37,8 @@ def _matches(pattern: str, text: str, count: int = -1) -> Iterator[Any]:
 
 
 def _search_all(compiled: Any, text: str) -> Iterator[Any]:
-    try:
-        yield from compiled.finditer(text)
-    except UnicodeEncodeError:
-        raise CallError("regex: the text is not valid UTF-8") from None
+    """Bytes that are not UTF-8 match as U+FFFD; positions are those in ``text``, which still has the bytes."""
+    return iter(compiled.finditer(_NOT_UTF8.sub("\ufffd", text)))
 
 
 def regex_match(pattern: str, text: str) -> bool:
@@ -54,11 +54,11 @@ def must_regex_match(pattern: str, text: str) -> bool:
 
 def regex_find(pattern: str, text: str) -> str:
     match = next(_matches(pattern, text), None)
-    return str(match[0]) if match else ""
+    return text[match.start() : match.end()] if match else ""
 
 
 def regex_find_all(pattern: str, text: str, count: int) -> StringList:
-    return StringList(match[0] for match in _matches(pattern, text, count))
+    return StringList(text[match.start() : match.end()] for match in _matches(pattern, text, count))
 
 
 def regex_replace_all(pattern: str, text: str, template: str) -> str:
@@ -111,6 +111,25 @@ def regex_split(pattern: str, text: str, count: int) -> StringList:
     return found
 
 
+def _back_quoted(text: str) -> str:
+    """As regexp shows a pattern: in backquotes where that is possible."""
+    plain = all(character == "\t" or (character.isprintable() and character != "`") for character in text)
+    return f"`{text}`" if plain else quote(text)
+
+
+def _panicking(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function without ``must`` before its name: in Go it panics, with more words, for a bad pattern."""
+
+    def run(pattern: str, *arguments: Any) -> Any:
+        try:
+            _compiled(pattern)
+        except CallError as err:
+            raise CallError(f"regexp: Compile({_back_quoted(pattern)}): {err}") from None
+        return call(pattern, *arguments)
+
+    return run
+
+
 TABLE: dict[str, tuple[str, Callable[..., Any]]] = {
     "regexMatch": ("string, string -> bool", regex_match),
     "mustRegexMatch": ("string, string -> bool", must_regex_match),
@@ -123,4 +142,5 @@ for _name, _signature, _call in (
     ("regexReplaceAllLiteral", "string, string, string -> string", regex_replace_all_literal),
     ("regexSplit", "string, string, int -> []string", regex_split),
 ):
-    TABLE[_name] = TABLE[f"mustR{_name[1:]}"] = (_signature, _call)
+    TABLE[_name] = (_signature, _panicking(_call))
+    TABLE[f"mustR{_name[1:]}"] = (_signature, _call)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -261,6 +260,8 @@ def trim_all(cutset: str, text: str) -> str:
 
 _BASE64_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
 
+_BASE32_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+
 
 def b64dec(text: str) -> str:
     """The text behind the base64; where it is none, the words of Go's error, as sprig gives them."""
@@ -307,8 +308,25 @@ def b32dec(text: str) -> str:
     try:
         return from_utf8(base64.b32decode(data))
     except (binascii.Error, ValueError):
-        wrong = re.search(rb"[^A-Z2-7]", data.rstrip(b"="))
-        return f"illegal base32 data at input byte {wrong.start() if wrong else len(data) // 8 * 8}"
+        return f"illegal base32 data at input byte {_first_illegal_of_32(data)}"
+
+
+def _first_illegal_of_32(data: bytes) -> int:
+    """Where Go's decoder gives up: groups are of eight, padded to their end."""
+    for start in range(0, len(data), 8):
+        group = data[start : start + 8]
+        for index, byte in enumerate(group):
+            rest = data[start + index + 1 :]
+            if byte == ord("=") and index >= 2 and len(rest) < 8:
+                if len(rest) + index < 7:
+                    return len(data)
+                other = next((k for k, one in enumerate(rest[: 7 - index]) if one != ord("=")), None)
+                return start + index if other is None else start + index + other
+            if byte not in _BASE32_ALPHABET:
+                return start + index
+        if len(group) < 8:
+            return start
+    return len(data)
 
 
 TABLE: dict[str, tuple[str, Callable[..., Any]]] = {

@@ -16,7 +16,7 @@ def camel_case(text: str) -> str:
     """``http_server`` becomes ``HttpServer``; connectors at the beginning stay."""
     start = next((i for i, character in enumerate(text) if not _is_connector(character)), len(text))
     if start == len(text):
-        return text
+        return text + text[-1:]  # as upstream: what ends the loop is written once more
     out, current = list(text[:start]), _upper(text[start])
     shouting = text[start].isupper()
     for following in text[start + 1 :]:
