@@ -81,8 +81,11 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
-    """What came out of a finished pod: objects to create (or, existing, to overwrite) before its final status."""
+    """What came out of a finished pod: objects to create (or, existing, to overwrite) before its final status.
+
+    ``remove`` are files and directories outside the pod's own that go once the harvest is safe.
+    """
 
     objects: Sequence[Mapping[str, Any]] = ()
     failure: Failure | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    remove: Sequence[Path] = ()

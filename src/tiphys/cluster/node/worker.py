@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ from tiphys.cluster.node.lifecycle import Life, Stop
 from tiphys.cluster.node.logs import LifeLog
 from tiphys.cluster.node.runtime import Container, Identity, Launch, Mount, StartFailure
 from tiphys.cluster.node.writer import StatusWriter
-from tiphys.machinery.errors import ApiError, NotFound, TiphysError
+from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
 from tiphys.machinery.resources import ObjectKey, key_of
 from tiphys.machinery.times import parse_time
@@ -413,15 +414,33 @@ class PodWorker:
         """Collects, then writes the final status in one group with what was collected."""
         harvest = Harvest(failure=failure)
         if self._extension is not None:
-            self._agent.effects.before("collect", self.pod)
-            exits = {name: life.exit for name, life in self._lives.items() if life.exit is not None}
-            harvest = await self._extension.collect(self.pod, self._dirs(), exits)
-            if failure is not None:
-                harvest = replace(harvest, failure=failure)
-        if not self._runtime.isolated:  # what was made on this machine goes before anybody hears of the end
-            self._runtime.discard(self.uid, self.directory)
+            harvest = await self._collect(self._extension, failure)
+        if not self._runtime.isolated:
+            self._tidy_machine(harvest)
         final = self._status(over=True, failure=harvest.failure)
         await self._writer.finish(harvest.objects, final)
+
+    async def _collect(self, extension: PodExtension, failure: Failure | None) -> Harvest:
+        kept = self.directory / "harvest.json"
+        if not self._runtime.isolated and kept.exists():
+            return _read_harvest(kept)
+        self._agent.effects.before("collect", self.pod)
+        exits = {name: life.exit for name, life in self._lives.items() if life.exit is not None}
+        harvest = await extension.collect(self.pod, self._dirs(), exits)
+        return harvest if failure is None else replace(harvest, failure=failure)
+
+    def _tidy_machine(self, harvest: Harvest) -> None:
+        """Takes what the pod made on this machine away, before anybody hears of its end.
+
+        The harvest is kept first: another agent could not collect it again afterwards.
+        """
+        if not self._runtime.uses_files or not (harvest.remove or (self.directory / "made").exists()):
+            return
+        _write_harvest(self.directory / "harvest.json", harvest)
+        self._agent.effects.before("tidy", self.pod)
+        for place in harvest.remove:
+            _remove(place)
+        self._runtime.discard(self.uid, self.directory)
 
     async def _leave(self) -> None:
         """Waits for the deletion of the ended pod, confirms it, and removes what is left of the pod here."""
@@ -547,6 +566,27 @@ def _tail(path: Path, lines: int = 80, limit: int = 2048) -> str:
     return ""
 
 
-def transient(err: ApiError) -> bool:
-    """Whether the same call may succeed later."""
-    return err.code >= 500 or err.code == 429
+def _write_harvest(place: Path, harvest: Harvest) -> None:
+    failure = harvest.failure
+    kept = {
+        "objects": list(harvest.objects),
+        "failure": None if failure is None else [failure.container, failure.message, failure.code],
+        "remove": [str(path) for path in harvest.remove],
+    }
+    draft = place.with_suffix(".new")
+    draft.write_text(json.dumps(kept), encoding="utf-8")
+    draft.replace(place)
+
+
+def _read_harvest(place: Path) -> Harvest:
+    kept = json.loads(place.read_text(encoding="utf-8"))
+    failure = None if kept["failure"] is None else Failure(*kept["failure"])
+    return Harvest(kept["objects"], failure, [Path(path) for path in kept["remove"]])
+
+
+def _remove(place: Path) -> None:
+    with contextlib.suppress(OSError):
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink()

@@ -65,7 +65,7 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
 
 
 def zip_up(source: Place, target: IO[bytes], name: str = "") -> None:
-    """Writes ``source`` as zip. A single file is called ``name``; without one by its whole path, as the original does."""
+    """Writes ``source`` as zip. A single file is called ``name``; without one by its whole path, like the original."""
     mode = _packable(source)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
         if not stat.S_ISDIR(mode):

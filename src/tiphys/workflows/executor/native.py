@@ -6,14 +6,13 @@ A ``PodExtension`` by its shape (``cluster/node/extension.py``); it knows nothin
 pod and how it reports failures is in ``docs/decisions/0001-contracts.md``: staging that fails shows as a container
 ``init`` that ended with 64, collecting that fails as a container ``wait``, as the original's pods show it.
 
-Where containers share this machine's files (``process``), output files that the step made are removed after they were
-collected; what was there before is the user's and stays.
+Where containers share this machine's files (``process``), output files that the step made go when the harvest is safe;
+what was there before is the user's and stays.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -116,13 +115,12 @@ class NativeExecutor:
 
             found = await asyncio.to_thread(collect) if job.stores else collect()
         progress = _last_progress(dirs.private / "run" / "progress")
-        if not dirs.isolated and job.output_paths:
-            _remove_what_was_made(dirs.private, job.output_paths)
+        remove = [] if dirs.isolated else _made_paths(dirs.private, job.output_paths)
         objects = []
         if _says_something(found.outputs) or progress:
             objects.append(_task_result(pod, job, found.outputs, progress))
         failure = Failure("wait", found.errors[0]) if found.errors else None
-        return Harvest(objects=objects, failure=failure)
+        return Harvest(objects=objects, failure=failure, remove=remove)
 
     def _job(self, pod: Object) -> Job:
         return Job.of(pod, self._default_location)
@@ -377,15 +375,10 @@ def _note_what_is_there(private: Path, paths: Iterable[str]) -> None:
         note.write_text(json.dumps(sorted(p for p in paths if Path(p).exists())), encoding="utf-8")
 
 
-def _remove_what_was_made(private: Path, paths: Iterable[str]) -> None:
+def _made_paths(private: Path, paths: Iterable[str]) -> list[Path]:
+    """The output paths that were not there before the step."""
     note = private / "there-before.json"
     if not note.exists():
-        return
+        return []
     before = set(json.loads(note.read_text(encoding="utf-8")))
-    for path in set(paths) - before:
-        place = Path(path)
-        with contextlib.suppress(OSError):
-            if place.is_dir() and not place.is_symlink():
-                shutil.rmtree(place)
-            else:
-                place.unlink()
+    return [Path(path) for path in sorted(set(paths) - before)]
