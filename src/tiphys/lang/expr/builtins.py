@@ -28,7 +28,7 @@ from tiphys.lang.expr.operations import (
     to_int,
 )
 from tiphys.lang.expr.values import AnyMap, Pair, PairList
-from tiphys.lang.gofmt import sprint, type_name
+from tiphys.lang.gofmt import sprint, sprint_s, type_name
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
 from tiphys.lang.gotext import TRIMMED
 from tiphys.lang.govalues import IntList, StringList, float_to_int, kind_of, parse_float, parse_int, utf8, wrap64
@@ -426,7 +426,8 @@ def _to_pairs(value: Any) -> PairList:
 
 def _from_pairs(values: Any) -> AnyMap:
     if not isinstance(values, list | bytes):
-        raise Panic(f"cannot transform {'<invalid reflect.Value>' if values is None else sprint(values)} from pairs")
+        shown = "<invalid reflect.Value>" if values is None else sprint_s(values)
+        raise Panic(f"cannot transform {shown} from pairs")
     found = AnyMap()
     for one in elements(values):
         pair = elements(one) if isinstance(one, bytes) else one

@@ -118,7 +118,7 @@ class _Builder:
 
     def _pointer(self, node: Pointer) -> Code:
         if node.name == "":
-            return _item
+            return _placed(_item, node.at)
         if node.name not in ("index", "acc"):
             raise ExprError(f"unknown pointer {node.name}", kind="compile", source=self.source, at=node.at)
         return _index if node.name == "index" else _accumulator

@@ -42,10 +42,11 @@ def _item(f: Frame) -> Any:
     return f.scope.items[f.scope.index]
 
 
-def _turns(scope: Scope, indexes: Iterable[int] | None = None) -> Iterator[Any]:
+def _turns(scope: Scope, indexes: Iterable[int] | None = None) -> Iterator[int]:
+    """Puts the scope on one element after the other."""
     for index in range(len(scope.items)) if indexes is None else indexes:
         scope.index = index
-        yield scope.items[index]
+        yield index
 
 
 def _all(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
@@ -65,8 +66,10 @@ def _one(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
 
 
 def _filter(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
+    chosen = mapped or _item
+
     def body(f: Frame, scope: Scope, test: Code) -> list[Any]:
-        found = [mapped(f) if mapped is not None else item for item in _turns(scope) if as_bool(test(f))]
+        found = [chosen(f) for _ in _turns(scope) if as_bool(test(f))]
         f.grow(len(found))
         return found
 
@@ -109,13 +112,13 @@ def _sum(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
 
 def _search(*, backwards: bool, index: bool) -> Loop:
     def build(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
-        throws = node.throws
+        throws, chosen = node.throws, mapped or _item
 
         def body(f: Frame, scope: Scope, test: Code) -> Any:
             places = range(len(scope.items))
-            for item in _turns(scope, reversed(places) if backwards else places):
+            for place in _turns(scope, reversed(places) if backwards else places):
                 if as_bool(test(f)):
-                    return scope.index if index else mapped(f) if mapped is not None else item
+                    return place if index else chosen(f)
             if throws:
                 raise Panic("reflect: slice index out of range")
             return None
@@ -128,7 +131,7 @@ def _search(*, backwards: bool, index: bool) -> Loop:
 def _group_by(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
     def body(f: Frame, scope: Scope, key: Code) -> AnyMap:
         groups = AnyMap("map[interface {}][]interface {}")
-        for item in _turns(scope):
+        for _ in _turns(scope):
             name = key(f)
             if isinstance(name, list | dict | bytes | AnyMap):
                 # Go words it differently for the first key, since looking into an empty map takes another way.
@@ -140,7 +143,7 @@ def _group_by(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code
                 )
             if name not in groups:
                 groups.set(name, [])
-            groups.get(name).append(item)
+            groups.get(name).append(_item(f))
         return groups
 
     return _over(arguments, body)
@@ -171,7 +174,7 @@ def _reduce(arguments: list[Code], node: Builtin, mapped: Code | None) -> Code:
         if start is not None:
             scope.accumulator = start(f)
         elif scope.items:
-            first, scope.accumulator = 1, scope.items[0]
+            first, scope.accumulator = 1, _item(f)
         else:
             raise Panic("reduce of empty array with no initial value")
         for _ in _turns(scope, range(first, len(scope.items))):

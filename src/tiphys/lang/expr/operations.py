@@ -395,6 +395,13 @@ def is_in(needle: Any, heap: Any) -> bool:
     raise Panic(f'operator "in" not defined on {type_name(heap)}')
 
 
+class _MapEntries(list[Any]):
+    """The entries of a map where elements are wanted: they can be counted, and fail when one is asked for."""
+
+    def __getitem__(self, index: Any) -> Any:
+        raise Panic("reflect: call of reflect.Value.Index on map Value")
+
+
 def elements(value: Any) -> list[Any]:
     """What a builtin with a predicate walks over."""
     if isinstance(value, list):
@@ -406,7 +413,5 @@ def elements(value: Any) -> list[Any]:
     if value is None:
         raise Panic("reflect: call of reflect.Value.Len on zero Value")
     if isinstance(value, dict | AnyMap):
-        if len(value) == 0:
-            return []
-        raise Panic("reflect: call of reflect.Value.Index on map Value")
+        return _MapEntries([None] * len(value))
     raise Panic(f"reflect: call of reflect.Value.Len on {kind_of(value)} Value")

@@ -36,7 +36,13 @@ class Mismatch(ValueError):
     """Arguments that a builtin does not take."""
 
 
-ANY_FUNCTION = replace(function((SLICE,), ANY, variadic=True), name="func(...interface {}) (interface {}, error)")
+def _or_error(one: Type) -> Type:
+    """The same function with an error as second result, which only shows in its name."""
+    ins = one.name.removesuffix(f" {one.out.name}") if one.out else one.name
+    return replace(one, name=f"{ins} ({one.out.name if one.out else ''}, error)")
+
+
+ANY_FUNCTION = _or_error(function((SLICE,), ANY, variadic=True))
 
 BOOL_PREDICATES = frozenset(
     ("all", "none", "any", "one", "filter", "count", "find", "findIndex", "findLast", "findLastIndex")
@@ -69,8 +75,8 @@ OVERLOADS: dict[str, tuple[Type, ...]] = {
     **dict.fromkeys(("hasPrefix", "hasSuffix"), (function(_SS, BOOL),)),
     "toJSON": (function((ANY,), STRING),),
     "fromJSON": (function(_S, ANY),),
-    "duration": (function(_S, DURATION),),
-    "timezone": (function(_S, LOCATION),),
+    "duration": (_or_error(function(_S, DURATION)),),
+    "timezone": (_or_error(function(_S, LOCATION)),),
     "sort": (
         *(function((one, STRING), SLICE) for one in (SLICE, INTS, FLOATS, STRINGS)),
         *(function((one,), SLICE) for one in (SLICE, FLOATS, STRINGS, INTS)),
