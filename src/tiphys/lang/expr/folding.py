@@ -257,6 +257,8 @@ def _builtin(node: Builtin) -> Node:
     arguments = node.arguments
     if node.name in ("first", "last") and len(arguments) == 1 and (found := _filter_of(arguments[0])) is not None:
         return _search(found, node, last=node.name == "last", throws=False)
+    if node.name == "len" and len(arguments) == 1 and (found := _filter_of(arguments[0])) is not None:
+        return Builtin("count", found.arguments, at=node.at, type=node.type)
     if node.name == "map" and len(arguments) == 2:
         return _map_of_filter(node)
     if node.name in ("sum", "reduce"):

@@ -87,21 +87,16 @@ _cached = lru_cache(maxsize=_CACHED_PROGRAMS)(Program)
 
 def evaluate(source: str, env: Mapping[str, Any], *, now: Time | None = None) -> Any:
     """The value of ``source`` in ``env``. Raises ExprError."""
-    return compile_for(source, env).run(env, now=now)
-
-
-def compile_for(source: str, env: Mapping[str, Any]) -> Program:
-    """Like :func:`compile`; a text that only parses because a variable hides a builtin is accepted too."""
-    return compile(source)
+    return compile(source).run(env, now=now)
 
 
 def eval_bool(source: str, env: Mapping[str, Any], *, now: Time | None = None) -> bool:
     """The value of a condition (depends, hooks, stop strategies). Raises ExprError, also for other results."""
-    program = compile_for(source, env)
-    program.check(env)
     try:
-        result = program.run(env, now=now)
+        result = compile(source).run(env, now=now)
     except ExprError as err:
+        if err.kind == "compile":
+            raise
         raise ExprError(f"unable to evaluate expression '{source}': {err}", kind="run") from err
     if not isinstance(result, bool):
         raise ExprError(f"unable to cast expression result '{sprint_s(result)}' to bool", kind="run")

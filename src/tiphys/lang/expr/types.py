@@ -15,9 +15,12 @@ from tiphys.lang.gofmt import type_name
 from tiphys.lang.govalues import Function
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Type:
-    """``kind`` is Go's: bool, int, int64, float64, string, slice, array, map, func, struct, ptr, interface; "" none."""
+    """A type is itself and no other: those that values have are made once (see :func:`type_of`), and comparing names
+    is left to assignability.
+
+    ``kind`` is Go's: bool, int, int64, float64, string, slice, array, map, func, struct, ptr, interface; "" none."""
 
     name: str
     kind: str = ""
@@ -153,13 +156,23 @@ _BY_CLASS: dict[type, Type] = {
 
 def _of_named(value: object) -> Type:
     if isinstance(value, Function):
-        return function(tuple(map(named, value.ins)), named(value.out), variadic=value.variadic)
+        return _function(value.ins, value.out, value.variadic)
     if isinstance(value, Struct):
-        fields = tuple([(name, type_of(one)) for name, one in value.fields.items()])
-        return Type(value.go_type, "struct", fields=fields)
+        return _struct(value.go_type, tuple(value.fields), tuple([type_of(one) for one in value.fields.values()]))
     return named(type_name(value))
 
 
+@lru_cache(maxsize=256)
+def _struct(go_type: str, names: tuple[str, ...], types: tuple[Type, ...]) -> Type:
+    return Type(go_type, "struct", fields=tuple(zip(names, types, strict=True)))
+
+
+@lru_cache(maxsize=1024)
+def _function(ins: tuple[str, ...], out: str, variadic: bool) -> Type:
+    return function(tuple(map(named, ins)), named(out), variadic=variadic)
+
+
+@lru_cache(maxsize=1024)
 def named(name: str) -> Type:
     """The type with that Go name; names that this language never builds itself count as opaque structs."""
     return BY_NAME.get(name) or Type(name, "struct")

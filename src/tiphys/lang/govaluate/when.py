@@ -24,7 +24,7 @@ def should_execute(when: str) -> bool:
     """Whether a step or task with this ``when`` runs; "" means yes. Raises GovaluateError, also for other results."""
     if not when:
         return True
-    program = _cached(when) if len(when) <= _CACHED_LENGTH_MAX else _condition(when)
+    program = _cached(when) if len(when) <= _CACHED_LENGTH_MAX else condition(when)
     try:
         result = program.run()
     except GovaluateError as err:
@@ -43,7 +43,8 @@ def _as_bool(when: str, result: object) -> bool:
     return result
 
 
-def _condition(when: str) -> Program:
+def condition(when: str) -> Program:
+    """The program of a step's ``when``, read anew. Raises GovaluateError."""
     try:
         program = Program(lexer.tokenize(when))
     except GovaluateError as err:
@@ -57,7 +58,7 @@ def _condition(when: str) -> Program:
         raise GovaluateError(f"Failed to parse 'when' expression '{_shown(when)}': {err}") from err
 
 
-_cached = lru_cache(maxsize=_CACHED_CONDITIONS)(_condition)
+_cached = lru_cache(maxsize=_CACHED_CONDITIONS)(condition)
 
 
 def _shown(when: str) -> str:
