@@ -22,7 +22,30 @@ if TYPE_CHECKING:
 # section → verb → what it does; the module of a verb is tiphys.cli.<verb> (a trailing _ avoids a keyword or a builtin)
 VERBS: dict[str, dict[str, str]] = {
     "Run": {
+        "run": "Run workflows from files to the end, here and now",
+        "plan": "Show what the first decision about a workflow would create, and why nothing more yet",
         "lint": "Check manifests as the API would, with file, line and field",
+    },
+    "Keep": {
+        "up": "Keep the embedded cluster running (HTTPS, kubeconfig)",
+        "status": "Say whether it runs, where, and what is in it",
+        "down": "End it",
+    },
+    "Look": {
+        "list": "List workflows",
+        "get": "Show a workflow as a tree",
+        "watch": "Follow a workflow's tree to its end",
+        "wait": "Wait until workflows have ended",
+        "logs": "Print the logs of a workflow's steps",
+        "explain": "Say in sentences what a workflow waits for",
+    },
+    "Act": {
+        "submit": "Submit workflows to a running cluster",
+        "stop": "Stop workflows; exit handlers still run",
+        "terminate": "End workflows at once; exit handlers do not run",
+        "suspend": "Hold workflows: nothing new starts",
+        "resume": "Let suspended workflows go on",
+        "delete": "Delete workflows",
     },
     "More": {
         "completion": "Print the completion script of a shell",

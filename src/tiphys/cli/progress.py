@@ -102,7 +102,9 @@ class Plain:
         status = workflow.get("status") or {}
         for node_id, node in (status.get("nodes") or {}).items():
             phase = str(node.get("phase") or "")
-            if node.get("type") in tree.LEAVES and self._is_new(f"{uid}/{node_id}", phase):
+            if node.get("type") not in tree.LEAVES or phase == "Omitted":
+                continue
+            if self._is_new(f"{uid}/{node_id}", phase):
                 message = str(node.get("message") or "")
                 yield f"{self._look.symbol(node)} {node.get('name')}  {phase}" + (f"  {message}" if message else "")
         phase = str(status.get("phase") or "")

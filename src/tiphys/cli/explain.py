@@ -1,0 +1,82 @@
+"""``tiphys explain``: what a workflow waits for, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tiphys.cli import options
+from tiphys.cli.endings import OK
+
+if TYPE_CHECKING:
+    from tiphys.machinery.actions import Plan
+
+
+@click.command("explain")
+@click.argument("name", metavar="WORKFLOW|@latest")
+@options.namespace()
+@options.cluster()
+def command(name: str, **given: Any) -> int:
+    """Say in sentences what a workflow waits for.
+
+    The controller's own decision is made once more, from what the cluster holds now, and not carried out.
+    """
+    from tiphys.cli import session
+
+    return session.run(_explain(name, given))
+
+
+async def _explain(name: str, given: dict[str, Any]) -> int:
+    from tiphys.app.follow import is_finished
+    from tiphys.cli import naming, session
+    from tiphys.machinery.resources import key_of
+    from tiphys.workflows.preview import preview
+
+    async with session.remote(given) as cluster:
+        workflow = await naming.workflow(cluster, name)
+        if is_finished(workflow):
+            print("\n".join(how_it_ended(workflow)))
+            return OK
+        plan = await preview(cluster.client, key_of(workflow), cluster.clock)
+        print("\n".join(what_it_waits_for(workflow, plan)))
+    return OK
+
+
+def how_it_ended(workflow: Mapping[str, Any]) -> Iterator[str]:
+    """The end, and the first steps that went wrong."""
+    status = workflow["status"]
+    message = f": {status['message']}" if status.get("message") else ""
+    yield f"{workflow['metadata']['name']} waits for nothing: it is {status['phase']}{message}"
+    nodes = (status.get("nodes") or {}).values()
+    wrong = [n for n in nodes if n.get("phase") in ("Failed", "Error") and n.get("type") not in _GROUPS]
+    for node in sorted(wrong, key=lambda n: n.get("finishedAt") or "")[:_SHOWN_MAX]:
+        yield f"  {node['name']} {node['phase']}: {node.get('message') or 'no message'}"
+
+
+def what_it_waits_for(workflow: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Each thing that waits; else what runs."""
+    from tiphys.cli import columns, describe, waiting
+
+    name, status = workflow["metadata"]["name"], workflow.get("status") or {}
+    yield f"{name}: {describe.status_words(workflow)}" + (f", {status['message']}" if status.get("message") else "")
+    nodes = status.get("nodes") or {}
+    found = waiting.sentences(workflow, nodes, plan.waits)
+    if found:
+        yield "waiting:"
+        yield from columns.align([[f"  {what}", f"for {sentence}"] for what, sentence in found])
+    running = [n for n in nodes.values() if n.get("type") == "Pod" and n.get("phase") in _LIVE]
+    if running:
+        yield "in pods:"
+    for node in running[:_SHOWN_MAX]:
+        yield f"  {node['name']} is {node['phase']} {node.get('message') or ''}".rstrip()
+    if len(running) > _SHOWN_MAX:
+        yield f"  … and {len(running) - _SHOWN_MAX} more pods"
+    if not running and not found:
+        yield "  nothing is waited for: the controller has not looked at it yet"
+
+
+_GROUPS = ("StepGroup", "TaskGroup", "Steps", "DAG", "Retry")
+_LIVE = ("Pending", "Running")
+_SHOWN_MAX = 20

@@ -1,0 +1,31 @@
+"""``tiphys resume``: lets suspended workflows, or suspended steps of them, go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tiphys.cli import acting
+
+if TYPE_CHECKING:
+    from tiphys.cli.session import Session
+    from tiphys.machinery.resources import ObjectKey
+
+
+@click.command("resume")
+@acting.chosen()
+@click.option(
+    "--node-field-selector", metavar="SELECTOR", help="Only suspended steps with these fields: displayName=x."
+)
+def command(names: tuple[str, ...], **given: Any) -> int:
+    """Let suspended workflows go on."""
+    return acting.act(names, given, lambda cluster, key: _resume(cluster, key, given["node_field_selector"]))
+
+
+async def _resume(cluster: Session, key: ObjectKey, selector: str | None) -> str:
+    from tiphys.workflows.plan.suspended import resume
+
+    chosen = acting.node_filter(selector)
+    changed = await acting.change(cluster, key, lambda workflow, now: resume(workflow, now, chosen))
+    return f"{key.name} {'resumed' if changed else 'is not suspended'}"

@@ -1,0 +1,50 @@
+"""``tiphys up``: the embedded cluster as a process of its own, for kubectl, argo, Helm and everything else."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tiphys.app.datadir import ServerInfo
+
+
+@click.command("up")
+@click.option("--data-dir", metavar="DIR", help="Where everything is kept [default: ~/.local/state/tiphys].")
+@click.option("--listen", metavar="ADDRESS:PORT", help="Address of the HTTPS API; port 0 takes a free one.")
+@click.option("--kubeconfig", metavar="FILE", help="Write the kubeconfig here [default: in the data directory].")
+@click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, process, engine or stage.")
+@click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
+def command(data_dir: str | None, listen: str | None, kubeconfig: str | None, runtime: str | None, detach: bool) -> int:
+    """Keep the embedded cluster running.
+
+    It serves the Kubernetes API over HTTPS on this machine only (unless --listen says otherwise) and writes a
+    kubeconfig. Its state is kept in the data directory and survives any end, kill -9 included. Without --detach it
+    runs until Ctrl-C.
+    """
+    import asyncio
+
+    from tiphys.app import settings, up
+
+    flags = {"data_dir": data_dir, "listen": listen, "kubeconfig": kubeconfig, "runtime": runtime}
+    chosen = settings.load(flags)
+    if detach:
+        given = [part for name, value in flags.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+        announce(up.detach(chosen, up.tiphys_command("up", *given)), detached=True)
+        return 0
+
+    def ready(server: ServerInfo) -> None:
+        announce(server, detached=False)
+        up.tell_parent()
+
+    asyncio.run(up.serve(chosen, ready))
+    return 0
+
+
+def announce(server: ServerInfo, *, detached: bool) -> None:
+    print(f"Ready at {server.url}  (pid {server.pid}, runtime {server.runtime})")
+    print(f"  export KUBECONFIG={server.kubeconfig}")
+    print("  tiphys down         ends it" if detached else "  Ctrl-C ends it; what it holds is kept")
+    sys.stdout.flush()
