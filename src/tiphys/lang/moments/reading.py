@@ -1,7 +1,7 @@
 """Reading moments by a layout: time.Parse and time.ParseInLocation, with their error texts.
 
 The reader walks layout elements and text side by side. What is out of range is told apart from what does not fit,
-because the original's messages do. Input is bounded by the caller; work is linear in it.
+because the original's messages do. Work is linear in the text.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _RECOGNISED = (
 
 _LIKELY = re.compile(r"\d{4}-\d\d-\d\d|\d:\d\d")
 _LONGEST_RECOGNISED = 64
+LENGTH_MAX = 10_000
+"""Characters of a layout or text."""
 
 
 class TimeError(ValueError):
@@ -62,8 +64,9 @@ def recognise(text: str) -> Time | None:
 
 def parse(layout: str, text: str, location: Location = UTC) -> Time:
     """The moment written in ``text``; without a zone of its own it is one of ``location``. Raises TimeError."""
-    reader = _Reader(layout, text)
-    return reader.read(location)
+    if max(len(layout), len(text)) > LENGTH_MAX:
+        raise TimeError(f"parsing time: text longer than {LENGTH_MAX} characters")
+    return _Reader(layout, text).read(location)
 
 
 class _Reader:
