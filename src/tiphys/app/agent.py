@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tiphys.app.compose import Node, NodeContext
+from tiphys.app.tracing import TracedExtension
 from tiphys.cluster.node.agent import Agent
+from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+from tiphys.runtime.trace import NO_TRACE
+from tiphys.workflows.drivers.artifacts.registry import native_executor
 
 
 async def start_agent(context: NodeContext, runtime: str) -> Node:
     """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
+    executor: PodExtension = native_executor(context.client, context.data_dir.parent / "artifacts")
+    if context.trace is not NO_TRACE:
+        executor = TracedExtension(executor, context.trace)
     agent = Agent(
         context.client,
         context.node_name,
@@ -21,7 +28,7 @@ async def start_agent(context: NodeContext, runtime: str) -> Node:
         context.data_dir,
         context.world.clock,
         context.world.ids,
-        extensions=(),
+        extensions=(executor,),
     )
     await agent.prepare()
     return agent

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiphys.app.datadir import DataDir
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
+from tiphys.client.transport import Transport
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource
@@ -118,17 +119,18 @@ async def compose(
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)
         server = await stack.enter_async_context(api_server(world, home.store if settings.data_dir else None))
-        client = Client(server.transport())
+        client = Client(_transport(server, trace))
         await furnish(client)
         made = node or agent_node(settings.runtime)
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
-        await stack.enter_async_context(_running(its_node, client, settings, world, trace))
+        await stack.enter_async_context(_background(its_node.run()))
+        if not daemon:
+            stack.push_async_callback(its_node.end_all)
+        await stack.enter_async_context(_controllers(client, settings, world, trace))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         yield Parts(server, client, its_node, served)
-        if not daemon:
-            await its_node.end_all()
 
 
 @asynccontextmanager
@@ -157,6 +159,14 @@ async def furnish(client: Client) -> None:
             await client.create(resource, obj)
 
 
+def _transport(server: ApiServer, trace: Trace) -> Transport:
+    if trace is NO_TRACE:
+        return server.transport()
+    from tiphys.app.tracing import TracedTransport
+
+    return TracedTransport(server.transport(), trace)
+
+
 def agent_node(runtime: str) -> NodeFactory:
     """The node agent with the named runtime, or with the best that works here."""
 
@@ -180,7 +190,7 @@ async def _listening(server: ApiServer, settings: Settings, folder: Path) -> Asy
 
 
 @asynccontextmanager
-async def _running(node: Node, client: Client, settings: Settings, world: World, trace: Trace) -> AsyncIterator[None]:
+async def _controllers(client: Client, settings: Settings, world: World, trace: Trace) -> AsyncIterator[None]:
     events = EventRecorder(client, world.clock, "workflow-controller")
     workflows = WorkflowController(
         client,
@@ -192,7 +202,7 @@ async def _running(node: Node, client: Client, settings: Settings, world: World,
         trace=trace,
     )
     ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
-    async with _background(node.run(), events.run(), workflows.run(), ttl.run()):
+    async with _background(events.run(), workflows.run(), ttl.run()):
         yield
 
 

@@ -185,7 +185,7 @@ class Agent:
 
     async def end_all(self, grace_seconds: float = 0.0) -> None:
         """Ends every container of this node and waits until they are gone (``tiphys run`` does not outlive itself)."""
-        workers = list(self._workers.values())
+        workers = [worker for worker in self._workers.values() if not worker.ended.is_set()]
         for worker in workers:
             worker.end(grace_seconds)
         await asyncio.gather(*(worker.ended.wait() for worker in workers))

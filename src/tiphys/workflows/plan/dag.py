@@ -118,6 +118,7 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
                 if dependent in frame.unmet:
                     frame.unmet[dependent] -= 1
                     todo.append(dependent)
+    state.visited(node.id, dirty)
 
 
 def _is_done(state: State, frame: Frame, name: str) -> bool:

@@ -243,8 +243,20 @@ class State:
                 del self.dirty[call.parent]
 
     def take_dirty(self, parent: str) -> dict[str, None]:
-        """The dirty nodes that a composite evaluates. They stay dirty until they are executed."""
+        """The dirty nodes that a composite evaluates. They stay dirty until executed or, when done, `visited`."""
         return dict(self.dirty.get(parent, ()))
+
+    def visited(self, parent: str, seen: Mapping[str, None]) -> None:
+        """Takes the marks back from those of ``seen`` that are done: nothing executes them any more."""
+        marked = self.dirty.get(parent)
+        if marked is None:
+            return
+        for node_id in seen:
+            node = self.nodes.by_id.get(node_id)
+            if node is not None and node.phase_fulfilled:
+                marked.pop(node_id, None)
+        if not marked:
+            del self.dirty[parent]
 
     def at(self, when: datetime, node_id: str = "") -> None:
         """Asks for another look at a node (or the whole workflow) at a moment."""
