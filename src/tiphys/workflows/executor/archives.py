@@ -25,6 +25,7 @@ from tiphys.workflows.executor.template import clean
 
 CHUNK = 1 << 20
 HUFFMAN_ONLY = -2
+GZIP_HEADER_BYTES = 10
 # Whatever an archive says it holds, unpacking stops here: a bomb must not fill the machine.
 UNPACKED_BYTES_MAX = 64 << 30
 ENTRIES_MAX = 5_000_000
@@ -44,8 +45,11 @@ class Place:
         return Place(self.real.with_name(self.real.name + suffix), self.shown + suffix)
 
 
-def at(path: str | os.PathLike[str]) -> Place:
-    return Place(Path(path), str(path))
+def create(place: Place) -> IO[bytes]:
+    """A new, empty file that everybody may write, whoever the containers' users are."""
+    file = place.real.open("wb")
+    os.fchmod(file.fileno(), 0o666)
+    return file
 
 
 # Packing
@@ -166,7 +170,7 @@ def unzip(source: Place, target: Place) -> None:
 def _unpack(source: Place, target: Place, extract: Callable[[Place, Place], None]) -> None:
     """Extracts beside the target, then moves into place what was on top."""
     scratch = target.with_suffix(".tmpdir")
-    scratch.real.mkdir(parents=True, exist_ok=True)
+    make_directories(scratch.real, 0o777)
     extract(source, scratch)
     names = sorted(os.listdir(scratch.real))
     if len(names) == 1:
@@ -207,10 +211,14 @@ def _check_bounds(count: int, size: int) -> None:
 def _tar_reason(path: Path) -> str:
     """Go's words for what cannot be read as tar.gz."""
     with path.open("rb") as file:
-        head = file.read(2)
-    if len(head) < 2:
-        return "EOF"
-    return "gzip: invalid header" if head != b"\x1f\x8b" else "archive/tar: invalid tar header"
+        head = file.read(GZIP_HEADER_BYTES)
+    if len(head) < GZIP_HEADER_BYTES:
+        return "unexpected EOF" if head else "EOF"
+    if not head.startswith(b"\x1f\x8b"):
+        return "gzip: invalid header"
+    with gzip.open(path) as content:
+        block = content.read(tarfile.BLOCKSIZE)
+    return "unexpected EOF" if len(block) < tarfile.BLOCKSIZE else "archive/tar: invalid tar header"
 
 
 def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Place) -> None:
@@ -218,7 +226,7 @@ def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: 
     target = Place(Path(clean(f"{scratch.real}/{name}")), clean(f"{scratch.shown}/{name}"))
     root = f"{scratch.real}/"
     if not str(target.real).startswith(root):
-        raise ExecutorError(f"illegal file path: {member.name}")
+        raise ExecutorError(f"illegal file path: {member.name}{'/' if member.isdir() else ''}")
     if member.issym():
         link = member.linkname
         lands = clean(link if link.startswith("/") else f"{target.real.parent}/{link}")
@@ -271,39 +279,51 @@ def _stays_inside(link: Path, root: Path) -> bool:
     return top in link.resolve().parents
 
 
+def make_directories(directory: Path, mode: int) -> None:
+    """The directory and its missing parents, with exactly this mode whatever the umask; what exists is left alone."""
+    for place in reversed([p for p in (directory, *directory.parents) if not p.exists()]):
+        place.mkdir()
+        place.chmod(mode)
+
+
 def _make_parents(target: Place) -> None:
     _make_directories(Place(target.real.parent, target.shown.rpartition("/")[0]))
 
 
 def _make_directories(target: Place) -> None:
     try:
-        target.real.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_directories(target.real, 0o755)
+        if not target.real.is_dir():
+            raise NotADirectoryError
     except (FileExistsError, NotADirectoryError) as err:
         raise ExecutorError(f"mkdir {target.shown}: not a directory") from err
 
 
 def _extract_zip(source: Place, scratch: Place) -> None:
+    modes: dict[Path, int] = {}
     try:
         with zipfile.ZipFile(source.real) as archive:
             count = size = 0
             for info in archive.infolist():
                 count, size = count + 1, size + info.file_size
                 _check_bounds(count, size)
-                _extract_zipped(archive, info, scratch)
+                _extract_zipped(archive, info, scratch, modes)
     except zipfile.BadZipFile as err:
         raise ExecutorError("zip: not a valid zip file") from err
+    for directory in sorted(modes, reverse=True):  # at the end: they may lack what we need to work in them
+        directory.chmod(modes[directory])
 
 
-def _extract_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, scratch: Place) -> None:
+def _extract_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, scratch: Place, modes: dict[Path, int]) -> None:
     name = info.filename
     target = Place(Path(clean(f"{scratch.real}/{name}")), clean(f"{scratch.shown}/{name}"))
     if not str(target.real).startswith(f"{scratch.real}/"):
         raise ExecutorError(f"{target.shown}: Illegal file path")
     mode = _zip_mode(info)
     if name.endswith("/"):
-        _make_zip_directories(target.real, mode)
+        _make_zip_directories(target.real, mode, modes)
         return
-    _make_zip_directories(target.real.parent, mode)
+    _make_zip_directories(target.real.parent, mode, modes)
     try:
         fd = os.open(target.real, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     except OSError as err:
@@ -314,12 +334,11 @@ def _extract_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, scratch: Pl
             shutil.copyfileobj(content, file, CHUNK)
 
 
-def _make_zip_directories(directory: Path, mode: int) -> None:
-    """New directories get the entry's mode, as the original gives it, but stay usable by us."""
-    missing = [p for p in (directory, *directory.parents) if not p.exists()]
-    for place in reversed(missing):
+def _make_zip_directories(directory: Path, mode: int, modes: dict[Path, int]) -> None:
+    """New directories get the mode of the entry that they are made for."""
+    for place in reversed([p for p in (directory, *directory.parents) if not p.exists()]):
         place.mkdir()
-        place.chmod((mode & 0o777) | 0o700)
+        modes[place] = mode & 0o777
 
 
 def _zip_mode(info: zipfile.ZipInfo) -> int:

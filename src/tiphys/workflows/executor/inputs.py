@@ -89,7 +89,7 @@ def _load(artifact: Object, template: Object, place: Placing, drivers: ArtifactD
     driver = drivers.driver_for(located)
     target = place(where)
     draft = target.with_suffix(".tmp")
-    draft.real.parent.mkdir(parents=True, exist_ok=True)
+    archives.make_directories(draft.real.parent, 0o700)
     try:
         driver.load(located, draft.real)
     except ExecutorError as err:
@@ -130,15 +130,12 @@ def _go_rename_reason(err: OSError) -> str:
 
 def _chmod(target: Place, mode: int, *, recurse: bool) -> None:
     """The mode's numbers count as the kernel's permission bits only up to 0777, as Go's FileMode has it."""
-    bits = mode & 0o777
-    try:
-        target.real.chmod(bits)
-        if not recurse:
-            return
-        for real in _all_below(target.real):
-            real.chmod(bits)
-    except OSError as err:
-        raise go_error("chmod", target.shown, err) from err
+    for real in _all_below(target.real) if recurse else [target.real]:
+        try:
+            real.chmod(mode & 0o777)
+        except OSError as err:
+            inner = real.relative_to(target.real).as_posix()
+            raise go_error("chmod", target.shown if inner == "." else f"{target.shown}/{inner}", err) from err
 
 
 def _all_below(top: Path) -> list[Path]:

@@ -39,8 +39,8 @@ from tiphys.workflows.executor.template import (
 Object = Mapping[str, Any]
 # (namespace, name) of a Secret → its entries.
 FetchSecret = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
-# Secrets that were fetched, by (name, key) → the drivers for a pod of that workflow.
-MakeDrivers = Callable[[Callable[[str, str], str]], ArtifactDrivers]
+# Secrets that were fetched, by (name, key), and whether a repository is configured → the drivers for a pod.
+MakeDrivers = Callable[[Callable[[str, str], str], bool], ArtifactDrivers]
 # Workflow and pod name → the location of artifacts that name none.
 DefaultLocation = Callable[[str, str], Object]
 
@@ -74,7 +74,7 @@ class NativeExecutor:
         try:
             if wanted.files:
                 place = _private(dirs, job)
-                drivers = await self._drivers(pod, job.template)
+                drivers = await self._drivers(pod, job)
                 mounts = await asyncio.to_thread(_stage_files, job.template, dirs, place, drivers)
             elif wanted.script:
                 place = _private(dirs, job)
@@ -106,14 +106,10 @@ class NativeExecutor:
             return Harvest(objects=(_task_result(pod, job, dict(played)),))
         found = outputs.Collected({}, [])
         if job.reports:
-            drivers = await self._drivers(pod, job.template) if job.stores else _NO_DRIVERS
-            sources = _Sources(dirs, job)
-            scratch = Place(dirs.private / "outputs", "/tmp/argo/outputs")
-
-            def collect() -> outputs.Collected:
-                return outputs.collect(job.template, sources, drivers, scratch, include_result=job.captures)
-
-            found = await asyncio.to_thread(collect) if job.stores else collect()
+            try:
+                found = await self._collect(pod, dirs, job)
+            except ExecutorError as err:
+                found = outputs.Collected({}, [str(err)])
         progress = _last_progress(dirs.private / "run" / "progress")
         remove = [] if dirs.isolated else _made_paths(dirs.private, job.output_paths)
         objects = []
@@ -122,18 +118,31 @@ class NativeExecutor:
         failure = Failure("wait", found.errors[0]) if found.errors else None
         return Harvest(objects=objects, failure=failure, remove=remove)
 
+    async def _collect(self, pod: Object, dirs: PodDirs, job: Job) -> outputs.Collected:
+        drivers = await self._drivers(pod, job) if job.stores else _NO_DRIVERS
+        sources = _Sources(dirs, job)
+        scratch = Place(dirs.private / "outputs", "/tmp/argo/outputs")
+
+        def collect() -> outputs.Collected:
+            return outputs.collect(job.template, sources, drivers, scratch, include_result=job.captures)
+
+        return await asyncio.to_thread(collect) if job.stores else collect()
+
     def _job(self, pod: Object) -> Job:
         return Job.of(pod, self._default_location)
 
-    async def _drivers(self, pod: Object, template: Object) -> ArtifactDrivers:
-        """Drivers with the secrets that the template's artifacts name. Raises ``ExecutorError``."""
+    async def _drivers(self, pod: Object, job: Job) -> ArtifactDrivers:
+        """Drivers with the secrets that the template's artifacts name. Raises ``ExecutorError``.
+
+        Without a configured repository nothing leaves this machine for S3, so that its keys need not exist.
+        """
         known: dict[tuple[str, str], str] = {}
-        for name, key in set(_secret_references(template)):
+        for name, key in set(secret_references(job.template, skip=() if job.repository else ("s3",))):
             data = await self._secret(pod["metadata"].get("namespace", ""), name)
             if key not in data:
                 raise ExecutorError(f"open /argo/secret/{name}/{key}: no such file or directory")
             known[name, key] = data[key].decode("utf-8", "replace")
-        return self._make_drivers(lambda name, key: known[name, key])
+        return self._make_drivers(lambda name, key: known[name, key], job.repository)
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,7 @@ class Job:
     deadline: datetime | None
     reports: bool
     stores: bool
+    repository: bool
 
     @classmethod
     def of(cls, pod: Object, default_location: DefaultLocation) -> Job:
@@ -183,6 +193,7 @@ class Job:
             deadline=datetime.fromisoformat(deadline) if deadline else None,
             reports=captures or stores or bool(parameters),
             stores=stores,
+            repository=bool(own.keys() - {"archiveLogs"}),
         )
 
 
@@ -342,17 +353,20 @@ def _task_result(pod: Object, job: Job, found: Object, progress: str = "") -> di
     return made
 
 
-def _secret_references(value: Any) -> Iterable[tuple[str, str]]:
-    """Every (name, key) in fields called …Secret of the template's artifacts."""
+_NOT_ARTIFACTS = ("container", "script", "containerSet", "sidecars", "initContainers", "volumes")
+
+
+def secret_references(value: Any, skip: Sequence[str] = ()) -> Iterable[tuple[str, str]]:
+    """Every (name, key) in fields called …Secret of the template's artifacts; ``skip`` are kinds of stores."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name.endswith("Secret") and isinstance(inner, Mapping) and inner.get("name") and inner.get("key"):
                 yield inner["name"], inner["key"]
-            elif name not in ("container", "script", "containerSet", "sidecars", "initContainers", "volumes"):
-                yield from _secret_references(inner)
+            elif name not in (*_NOT_ARTIFACTS, *skip):
+                yield from secret_references(inner, skip)
     elif isinstance(value, list):
         for inner in value:
-            yield from _secret_references(inner)
+            yield from secret_references(inner, skip)
 
 
 def _last_progress(path: Path) -> str:

@@ -223,13 +223,13 @@ class _Collector:
             return posixpath.basename(artifact["path"]), source
         if archive.get("zip") is not None:
             target = self._scratch_file(f"{name}.zip")
-            with target.real.open("wb") as file:
+            with archives.create(target) as file:
                 archives.zip_up(source, file, zip_name)
             return f"{name}.zip", target
         tar = archive.get("tar")
         level = 0 if tar is None else tar.get("compressionLevel")
         target = self._scratch_file(f"{name}.tgz")
-        with target.real.open("wb") as file:
+        with archives.create(target) as file:
             archives.tar_gz(source, file, level)
         return f"{name}.tgz", target
 
@@ -238,7 +238,7 @@ class _Collector:
         name, archive = artifact["name"], artifact.get("archive") or {"tar": {}}
         target = self._scratch_file(f"{name}.tgz")
         try:
-            with packed.real.open("rb") as source, target.real.open("wb") as copy:
+            with packed.real.open("rb") as source, archives.create(target) as copy:
                 shutil.copyfileobj(source, copy, archives.CHUNK)
         except FileNotFoundError as err:
             raise go_error("open", packed.shown, err, missing=True) from err
@@ -256,7 +256,7 @@ class _Collector:
         if archive.get("zip") is None:
             return base, place
         zipped = self._scratch_file(f"{name}.zip")
-        with zipped.real.open("wb") as file:
+        with archives.create(zipped) as file:
             archives.zip_up(content, file)
         return f"{name}.zip", zipped
 
@@ -276,7 +276,8 @@ class _Collector:
                 continue
             copy = self.scratch / "logs" / f"{container}.log"
             copy.real.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place.real, copy.real)
+            with place.real.open("rb") as log, archives.create(copy) as target:
+                shutil.copyfileobj(log, target, archives.CHUNK)
             try:
                 saved.append(self._save({"name": f"{container}-logs"}, f"{container}.log", copy))
             except ExecutorError as err:

@@ -28,8 +28,11 @@ from typing import NamedTuple
 from tiphys.cluster.node.runtime import Launch, StartFailure
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.machinery.podlife import Exit
+from tiphys.runtime.clock import SystemClock
 
 SHELL = "/bin/sh"
+# Real processes live in real time, whatever clock the agent has.
+CLOCK = SystemClock()
 
 # $1 the life file, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come from here:
 # the agent has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's
@@ -80,7 +83,7 @@ class ShimContainer:
             return
         record = read_life(self.place)
         if record is None or record.code is None:
-            code, finished = 128 + signal.SIGKILL, datetime.now(UTC)
+            code, finished = 128 + signal.SIGKILL, CLOCK.now()
         else:
             code, finished = record.code, record.changed
         # A file's time is coarser than the clock: a short life must not end before it began.
@@ -136,7 +139,7 @@ def spawn(
         *((os.POSIX_SPAWN_OPEN, number, path, os.O_RDONLY, 0) for number, path in open_files),
     ]
     argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, *command]
-    started = datetime.now(UTC)
+    started = CLOCK.now()
     try:
         pid = os.posix_spawn(SHELL, argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
     except OSError as error:
@@ -203,7 +206,7 @@ def read_life(place: Path) -> LifeRecord | None:
             code = rest.strip()
             return LifeRecord(int(pid), tag, int(code) if code.isdigit() and rest.endswith(b"\n") else None, changed)
         os.sched_yield()
-    return LifeRecord(0, "", None, datetime.now(UTC))
+    return LifeRecord(0, "", None, CLOCK.now())
 
 
 def bar(place: Path) -> bool:

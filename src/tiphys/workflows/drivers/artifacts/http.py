@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
-from tiphys.workflows.executor.archives import CHUNK, Place
+from tiphys.workflows.executor.archives import CHUNK, Place, create
 from tiphys.workflows.executor.errors import ExecutorError, reason
 
 Object = Mapping[str, Any]
@@ -32,7 +32,7 @@ class HttpDriver:
 
     def load(self, artifact: Object, target: Path) -> None:
         url, headers = self._request(artifact)
-        with target.open("wb") as file, self._open("GET", url, headers) as response:
+        with create(Place(target, str(target))) as file, self._open("GET", url, headers) as response:
             if response.status == 404:
                 raise ExecutorError(_status(response), missing=True)
             if not 200 <= response.status < 300:
@@ -85,6 +85,7 @@ class HttpDriver:
                 if response.status not in _REDIRECTS or not where:
                     yield response
                     return
+                headers = {**headers, "Referer": url}
                 url = urljoin(url, where)
                 if response.status in (301, 302, 303) and method != "GET":
                     method, source = "GET", None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor.archives import Place, create
 from tiphys.workflows.executor.errors import ExecutorError
 
 Object = Mapping[str, Any]
@@ -14,7 +14,8 @@ Object = Mapping[str, Any]
 
 class RawDriver:
     def load(self, artifact: Object, target: Path) -> None:
-        target.write_bytes(str(artifact["raw"].get("data") or "").encode())
+        with create(Place(target, str(target))) as file:
+            file.write(str(artifact["raw"].get("data") or "").encode())
 
     def save(self, source: Place, artifact: Object) -> None:
         del source, artifact
