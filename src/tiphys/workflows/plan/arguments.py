@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tiphys.workflows.plan.artifacts import has_location_or_key
-from tiphys.workflows.plan.canonical import any_string, dumps
+from tiphys.workflows.plan.canonical import ARTIFACT, any_string, canonical, dumps
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.text import Layers, Values, replace
 
@@ -145,7 +145,8 @@ def _artifact(artifact: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict
         return dict(artifact)
     made = {key: value for key, value in given.items() if key not in ("path", "mode", "recurseMode")}
     made.update((key, artifact[key]) for key in ("path", "mode", "recurseMode") if artifact.get(key) is not None)
-    return made
+    ordered: dict[str, Any] = canonical(made, ARTIFACT)
+    return ordered
 
 
 def _require_values(inputs: Mapping[str, Any]) -> None:

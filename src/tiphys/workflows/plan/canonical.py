@@ -41,6 +41,7 @@ TASK = "workflow.v1alpha1.DAGTask"
 OUTPUTS = "workflow.v1alpha1.Outputs"
 INPUTS = "workflow.v1alpha1.Inputs"
 ARGUMENTS = "workflow.v1alpha1.Arguments"
+ARTIFACT = "workflow.v1alpha1.Artifact"
 CONTAINER = "core.v1.Container"
 POD_SPEC = "core.v1.PodSpec"
 

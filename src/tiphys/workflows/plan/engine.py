@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,9 +36,8 @@ from tiphys.workflows.settings import Settings
 
 PASSES_MAX = 50
 """More passes than any workflow needs; what is left then is looked at in the next decision."""
-
-# A template may call itself up to a hundred times, with several Python frames each; pure Python frames cost no C stack.
-sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+FRAMES_MAX = 20_000
+"""A template may call itself a hundred times, with several Python frames each (which cost no C stack)."""
 
 
 class Run:
@@ -69,7 +69,8 @@ class Run:
         self._begin(now)
         self._absorb(changes)
         if not state.is_broken:
-            self._passes()
+            with _deep_recursion():
+                self._passes()
         return self._plan()
 
     def wrote(self, resource_version: str) -> None:
@@ -277,6 +278,16 @@ class Run:
             return None
         timers = self._state.timers
         return timers[0][0] + timedelta(milliseconds=1) if timers else None
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, FRAMES_MAX))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _annotations(node: Node) -> Mapping[str, str]:

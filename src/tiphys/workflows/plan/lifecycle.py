@@ -152,12 +152,10 @@ def _delete_claims(state: State) -> None:
     strategy = (state.spec.get("volumeClaimGC") or {}).get("strategy") or "OnWorkflowSuccess"
     if strategy == "OnWorkflowSuccess" and state.phase != "Succeeded":
         return
-    for volume in state.status.get("persistentVolumeClaims") or ():
+    for volume in state.status.get("persistentVolumeClaims") or ():  # they stay listed, as with the original
         name = volume["persistentVolumeClaim"]["claimName"]
         key = ObjectKey(state.namespace, name)
         state.after.append(Delete(PERSISTENT_VOLUME_CLAIMS, key, why="volumeClaimGC"))
-    if state.status.get("persistentVolumeClaims"):
-        state.set_status(persistentVolumeClaims=None)
 
 
 # -- templates ---------------------------------------------------------------------------------------------------------
