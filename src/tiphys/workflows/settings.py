@@ -70,4 +70,6 @@ class Settings:
     recently_started_seconds: float = 10.0
     recently_deleted_seconds: float = 120.0
     task_result_timeout_seconds: float = 600.0
+    database_locks: bool = True
+    artifact_drivers: Mapping[str, Image] = field(default_factory=dict)
     retry_host_label: str = "kubernetes.io/hostname"

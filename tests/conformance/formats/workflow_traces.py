@@ -14,6 +14,8 @@ Left out on purpose:
 from __future__ import annotations
 
 import copy
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +24,15 @@ from typing import Any
 
 from tests.conformance.golden import Format, Row, Sample
 from tiphys.machinery.actions import Create, Delete, Emit, Patch, Plan
+from tiphys.lang.names import node_id as node_id_of
 from tiphys.machinery.patches import merge
 from tiphys.workflows.observe import Changes
-from tiphys.workflows.plan import submit
+from tiphys.workflows.plan import interventions, rerun
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.leaf import TERMINATE
 from tiphys.workflows.plan.locks import LockTable
-from tiphys.workflows.plan.throttle import POSTPONED, Throttler
+from tiphys.workflows.plan.problems import Problem
+from tiphys.workflows.plan.throttle import Throttler, postpone
 from tiphys.workflows.settings import Image, Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,6 +61,7 @@ def settings(extra: Mapping[str, Any]) -> Settings:
         executor_log_level="error",
         executor_glog_level="",
         artifact_repository={"s3": {"endpoint": "my-endpoint", "bucket": "my-bucket"}},
+        database_locks=False,
         default_image=Image(("image-entrypoint",), ("image-cmd",)),
         parallelism=int(extra.get("parallelism", 0)),
         namespace_parallelism=int(extra.get("namespaceParallelism", 0)),
@@ -79,6 +84,7 @@ class Lookup:
 
     world: World
     workflow: str
+    repository: Mapping[str, Any] = field(default_factory=dict)
 
     def workflow_template(self, name: str) -> Any:
         return self.world.objects.get(("WorkflowTemplate", name))
@@ -87,6 +93,13 @@ class Lookup:
         return self.world.objects.get(("ClusterWorkflowTemplate", name))
 
     def config_map(self, name: str, namespace: str | None = None) -> Any:
+        if name == self.repository.get("configMap", "artifact-repositories") and self.repository:
+            key = self.repository.get("key") or "default"
+            annotation = {"workflows.argoproj.io/default-artifact-repository": key}
+            return {
+                "metadata": {"annotations": annotation},
+                "data": {key: "s3: {endpoint: my-endpoint, bucket: my-bucket}"},
+            }
         found = self.world.objects.get(("ConfigMap", name))
         home = (found or {}).get("metadata", {}).get("namespace", "default")
         return found if namespace in (None, home) else None
@@ -150,9 +163,9 @@ class Play:
             else:
                 self.world.objects[obj["kind"], obj["metadata"]["name"]] = obj
         for actor in self.actors.values():
-            self.locks.restore(actor.stored, lambda name: self._limit(name))
+            self.locks.restore(actor.stored, self._limit)
 
-    def _limit(self, name: Any) -> int:
+    def _limit(self, name: Any, kind: str = "") -> int:
         if name.kind == "Mutex":
             return 1
         data = (self.world.objects.get(("ConfigMap", name.resource)) or {}).get("data") or {}
@@ -162,12 +175,20 @@ class Play:
         obj["metadata"].setdefault("resourceVersion", "1")
         name = obj["metadata"]["name"]
         self.throttler.add(obj)
-        run = Run.load(obj, self.settings, Lookup(self.world, name), self.locks)
+        run = Run.load(obj, self.settings, self._lookup(obj), self.locks)
         actor = Actor(name, obj, run)
         status = obj.get("status") or {}
         actor.expected = {key: status[key] for key in COMPARED if key in status}
         actor.expected_nodes = {key: normal_node(node) for key, node in (status.get("nodes") or {}).items()}
         self.actors[name] = actor
+
+    def _lookup(self, obj: Mapping[str, Any]) -> Lookup:
+        """The recorded controller knew one artifact repository by every name that is asked for."""
+        spec = obj["spec"]
+        name = (spec.get("workflowTemplateRef") or {}).get("name")
+        for kind in ("WorkflowTemplate", "ClusterWorkflowTemplate"):
+            spec = {**((self.world.objects.get((kind, name)) or {}).get("spec") or {}), **spec}
+        return Lookup(self.world, obj["metadata"]["name"], spec.get("artifactRepositoryRef") or {})
 
     def play(self) -> None:
         """Raises `Mismatch` at the first difference."""
@@ -251,7 +272,7 @@ class Play:
             self.world.pods[name] = given_pod(actor.name, name, change)
         node_id = ((self.world.pods.get(name) or {}).get("metadata") or {}).get("annotations", {}).get(NODE_ID, "")
         if not node_id and "node" in change:
-            node_id = submit.node_id(actor.name, change["node"])
+            node_id = node_id_of(actor.name, change["node"])
         if change.get("taskResult"):
             self._set_result(actor, node_id, change["taskResult"])
         if change.get("deleted"):
@@ -267,11 +288,14 @@ class Play:
     def _pod_status(self, pod: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
         status: dict[str, Any] = {key: change[key] for key in ("phase", "reason", "message", "podIP") if key in change}
         given = change.get("containers")
+        order = {container["name"]: index for index, container in enumerate(pod["spec"]["containers"])}
         if isinstance(given, dict):
             status["containerStatuses"] = [
                 {"name": name, "state": {"terminated": {**ended, "finishedAt": self._stamp()}}}
-                for name, ended in given.items()
+                for name, ended in sorted(given.items(), key=lambda item: order.get(item[0], 99))
             ]
+        elif change.get("phase") == "Failed":  # evicted: what the kubelet said before stays
+            status["containerStatuses"] = (pod.get("status") or {}).get("containerStatuses") or []
         elif change.get("phase") == "Running":
             names = given or [c["name"] for c in pod["spec"]["containers"]]
             running = {"running": {"startedAt": self._stamp()}}
@@ -303,8 +327,8 @@ class Play:
         for node_id, values in (step.get("setOutputs") or {}).items():
             node = stored["status"]["nodes"][node_id]
             chosen = {"outputParameters": values}
-            stored = submit.set_nodes(stored, f"displayName={node['displayName']}", chosen, self.now)
-        self._replace(actor, submit.resume(stored, self.now))
+            stored = interventions.set_nodes(stored, f"displayName={node['displayName']}", chosen, self.now)
+        self._replace(actor, interventions.resume(stored, self.now))
         self._expect(actor, step.get("after") or {})
         self._compare_actor(actor, f"steps[{at}] resume")
 
@@ -314,7 +338,7 @@ class Play:
 
     def _retry(self, step: Mapping[str, Any], at: int) -> None:
         actor = self._actor(step)
-        made, deleted = submit.retry(actor.stored, restart_successful=step["restartSuccessful"])
+        made, deleted = rerun.retry(actor.stored, self.now, restart_successful=step["restartSuccessful"])
         for name in deleted:
             self.world.pods.pop(name, None)
             self._pod_changed(actor, name, None)
@@ -337,7 +361,8 @@ class Play:
         for actor in self.actors.values():
             actor.events, actor.created = [], []
         for _ in range(DECISIONS_MAX):
-            if not any([self._decide(self.actors[name]) for name in order]):
+            happened = [self._decide(self.actors[name]) for name in order]
+            if not any(happened):
                 break
         wanted: dict[str, dict[str, Any]] = {name: {"events": [], "created": [], "deleted": []} for name in order}
         live: dict[str, list[str]] = {}
@@ -364,7 +389,7 @@ class Play:
         if not is_done and not self.throttler.admit(f"default/{actor.name}"):
             return self._postpone(actor)
         if self.reloads:
-            actor.run = Run.load(actor.stored, self.settings, Lookup(self.world, actor.name), self.locks)
+            actor.run = Run.load(actor.stored, self.settings, self._lookup(actor.stored), self.locks)
         changes, actor.changes = Changes(**actor.changes), {}
         plan = actor.run.decide(changes, self.now)
         self._carry_out(actor, plan)
@@ -378,7 +403,7 @@ class Play:
         return bool(plan.actions) or any(other.changes for other in self.actors.values())
 
     def _postpone(self, actor: Actor) -> bool:
-        patch = submit.postpone(actor.stored, POSTPONED)
+        patch = postpone(actor.stored)
         if patch is None:
             return False
         actor.stored = merge.apply(actor.stored, patch)
@@ -388,7 +413,7 @@ class Play:
     def _carry_out(self, actor: Actor, plan: Plan) -> None:
         for action in plan.actions:
             if isinstance(action, Emit):
-                actor.events.append(f"{action.type} {action.reason} {action.message}")
+                actor.events.append(f"{action.type} {action.reason} {action.message}".rstrip())
             elif isinstance(action, Create):
                 self._create(actor, action)
             elif isinstance(action, Patch) and action.resource.plural == "workflows":
@@ -398,9 +423,8 @@ class Play:
                 self.world.objects["ConfigMap", action.key.name] = merge.apply(known, action.patch)
             elif isinstance(action, Patch) and action.resource.plural == "workflowtasksets":
                 actor.task_set = merge.apply(actor.task_set, action.patch)
-            elif isinstance(action, (Patch, Delete)) and action.resource.plural == "pods":
-                if not (isinstance(action, Patch) and TERMINATE in str(action.patch)):
-                    actor.cleanup.append(action)
+            elif action.resource.plural == "pods" and TERMINATE not in str(getattr(action, "patch", "")):
+                actor.cleanup.append(action)
 
     def _create(self, actor: Actor, action: Create) -> None:
         name = action.obj["metadata"]["name"]
@@ -433,11 +457,10 @@ class Play:
             if expected != got:
                 raise Mismatch(f"{where} {key}", expected, got)
 
-    def _compare_effects(
-        self, actor: Actor, wanted: Mapping[str, Any], live: list[str] | None, where: str
-    ) -> None:
+    def _compare_effects(self, actor: Actor, wanted: Mapping[str, Any], live: list[str] | None, where: str) -> None:
         if sorted(wanted["created"]) != sorted(actor.created):
             raise Mismatch(f"{where} podsCreated", sorted(wanted["created"]), sorted(actor.created))
+        wanted["events"][:] = [text.rstrip() for text in wanted["events"]]
         if Counter(wanted["events"]) != Counter(actor.events):
             missing = Counter(wanted["events"]) - Counter(actor.events)
             extra = Counter(actor.events) - Counter(wanted["events"])
@@ -552,6 +575,8 @@ def normal_pod(pod: Mapping[str, Any]) -> dict[str, Any]:
     made = copy.deepcopy(dict(pod))
     made.pop("status", None)
     spec = made["spec"]
+    text = re.sub(r"kube-api-access-\w+", "kube-api-access-RAND", json.dumps(spec))
+    made["spec"] = spec = json.loads(text)
     spec["volumes"] = sorted(spec.get("volumes") or [], key=lambda volume: str(volume["name"]))
     for container in [*(spec.get("containers") or []), *(spec.get("initContainers") or [])]:
         mounts = container.get("volumeMounts") or []
@@ -594,4 +619,75 @@ def recognises_formulated(sample: Sample) -> bool:
     return isinstance(head.get("results"), list) and isinstance(head.get("before"), dict) and "variant" in head
 
 
-FORMATS = [Format("workflow traces", recognises, judge)]
+def judge_formulated(sample: Sample) -> Iterator[Row]:
+    document = sample.head
+    name = f"{document['case']}.{document['variant']}"
+    for index, result in enumerate(document["results"]):
+        is_retry = "restartSuccessful" in result
+        judged = _judge_retry if is_retry else _judge_resubmit
+        expected, got = judged(document["before"], result)
+        yield Row(f"{name}#{index}", expected == got, expected, got)
+
+
+def _judge_retry(before: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[Any, Any]:
+    try:
+        made, pods = rerun.retry(
+            before,
+            START,
+            restart_successful=result["restartSuccessful"],
+            node_field_selector=result.get("nodeFieldSelector", ""),
+            parameters=_parameters(result),
+        )
+    except Problem as err:
+        return result.get("error"), str(err)
+    if "error" in result:
+        return result["error"], None
+    nodes = {key: normal_node(node) for key, node in (before["status"].get("nodes") or {}).items()}
+    expected = {"nodes": {**nodes, **(result["after"].get("nodesChanged") or {})}, "pods": result["podsToDelete"]}
+    for node_id in result["after"].get("nodesRemoved") or ():
+        expected["nodes"].pop(node_id, None)
+    expected["nodes"] = {key: normal_node(node) for key, node in expected["nodes"].items()}
+    got_nodes = made["status"]["nodes"]
+    got: dict[str, Any] = {"nodes": {key: normal_node(node) for key, node in got_nodes.items()}, "pods": sorted(pods)}
+    for key in COMPARED:
+        kept = result["after"][key] if key in result["after"] else before["status"].get(key)
+        expected[key], got[key] = normal(key, kept), normal(key, made["status"].get(key))
+    expected["labels"], got["labels"] = result["labels"], made["metadata"]["labels"]
+    expected["unfinished"] = sorted(result.get("nodesWithoutFinishedAt") or ())
+    got["unfinished"] = sorted(key for key, node in got_nodes.items() if not node.get("finishedAt"))
+    return _only_differences(expected, got)
+
+
+def _only_differences(expected: dict[str, Any], got: dict[str, Any]) -> tuple[Any, Any]:
+    places = list(differences(expected, got))
+    return [f"{path}: {one}" for path, one, _ in places], [f"{path}: {other}" for path, _, other in places]
+
+
+def _parameters(result: Mapping[str, Any]) -> dict[str, str] | None:
+    given = result.get("parameters")
+    return dict(text.split("=", 1) for text in given) if given else None
+
+
+def _judge_resubmit(before: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[Any, Any]:
+    try:
+        made = rerun.resubmit(before, START, memoized=result["memoized"], suffix="abcde")
+    except Problem as err:
+        return result.get("error"), str(err)
+    if "error" in result:
+        return result["error"], None
+    wanted = result["workflow"]
+    meta = {key: made["metadata"].get(key) for key in wanted["metadata"]}
+    status = made.get("status") or {}
+    got = {"metadata": meta, "status": {key: status.get(key) for key in wanted["status"]}}
+    expected = {"metadata": wanted["metadata"], "status": dict(wanted["status"])}
+    for document in (expected, got):
+        nodes = document["status"].get("nodes") or {}
+        document["status"]["nodes"] = {key: normal_node(node) for key, node in nodes.items()}
+    got["metadata"]["name"] = got["metadata"].get("name") or ""
+    return _only_differences(expected, got)
+
+
+FORMATS = [
+    Format("workflow traces", recognises, judge),
+    Format("retried and resubmitted workflows", recognises_formulated, judge_formulated),
+]

@@ -118,6 +118,10 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
                 if dependent in frame.unmet:
                     frame.unmet[dependent] -= 1
                     todo.append(dependent)
+    for name in frame.targets:
+        task_node = state.nodes.by_id.get(_id(state, frame, name)) if frame.tasks[name].get("hooks") else None
+        if task_node is not None:
+            _run_hooks(state, frame, frame.tasks[name], task_node)
     state.visited(node.id, dirty)
 
 

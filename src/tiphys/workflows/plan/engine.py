@@ -196,7 +196,7 @@ class Run:
         state = self._state
         for _ in range(PASSES_MAX):
             state.nodes.begin_pass()
-            state.updated, state.pod_running = False, None
+            state.updated, state.pod_running, state.synced_in_pass = False, None, {}
             active, version = state.nodes.active_pods, state.globals_version
             state.waits = {}
             lifecycle.run_pass(state)
@@ -215,6 +215,9 @@ class Run:
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
         if state.phase in ("Succeeded", "Failed", "Error"):
             locks.release_all(state)
+        if not state.updated:  # whether results are complete is no reason to write, and is forgotten when nothing is
+            for node_id, before in state.synced_in_pass.items():
+                state.nodes.update(state.nodes.by_id[node_id], synced=before)
         elif state.status.get("synchronization") is not None:
             locks.release_finished(state)
         for type_, reason, message, node in events.of_pass(state):
@@ -256,7 +259,7 @@ class Run:
     def _refresh_progress(self) -> None:
         state = self._state
         self._progress.refresh(list(state.nodes.changed))
-        if state.nodes.by_id:
+        if state.phase:
             done, total = self._progress.total
             state.set_status(progress=f"{done}/{total}")
 

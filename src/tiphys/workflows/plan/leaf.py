@@ -98,7 +98,9 @@ def terminate_pod(state: State, node: Node) -> None:
     view = state.pods.get(name)
     phase = ((view.obj.get("status") or {}).get("phase") if view is not None else None) or "Pending"
     if phase == "Running" and state.settings.executor == "in-pod":
-        state.after.append(Patch(PODS, key, {"metadata": {"annotations": {TERMINATE: "true"}}}, why="stop its containers"))
+        state.after.append(
+            Patch(PODS, key, {"metadata": {"annotations": {TERMINATE: "true"}}}, why="stop its containers")
+        )
     else:
         state.after.append(Delete(PODS, key, why="stop its containers"))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tiphys.workflows.plan.state import Call, State
     from tiphys.workflows.plan.templates import Template
 
-LimitOf = Callable[[LockName], int]
+LimitOf = Callable[[LockName, str], int]
 Synchronization = Mapping[str, Any]
 WAITERS_TRIED_MAX = 100
 
@@ -157,10 +157,10 @@ class LockTable:
             if holding.get("holder"):
                 self._restore(holding["mutex"], holding["holder"], limit_of)
 
-    def lock(self, name: LockName, limit_of: LimitOf) -> Lock:
+    def lock(self, name: LockName, limit_of: LimitOf, kind: str = "semaphore") -> Lock:
         """The lock of a name, with its limit as it is now. Raises `Problem` where it has none."""
         known = self.locks.get(str(name))
-        limit = limit_of(name)
+        limit = limit_of(name, kind)
         if known is None:
             if limit == 0:
                 raise Problem(f"failed to initialize semaphore {name} with limit")
@@ -180,7 +180,7 @@ class LockTable:
         from tiphys.lang.names import decode_lock
 
         decoded = decode_lock(name)
-        lock = self.locks.get(name) or Lock(decoded, limit_of(decoded) or 1)
+        lock = self.locks.get(name) or Lock(decoded, limit_of(decoded, "semaphore") or 1)
         self.locks[name] = lock
         lock.holders[holder] = None
 
@@ -194,7 +194,7 @@ def try_acquire(state: State, node_id: str, wanted: Synchronization) -> tuple[bo
     items = _items(state, wanted)
     found: list[tuple[str, Lock]] = []
     for kind, name in items:
-        lock = state.locks.lock(name, lambda lock_name: limit_of(state, lock_name))
+        lock = state.locks.lock(name, lambda lock_name, kind: limit_of(state, lock_name, kind), kind)
         found.append((kind, lock))
         if holder not in lock.holders:
             created = moment(state.workflow["metadata"].get("creationTimestamp")) or state.now
@@ -311,12 +311,14 @@ def retry_waiting(state: State) -> None:
         state.mark(node_id)
 
 
-def limit_of(state: State, name: LockName) -> int:
+def limit_of(state: State, name: LockName, kind: str) -> int:
     """How many may hold a lock now; 0 where nobody can say. Mutexes: one."""
     if name.kind == "Mutex":
         return 1
     if name.kind == "Database":
-        return state.database_limit(name)
+        if not state.settings.database_locks:
+            raise Problem(f"database session is not available for {kind} {name}")
+        return 1 if kind == "mutex" else state.database_limit(name)
     obj = state.lookup.config_map(name.resource, name.namespace)
     value = ((obj or {}).get("data") or {}).get(name.key)
     try:

@@ -5,7 +5,7 @@ The later document wins; lists with a merge key are merged by it. Facts come fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tiphys.api.types import FieldType, Type, root
@@ -52,7 +52,7 @@ def _list(base: list[Any], patch: list[Any], key: str, elem: Type | None) -> lis
     if any(isinstance(item, Mapping) and item.get("$patch") == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, Mapping) and "$patch" in item)]
     if not key:
-        return [*base, *(item for item in patch if item not in base)]
+        return _in_order([*base, *(item for item in patch if item not in base)], patch, base, lambda item: item)
     made = list(base)
     fresh: list[Any] = []
     for item in patch:
@@ -63,15 +63,21 @@ def _list(base: list[Any], patch: list[Any], key: str, elem: Type | None) -> lis
             fresh.append(item)
         else:
             made[at] = _object(made[at], item, elem)
-    order = [item.get(key) for item in patch]
-    return _in_order([*made, *fresh], order, key)
+    return _in_order([*made, *fresh], patch, base, lambda item: item.get(key))
 
 
-def _in_order(items: list[Any], order: list[Any], key: str) -> list[Any]:
-    """The patch's items in its order, first; what only the base has follows, in its own order."""
-    named = {item.get(key): item for item in items}
-    first = [named[name] for name in dict.fromkeys(order) if name in named]
-    return [*first, *(item for item in items if item.get(key) not in order)]
+def _in_order(items: list[Any], patch: list[Any], base: list[Any], key: Callable[[Any], Any]) -> list[Any]:
+    """The patch's items in its order among those of the base in theirs, as far as the base says who is first."""
+    position = {key(item): index for index, item in reversed(list(enumerate(base)))}
+    order = {key(item): index for index, item in reversed(list(enumerate(patch)))}
+    ours = sorted((item for item in items if key(item) in order), key=lambda item: order[key(item)])
+    theirs = [item for item in items if key(item) not in order]
+    made: list[Any] = []
+    while ours and theirs:
+        left, right = position.get(key(theirs[0])), position.get(key(ours[0]))
+        is_before = left is not None and right is not None and left < right
+        made.append((theirs if is_before else ours).pop(0))
+    return [*made, *ours, *theirs]
 
 
 def _is_delete(item: Any) -> bool:

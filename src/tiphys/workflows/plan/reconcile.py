@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def task_results(state: State) -> None:
     """Takes over outputs and progress that executors reported."""
     fresh, state.fresh_results = state.fresh_results, {}
-    for name in fresh:
+    for name in {**state.stale_results, **fresh}:
         result = state.task_results.get(name)
         node = state.nodes.by_id.get(name)
         if result is None or node is None:
@@ -36,9 +36,10 @@ def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node)
     label = ((result.get("metadata") or {}).get("labels") or {}).get(LABEL_RESULT_COMPLETED)
     if label in ("true", "false"):
         _mark_result(state, node, complete=label == "true")
+    state.stale_results.pop(name, None)
     if label == "false" and node.completed:
+        state.stale_results[name] = None
         if _may_still_come(state, node):
-            state.fresh_results[name] = None
             state.at(state.now + timedelta(seconds=state.settings.recently_deleted_seconds), node.id)
             return
         _mark_result(state, node, complete=True)
@@ -76,7 +77,9 @@ def _mark_result(state: State, node: Node, *, complete: bool) -> None:
         state.status["taskResultsCompletionStatus"] = {**completion, node.id: complete}
         if not complete:
             return
-    if node.synced is not None and state.nodes.update(node, synced=complete):
+    before = node.synced
+    if before is not None and state.nodes.update(node, synced=complete):
+        state.synced_in_pass.setdefault(node.id, before)
         state.mark(node.id)
 
 
@@ -110,7 +113,7 @@ def pods(state: State) -> bool:
     if state.shutdown or state.is_past_deadline:
         for name, view in list(state.pods.items()):
             if not is_agent(state, name):
-                _control(state, view.obj, view.node_id)
+                running = _control(state, view.obj, view.node_id) or running
     if waits:
         return False
     state.pod_running = running
@@ -146,6 +149,8 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
     outputs.export(state, node.outputs)
     if node.memoization is not None and node.phase == "Succeeded":
         memoize.save(state, node)
+    if node.completed and node.synced is False and node.id in state.task_results:
+        state.stale_results[node.id] = None
     return changed, False
 
 
@@ -171,25 +176,37 @@ def template_of(state: State, node: Node) -> Template | None:
     return state.templates.local.templates.get(node.template_name)
 
 
-def _control(state: State, pod: Mapping[str, Any], node_id: str) -> None:
-    """Ends a pod that a shutdown or the workflow's deadline does not allow any longer."""
+def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
+    """Ends a pod that a shutdown or the workflow's deadline does not allow any longer.
+
+    True when a node ended that way is seen with its pod still running for the first time: the original then says
+    that pods are running, once.
+    """
     node = state.nodes.by_id.get(node_id)
     if node is None or node.fulfilled:
-        return
+        return False
     phase = (pod.get("status") or {}).get("phase") or "Pending"
     on_exit = LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {})
     if phase not in ("Pending", "Running"):
-        return
+        return False
+    if node.completed:
+        is_first = phase == "Running" and state.ended.get(node_id) == 1
+        state.ended[node_id] = 2
+        state.updated = state.updated or is_first
+        return is_first
     if state.shutdown and not state.lets_run(on_exit):
         _end(state, node, f"workflow shutdown with strategy:  {state.shutdown}")
     elif state.is_past_deadline and not on_exit:
         _end(state, node, "Step exceeded its deadline")
+    return False
 
 
 def _end(state: State, node: Node, why: str) -> None:
     leaf.terminate_pod(state, node)
     state.mark_phase(node, "Failed", why)
     state.mark(node.id)
+    state.ended[node.id] = 1
+    state.updated = True
     todo = list(node.children)
     while todo:
         child = state.nodes.by_id.get(todo.pop())

@@ -88,6 +88,9 @@ class State:
     globals: dict[str, Any] = field(default_factory=dict)
     globals_version: int = 0
     volumes: list[Any] = field(default_factory=list)
+    synced_in_pass: dict[str, bool] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    stale_results: dict[str, None] = field(default_factory=dict)
     stored_templates: dict[str, Any] = field(default_factory=dict)
     is_from_template: bool = False
     is_broken: bool = False

@@ -1,134 +1,120 @@
-"""What people do to workflows: submit, stop, terminate, suspend, resume, set nodes, retry, resubmit.
+"""What a submission changes about a workflow before it is created, and how a workflow is made from a template or cron.
 
-Pure functions from objects to objects; whoever calls them reads and writes.
+Pure: objects in, new objects out (what did not change is shared). The command line and the API server both ask here.
+Order of arguments: those that were given stand first, then the manifest's own that were not overridden (as upstream,
+where the order is what users see in ``get``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from tiphys.lang import names
-from tiphys.machinery import selectors
-from tiphys.workflows.plan.nodes import COMPLETED, stamp
-from tiphys.workflows.plan.problems import Problem
-from tiphys.workflows.plan.suspend import with_defaults
+from tiphys.machinery.errors import SpecError
 
-Workflow = Mapping[str, Any]
-node_id = names.node_id
+Object = Mapping[str, Any]
 
-
-def resume(workflow: Workflow, now: datetime, message: str = "") -> dict[str, Any]:
-    """Clears ``spec.suspend`` and ends every node that is suspended. Raises `Problem` for outputs not supplied."""
-    made = {**workflow, "spec": {k: v for k, v in (workflow.get("spec") or {}).items() if k != "suspend"}}
-    nodes = (workflow.get("status") or {}).get("nodes") or {}
-    resumed = {key: _resumed(node, now, message) for key, node in nodes.items() if _is_suspended(node)}
-    return _with_nodes(made, resumed) if resumed else made
+SCHEDULED_TIME = "workflows.argoproj.io/scheduled-time"
+CRON_WORKFLOW = "workflows.argoproj.io/cron-workflow"
+TEMPLATE_LABELS = {
+    "WorkflowTemplate": "workflows.argoproj.io/workflow-template",
+    "ClusterWorkflowTemplate": "workflows.argoproj.io/cluster-workflow-template",
+}
+INSTANCE_ID = "workflows.argoproj.io/controller-instanceid"
 
 
-def _resumed(node: Mapping[str, Any], now: datetime, message: str) -> dict[str, Any]:
-    made = {**node, "phase": "Succeeded", "finishedAt": stamp(now)}
-    outputs = with_defaults(node.get("outputs"))
-    if outputs is not None:
-        made["outputs"] = outputs
-    text = f"{node['message']}; {message}" if node.get("message") else message
-    made.pop("message", None)
-    return {**made, "message": text} if text else made
+@dataclass(frozen=True)
+class SubmitOptions:
+    """The flags of ``submit`` (and the API's ``submitOptions``); empty ones change nothing."""
+
+    name: str = ""
+    generate_name: str = ""
+    entrypoint: str = ""
+    service_account: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    priority: int | None = None
+    pod_priority_class: str = ""
 
 
-def set_nodes(workflow: Workflow, selector: str, values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Sets phase, message or output parameters of suspended nodes that a field selector picks. Raises `Problem`."""
-    chosen = selectors.parse_fields(selector)
-    nodes = (workflow.get("status") or {}).get("nodes") or {}
-    changed: dict[str, Any] = {}
-    exported: list[Mapping[str, Any]] = []
-    for key, node in nodes.items():
-        if _is_suspended(node) and chosen.matches(node_fields(node)):
-            changed[key] = _set(node, values, now, exported)
-    if not changed:
-        raise Problem(
-            f"currently, set only targets suspend nodes: no suspend nodes matching nodeFieldSelector: {selector}"
-        )
-    made = _with_nodes(workflow, changed)
-    return _export(made, exported) if exported else made
+def apply_options(workflow: Object, options: SubmitOptions) -> dict[str, Any]:
+    """The workflow as it is to be created."""
+    spec = dict(workflow.get("spec") or {})
+    for key, value in (
+        ("entrypoint", options.entrypoint),
+        ("serviceAccountName", options.service_account),
+        ("podPriorityClassName", options.pod_priority_class),
+    ):
+        if value:
+            spec[key] = value
+    if options.priority is not None:
+        spec["priority"] = options.priority
+    if options.parameters:
+        spec["arguments"] = _overridden(spec.get("arguments") or {}, options.parameters)
+    return {**workflow, "metadata": _metadata(workflow["metadata"], options), "spec": spec}
 
 
-def _set(
-    node: Mapping[str, Any], values: Mapping[str, Any], now: datetime, exported: list[Mapping[str, Any]]
-) -> dict[str, Any]:
-    made = dict(node)
-    if values.get("phase"):
-        made["phase"] = values["phase"]
-        if values["phase"] in (*COMPLETED, "Skipped", "Omitted"):
-            made["finishedAt"] = stamp(now)
-    if values.get("message"):
-        made["message"] = values["message"]
-    wanted = values.get("outputParameters") or {}
-    if wanted:
-        made["outputs"] = _set_outputs(node.get("outputs"), wanted, exported)
-    return made
+def from_object(origin: Object, now: datetime) -> dict[str, Any]:
+    """A new workflow from a WorkflowTemplate, ClusterWorkflowTemplate or CronWorkflow. Raises SpecError for others."""
+    kind = origin.get("kind")
+    if kind in TEMPLATE_LABELS:
+        return _from_template(str(kind), str(origin["metadata"]["name"]))
+    if kind == "CronWorkflow":
+        return _from_cron(origin, now)
+    raise SpecError("kind", f"a workflow cannot be made from a {kind}")
 
 
-def _set_outputs(outputs: Any, wanted: Mapping[str, str], exported: list[Mapping[str, Any]]) -> dict[str, Any]:
-    if outputs is None:
-        raise Problem("cannot set output parameters because node is not expecting any raw parameters")
-    parameters = [dict(param) for param in outputs.get("parameters") or ()]
-    for name, value in wanted.items():
-        found = next((param for param in parameters if param["name"] == name), None)
-        if found is None:
-            raise Problem(f"node is not expecting output parameter '{name}'")
-        if (found.get("valueFrom") or {}).get("supplied") is None:
-            raise Problem(
-                f"cannot set output parameter '{name}' because it does not use valueFrom.raw or it was already set"
-            )
-        del found["valueFrom"]
-        found["value"] = value
-        if found.get("globalName"):
-            exported.append(found)
-    return {**outputs, "parameters": parameters}
+def _metadata(meta: Object, options: SubmitOptions) -> dict[str, Any]:
+    changed = dict(meta)
+    if options.labels:
+        changed["labels"] = {**(meta.get("labels") or {}), **options.labels}
+    if options.annotations:
+        changed["annotations"] = {**(meta.get("annotations") or {}), **options.annotations}
+    if options.generate_name:
+        changed["generateName"] = options.generate_name
+    if options.name:
+        changed["name"] = options.name
+    return changed
 
 
-def _export(workflow: dict[str, Any], exported: list[Mapping[str, Any]]) -> dict[str, Any]:
-    outputs = (workflow["status"].get("outputs")) or {}
-    known = {param["name"]: param for param in outputs.get("parameters") or ()}
-    known.update((p["globalName"], {"name": p["globalName"], "value": p["value"]}) for p in exported)
-    status = {**workflow["status"], "outputs": {**outputs, "parameters": list(known.values())}}
-    return {**workflow, "status": status}
+def _overridden(arguments: Object, parameters: Mapping[str, str]) -> dict[str, Any]:
+    given = [{"name": name, "value": value} for name, value in parameters.items()]
+    others = [p for p in arguments.get("parameters") or () if p.get("name") not in parameters]
+    return {**arguments, "parameters": [*given, *others]}
 
 
-def node_fields(node: Mapping[str, Any]) -> dict[str, str]:
-    """What field selectors of nodes may ask for."""
-    ref = node.get("templateRef") or {}
-    found = {key: str(node.get(key, "")) for key in ("displayName", "phase", "name", "id")}
-    found["templateName"] = str(ref.get("template") or node.get("templateName", ""))
-    if ref:
-        found["templateRef.name"] = str(ref.get("name", ""))
-        found["templateRef.template"] = str(ref.get("template", ""))
-    for param in (node.get("inputs") or {}).get("parameters") or ():
-        found[f"inputs.parameters.{param['name']}.value"] = str(param.get("value", ""))
-    return found
+def _from_template(kind: str, name: str) -> dict[str, Any]:
+    reference = {"name": name, **({"clusterScope": True} if kind.startswith("Cluster") else {})}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": f"{name}-", "labels": {TEMPLATE_LABELS[kind]: name}},
+        "spec": {"workflowTemplateRef": reference},
+    }
 
 
-def postpone(workflow: Workflow, message: str) -> dict[str, Any] | None:
-    """The patch for a workflow that may not start yet, None where it says so already."""
-    status = workflow.get("status") or {}
-    phase = status.get("phase") or "Pending"
-    if status.get("phase") == phase and status.get("message") == message:
-        return None
-    labels = {"workflows.argoproj.io/phase": phase, "workflows.argoproj.io/completed": "false"}
-    return {"metadata": {"labels": labels}, "status": {"phase": phase, "message": message, "progress": "0/0"}}
-
-
-def retry(workflow: Workflow, *, restart_successful: bool = False) -> tuple[dict[str, Any], list[str]]:
-    """Placeholder until the formulation of retries is here."""
-    raise Problem("retry is not available yet")
-
-
-def _is_suspended(node: Mapping[str, Any]) -> bool:
-    return node.get("type") == "Suspend" and node.get("phase") == "Running"
-
-
-def _with_nodes(workflow: Workflow, nodes: Mapping[str, Any]) -> dict[str, Any]:
-    status = workflow.get("status") or {}
-    return {**workflow, "status": {**status, "nodes": {**(status.get("nodes") or {}), **nodes}}}
+def _from_cron(cron: Object, now: datetime) -> dict[str, Any]:
+    meta, wanted = cron["metadata"], cron["spec"].get("workflowMetadata") or {}
+    labels = {CRON_WORKFLOW: meta["name"], **(wanted.get("labels") or {})}
+    if INSTANCE_ID in (meta.get("labels") or {}):
+        labels[INSTANCE_ID] = meta["labels"][INSTANCE_ID]
+    owner = {
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "CronWorkflow", "name": meta["name"], "uid": meta.get("uid", ""),
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+    scheduled = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    made: dict[str, Any] = {
+        "generateName": f"{meta['name']}-",
+        "labels": labels,
+        "annotations": {SCHEDULED_TIME: scheduled, **(wanted.get("annotations") or {})},
+        "ownerReferences": [owner],
+    }
+    if wanted.get("finalizers"):
+        made["finalizers"] = list(wanted["finalizers"])
+    return {
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": made,
+        "spec": cron["spec"].get("workflowSpec") or {},
+    }  # fmt: skip

@@ -79,3 +79,13 @@ class Throttler:
     def _allows(self, namespace: str) -> bool:
         limit = self.namespace_limits.get(namespace, self.namespace_limit)
         return not limit or sum(1 for key in self.running if key.partition("/")[0] == namespace) < limit
+
+
+def postpone(workflow: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The patch for a workflow that may not start yet, None where it says so already."""
+    status = workflow.get("status") or {}
+    phase = status.get("phase") or "Pending"
+    if status.get("phase") == phase and status.get("message") == POSTPONED:
+        return None
+    labels = {"workflows.argoproj.io/phase": phase, "workflows.argoproj.io/completed": "false"}
+    return {"metadata": {"labels": labels}, "status": {"phase": phase, "message": POSTPONED, "progress": "0/0"}}

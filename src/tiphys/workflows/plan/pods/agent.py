@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tiphys.lang import names
 from tiphys.machinery.actions import Create
 from tiphys.machinery.resources import PODS
 from tiphys.workflows.plan.canonical import POD_SPEC, canonical
@@ -53,10 +54,8 @@ def _native_spec(state: State) -> dict[str, Any]:
 
 def _in_pod_spec(state: State) -> dict[str, Any]:
     account = str(state.spec.get("serviceAccountName") or "")
-    token = f"{account or 'default'}-token"
-    obj = state.lookup.service_account(account or "default")
-    if obj is not None and obj.get("secrets"):
-        token = obj["secrets"][0]["name"]
+    secret = metadata.token_name(state, account or "default")
+    token = f"kube-api-access-{names.fnv32a(state.uid.encode()) % 100_000:05}"
     container = {
         "image": state.settings.executor_image,
         "command": ["argoexec"],
@@ -82,7 +81,7 @@ def _in_pod_spec(state: State) -> dict[str, Any]:
         "restartPolicy": "OnFailure",
         "securityContext": {"runAsNonRoot": True, "runAsUser": 8737, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
-        "volumes": [{"name": "var-run-argo", "emptyDir": {}}, {"name": token, "secret": {"secretName": token}}],
+        "volumes": [{"name": "var-run-argo", "emptyDir": {}}, {"name": token, "secret": {"secretName": secret}}],
         "initContainers": [{**container, "name": "init", "args": ["agent", "init", *logs]}],
         "containers": [{**container, "name": "main", "args": ["agent", "main", *logs]}],
     }

@@ -29,12 +29,12 @@ def apply_patches(draft: Draft) -> None:
         try:
             processed = arguments.process(state, with_patch, {}, local)
         except Problem as err:
-            raise Problem(f"Failed to substitute the PodSpecPatch variables: {err}") from err
+            raise Problem("Failed to substitute the PodSpecPatch variables") from err
         text = str(processed.get("podSpecPatch") or "")
         try:
             wanted = canonical_patch(merging.read_yaml(text))
         except (ValueError, NotCanonical) as err:
-            raise Problem(f'Error applying PodSpecPatch: invalid podSpecPatch "{text}": {err}') from err
+            raise Problem("Error applying PodSpecPatch") from err
         draft.pod["spec"] = canonical(merging.merge(draft.spec, wanted, POD_SPEC), POD_SPEC)
 
 

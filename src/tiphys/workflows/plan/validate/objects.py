@@ -57,16 +57,18 @@ def validate_workflow(
     lint: bool,
     defaults: Mapping[str, Any] | None = None,
     offline: bool = True,
+    stored: dict[str, Any] | None = None,
 ) -> list[Problem]:
     """What is wrong with a Workflow manifest.
 
     ``lint`` allows parameters without a value; on submission they need one. ``defaults`` is the controller's
-    workflowDefaults. ``offline`` words a missing template as lint does, False as the API server does.
+    workflowDefaults. ``offline`` words a missing template as lint does, False as the API server does. ``stored``
+    takes up the templates of other objects that were met, by their keys in ``status.storedTemplates``.
     """
     value, problems = _decoded("Workflow", workflow)
     if problems:
         return problems
-    options = _Options(lint=lint, defaults=defaults, offline=offline)
+    options = _Options(lint=lint, defaults=defaults, offline=offline, stored=stored)
     return _problems(_check_workflow, value, "workflow", templates, options)
 
 
@@ -112,6 +114,7 @@ class _Options:
     lint: bool
     defaults: Mapping[str, Any] | None = None
     offline: bool = True
+    stored: dict[str, Any] | None = None
     template_only: bool = False
     cluster_scoped: bool = False
 
@@ -156,7 +159,9 @@ def _check_workflow(
     """Raises `Invalid` for the first fault of a workflow in normal form."""
     metadata, spec = workflow["metadata"], workflow["spec"]
     _check_object_name(words, metadata.get("name", ""), OBJECT_NAME_MAX)
-    stored = dict(workflow.get("status", {}).get("storedTemplates") or {})
+    stored = options.stored if options.stored is not None else {}
+    for key, template in (workflow.get("status", {}).get("storedTemplates") or {}).items():
+        stored.setdefault(key, template)
     resolver = Resolver(templates, metadata.get("namespace", ""), options.offline, options.cluster_scoped, stored)
     run = Validation(resolver, options.template_only)
     base = Base("local", "" if options.template_only else metadata.get("name", ""), spec, path)
