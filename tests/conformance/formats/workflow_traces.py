@@ -23,8 +23,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.conformance.golden import Format, Row, Sample
-from tiphys.machinery.actions import Create, Delete, Emit, Patch, Plan
 from tiphys.lang.names import node_id as node_id_of
+from tiphys.machinery.actions import Create, Delete, Emit, Patch, Plan
 from tiphys.machinery.patches import merge
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan import interventions, rerun

@@ -28,7 +28,14 @@ GROUPS = frozenset(("DAG", "TaskGroup", "StepGroup", "Steps"))
 EXECUTED = frozenset(("Container", "Pod", "HTTP", "Plugin"))
 _NOT_CARRIED_OVER = frozenset(
     _PREFIX + key
-    for key in ("creator", "creator-email", "creator-preferred-username", "phase", "completed", "workflow-archiving-status")
+    for key in (
+        "creator",
+        "creator-email",
+        "creator-preferred-username",
+        "phase",
+        "completed",
+        "workflow-archiving-status",
+    )
 )
 
 
