@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -96,6 +96,7 @@ class Function:
     """A Go function: ``call`` takes as many arguments as ``ins`` says (the last repeated if ``variadic``).
 
     ``ins`` and ``out`` are Go type names; a variadic function's last is a slice. ``call`` raises `CallError`.
+    ``steps`` is what a call costs where work is counted, beside the size of its arguments and result.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Function:
     ins: tuple[str, ...]
     out: str
     variadic: bool = False
+    steps: int = 0
 
     @property
     def go_type(self) -> str:
@@ -264,6 +266,17 @@ def deep_equal(left: object, right: object) -> bool:
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(deep_equal, left, right))
     return bool(left == right)
+
+
+def identity_of(value: object) -> Hashable:
+    """A key that is the same for values that are `deep_equal`, NaN apart, and different for others."""
+    if isinstance(value, dict):
+        return type_name(value), frozenset((key, identity_of(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type_name(value), tuple(map(identity_of, value))
+    if isinstance(value, float) and value != value:
+        return object()
+    return type_name(value), value
 
 
 def refuse_size(what: str, size: int) -> None:

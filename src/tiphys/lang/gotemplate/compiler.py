@@ -344,7 +344,7 @@ class Compiler:
         kinds = [*ins[:fixed], *([ins[-1][2:]] * max(0, count - fixed) if function.variadic else [])]
         parts = [self.argument(node, kind) for node, kind in zip(arguments, kinds, strict=False)]
         final_kind = ins[count] if count < fixed else ins[-1][2:] if function.variadic else ""
-        call, gives_any = function.call, function.out in (ANY, VALUE)
+        call, gives_any, extra = function.call, function.out in (ANY, VALUE), function.steps
 
         def run(state: State, dot: Any, final: Any) -> Any:
             given = count + (final is not MISSING)
@@ -355,12 +355,14 @@ class Compiler:
             values = [part(state, dot) for part in parts]
             if final is not MISSING:
                 values.append(passed(state, final, final_kind))
+            if extra:
+                state.spend(extra)
             try:
                 result = call(*values)
             except CallError as err:
                 state.node = whole
                 raise state.error(f"error calling {name}: {err}") from None
-            state.spend_on(result)
+            state.spend_on_call(values, result)
             return element(result) if gives_any else result
 
         return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from tiphys.lang.gofmt import quote
@@ -10,12 +11,14 @@ from tiphys.lang.gotemplate.nodes import Node
 
 OUTPUT_MAX = 10_000_000
 """Characters of a result."""
-STEPS_MAX = 150_000
-"""Nodes visited, iterations and calls of one execution; results of calls count by their size."""
+STEPS_MAX = 60_000
+"""What one execution may do: a node is a step, a call a few more, by the size of what it takes and gives."""
 CALLS_MAX = 60
 """Templates that call templates, nested; each takes a handful of Python's own stack frames."""
 
-_STEP_CHARACTERS = 512
+_CALL_STEPS = 12
+_STEP_CHARACTERS = 256
+_STEP_ELEMENTS = 4
 
 
 class Nil:
@@ -89,10 +92,12 @@ class State:
         if self.steps > STEPS_MAX:
             raise self.error(f"gave up after {STEPS_MAX} steps")
 
-    def spend_on(self, result: Any) -> None:
-        """Accounts for what a call made."""
-        size = len(result) if isinstance(result, str | list | dict) else 0
-        self.spend(1 + (size // _STEP_CHARACTERS if isinstance(result, str) else size // 16))
+    def spend_on_call(self, given: Iterable[Any], made: Any) -> None:
+        """Accounts for a call by the size of its arguments and result."""
+        steps = _CALL_STEPS + _steps_for(made)
+        for argument in given:
+            steps += _steps_for(argument)
+        self.spend(steps)
 
     def error(self, message: str) -> ExecError:
         """The error at the present node."""
@@ -115,3 +120,9 @@ class State:
     def set_variable(self, name: str, value: Any, is_any: bool = False) -> None:
         entry = self.variable(name)
         entry[1], entry[2] = value, is_any
+
+
+def _steps_for(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) // _STEP_CHARACTERS
+    return len(value) // _STEP_ELEMENTS if isinstance(value, list | dict) else 0

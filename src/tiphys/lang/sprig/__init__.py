@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -49,6 +49,9 @@ _MADE_OUTSIDE = {
     "genSignedCert": "string, list, list, int, sprig.certificate -> sprig.certificate",
     "genSignedCertWithKey": "string, list, list, int, sprig.certificate, string -> sprig.certificate",
 }
+
+_LONG_WORK = {"derivePassword": 40_000}
+"""Steps of functions whose work is not in proportion to the size of what they take and give."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,10 @@ def _build(sources: Sources) -> dict[str, Function]:
         _by_chance(sources.random),
         {name: (signature, sources.makers.get(name) or _refusal(name)) for name, signature in _MADE_OUTSIDE.items()},
     )
-    return {name: one for table in tables for name, one in _typed(table).items()}
+    found = {name: one for table in tables for name, one in _typed(table).items()}
+    for name, steps in _LONG_WORK.items():
+        found[name] = replace(found[name], steps=steps)
+    return found
 
 
 def _by_chance(random: Callable[[int], bytes]) -> dict[str, tuple[str, Callable[..., Any]]]:

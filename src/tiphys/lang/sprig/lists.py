@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from tiphys.lang.govalues import (
@@ -10,6 +10,7 @@ from tiphys.lang.govalues import (
     ListList,
     StringList,
     deep_equal,
+    identity_of,
     is_list,
     refuse_count,
     utf8,
@@ -51,23 +52,21 @@ def compact(items: Any) -> list[Any]:
 
 
 def uniq(items: Any) -> list[Any]:
-    found: list[Any] = []
+    found: dict[Hashable, Any] = {}
     for item in elements(items, "Cannot find uniq on type {}"):
-        if not _holds(found, item):
-            found.append(item)
-    return found
+        found.setdefault(identity_of(item), item)
+    return list(found.values())
 
 
 def without(items: Any, *unwanted: Any) -> list[Any]:
-    return [item for item in elements(items, "Cannot find without on type {}") if not _holds(unwanted, item)]
+    gone = {identity_of(item) for item in unwanted}
+    return [item for item in elements(items, "Cannot find without on type {}") if identity_of(item) not in gone]
 
 
 def has(wanted: Any, items: Any) -> bool:
-    return items is not None and _holds(elements(items, "Cannot find has on type {}"), wanted)
-
-
-def _holds(items: list[Any] | tuple[Any, ...], wanted: Any) -> bool:
-    return any(deep_equal(wanted, item) for item in items)
+    if items is None:
+        return False
+    return any(deep_equal(wanted, item) for item in elements(items, "Cannot find has on type {}"))
 
 
 def slice_of(items: Any, *indices: Any) -> Any:
