@@ -1,6 +1,7 @@
 """Writes Kubernetes Events, without ever holding up the work that they tell about.
 
-``emit`` only puts into a bounded queue; a background task writes. The same event again (same object, reason, message)
+``emit`` only puts into a bounded queue; a background task writes a little later, many at a time, so that events do not
+cost commits of their own. The same event again (same object, reason, message)
 raises the count of the first one instead of adding another. When the queue is full events are dropped and counted:
 they are hints for people, not state. Aggregation follows client-go's tools/record, with its 10 minutes and its bound.
 """
@@ -26,8 +27,9 @@ logger = logging.getLogger(__name__)
 _QUEUE_MAX = 10_000
 _KNOWN_MAX = 4096
 _SAME_EVENT_FOR = timedelta(minutes=10)
-# How many writes may be on their way at once; in process they share one commit.
-_AT_ONCE = 64
+# How many writes may be on their way at once (in process they share one commit), and how long they gather.
+_AT_ONCE = 256
+_GATHER_SECONDS = 0.1
 _MESSAGE_MAX = 1024  # the API refuses more
 
 
@@ -58,6 +60,7 @@ class EventRecorder:
         """Writes until cancelled; what is queued then is lost."""
         while True:
             batch = [await self._queue.get()]
+            await self._clock.sleep_until(self._clock.monotonic() + _GATHER_SECONDS)
             while len(batch) < _AT_ONCE and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await asyncio.gather(*(self._write(event, at) for event, at in batch))

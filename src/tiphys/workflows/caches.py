@@ -72,9 +72,9 @@ class Caches:
     def all(self) -> tuple[Informer, ...]:
         return (*self.shared.values(), self.pods, self.task_results, self.task_sets, self.workflows)
 
-    def lock_limit(self, name: LockName) -> int:
-        """How many may hold a lock; 0 where nobody can say."""
-        if name.kind == "Mutex":
+    def lock_limit(self, name: LockName, kind: str) -> int:
+        """How many may hold a lock (``kind`` is mutex or semaphore); 0 where nobody can say."""
+        if kind == "mutex" or name.kind == "Mutex":
             return 1
         found = self.shared[CONFIG_MAPS].get(ObjectKey(name.namespace, name.resource))
         limit = str(((found or {}).get("data") or {}).get(name.key, ""))

@@ -16,17 +16,18 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from tiphys.client.client import Client, Object
-from tiphys.machinery.actions import Create, Patch, Plan
+from tiphys.machinery.actions import Action, Create, Delete, Patch, Plan
 from tiphys.machinery.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound, TooLarge
 from tiphys.machinery.resources import PODS, WORKFLOW_TASK_RESULTS, WORKFLOWS, ObjectKey, Resource
 from tiphys.runtime.act import Actor, Done, EventSink
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.controller import Controller, Outcome
+from tiphys.runtime.later import Later
 from tiphys.runtime.queue import WorkQueue
 from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
@@ -103,6 +104,7 @@ class WorkflowController:
         self._recorder = recorder
         self._trace = trace
         self._actor = Actor(client, events)
+        self._later = Later(self._actor, clock, self._not_done_later)
         self._queue = WorkQueue[ObjectKey](clock, rng)
         self._controller = Controller("workflows", self._queue, self._reconcile, workers)
         self._locks = LockTable()
@@ -119,6 +121,7 @@ class WorkflowController:
             for workflow in self.caches.workflows.objects():
                 if not is_completed(workflow):
                     self._locks.restore(workflow, self.caches.lock_limit)
+            group.create_task(self._later.run(), name="workflow-clean-up")
             group.create_task(self._controller.run(), name="workflow-controller")
 
     # Which change wakes which workflow
@@ -203,10 +206,18 @@ class WorkflowController:
         self._keep_interests(key, live)
         self._wake_waiting()
         self._trace.stop(Actor.carry_out, f"{len(plan.actions)} actions")
-        outcomes = await self._actor.carry_out(plan)
+        urgent, unhurried = _parted(plan)
+        outcomes = await self._actor.carry_out(urgent)
         live.wake_at = plan.wake_at
         self._settle(key, live, outcomes)
+        self._later.add(key, *unhurried)
         return live.wake_at
+
+    def _not_done_later(self, key: ObjectKey, error: ApiError) -> None:
+        """A clean-up was refused: the run, which believes that it was done, is void."""
+        logger.debug("%s: clean-up: %s", key, error)
+        self._forget(key)
+        self._queue.add(key)
 
     async def _observe(self, key: ObjectKey) -> tuple[_Live | None, Changes | None]:
         """The run with what changed since; (None, None) where there is nothing to do (any more)."""
@@ -301,6 +312,19 @@ class WorkflowController:
             for interest in asked - live.interests:
                 self._asked_by.setdefault(interest, set()).add(key)
             live.interests = set(asked)
+
+
+def _parted(plan: Plan) -> tuple[Plan, list[Action]]:
+    """A plan without the clean-up of pods at its end, and that: patches and deletions that nobody waits for."""
+    if len(plan.stages) < 2:
+        return plan, []
+    *urgent, last = plan.stages
+    rest: list[Action] = []
+    unhurried: list[Action] = []
+    for action in last:
+        is_clean_up = isinstance(action, Patch | Delete) and action.resource is PODS
+        (unhurried if is_clean_up else rest).append(action)
+    return replace(plan, stages=(*urgent, tuple(rest))), unhurried
 
 
 def _refused_pod(outcome: Done) -> str | None:
