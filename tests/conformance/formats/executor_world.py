@@ -105,6 +105,8 @@ def describe(place: Path) -> dict[str, Any]:
         return {"mode": mode, "type": "fifo"}
     data = place.read_bytes()
     archive = archive_of(data)
+    if archive is None and data and place.suffix in (".tgz", ".zip"):
+        archive = {"content": shown(data), "format": "raw"}
     if archive is not None:
         return {"archive": archive, "mode": mode, "type": "file"}
     return {"content": shown(data), "mode": mode, "type": "file"}
@@ -139,6 +141,8 @@ def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, 
     kinds = {tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "symlink", tarfile.FIFOTYPE: "fifo", tarfile.LNKTYPE: "link"}
     entry: dict[str, Any] = {"mode": f"{member.mode & 0o7777:04o}", "name": member.name}
     entry["type"] = kinds.get(member.type, "file")
+    if member.uname or member.gname:
+        entry["owner"] = f"{member.uname}:{member.gname}"
     if member.issym():
         entry["link"] = member.linkname
     elif member.isreg():
@@ -186,7 +190,7 @@ def _make_tar(members: list[dict[str, Any]]) -> bytes:
         for member in members:
             info = tarfile.TarInfo(member["name"])
             info.type = kinds.get(member.get("type", "file"), tarfile.REGTYPE)
-            info.mode = int(member.get("mode", "0755" if member.get("type") == "dir" else "0644"), 8)
+            info.mode = int(member.get("mode", "0644" if member.get("type", "file") == "file" else "0755"), 8)
             info.linkname = member.get("link", "")
             info.mtime = RECORDED_MTIME
             data = content_of(member)
@@ -255,6 +259,8 @@ def serving(served: Served) -> Iterator[str]:
             script = served.scripts.get(f"{method} {path}")
             if script:
                 step = script.pop(0) if len(script) > 1 else script[0]
+                if method == "PUT" and step.get("status", 200) < 300:
+                    served.uploads.append({"path": path, "body": body})
                 text = base64.b64decode(step["b64"]) if "b64" in step else str(step.get("body", "")).encode()
                 self._reply(step.get("status", 200), text, step.get("headers") or {})
             elif method == "PUT":

@@ -70,8 +70,8 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
 
 def zip_up(source: Place, target: IO[bytes], name: str = "") -> None:
     """Writes ``source`` as zip. A single file is called ``name``; without one by its whole path, like the original."""
-    mode = _packable(source)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+        mode = _packable(source)
         if not stat.S_ISDIR(mode):
             _add_to_zip(archive, source.real, name or source.shown)
             return
@@ -95,6 +95,8 @@ def _packable(source: Place) -> int:
 def _walk(directory: Path, name: str) -> Iterator[tuple[Path, str]]:
     """The directory and all below it, each directory's entries in byte order, links not followed."""
     yield directory, name
+    if directory.is_symlink():
+        return
     for entry in sorted(os.scandir(directory), key=lambda e: os.fsencode(e.name)):
         inner = f"{name}/{entry.name}"
         if entry.is_dir(follow_symlinks=False):
@@ -127,6 +129,7 @@ def _add_to_zip(archive: zipfile.ZipFile, real: Path | None, name: str) -> None:
         if real is not None:
             with _opened(real) as file:
                 shutil.copyfileobj(file, target, CHUNK)
+    info.external_attr = 0  # the library puts in permissions of its own
 
 
 def _opened(real: Path) -> IO[bytes]:

@@ -272,12 +272,13 @@ class _Collector:
         saved: list[Object] = []
         for container in main_containers(self.template):
             place = self.sources.log(container)
-            if not place.real.exists():  # killed before its command ran
-                continue
             copy = self.scratch / "logs" / f"{container}.log"
             copy.real.parent.mkdir(parents=True, exist_ok=True)
-            with place.real.open("rb") as log, archives.create(copy) as target:
-                shutil.copyfileobj(log, target, archives.CHUNK)
+            with archives.create(copy) as target:
+                if not place.real.exists():  # killed before its command ran
+                    continue
+                with place.real.open("rb") as log:
+                    shutil.copyfileobj(log, target, archives.CHUNK)
             try:
                 saved.append(self._save({"name": f"{container}-logs"}, f"{container}.log", copy))
             except ExecutorError as err:

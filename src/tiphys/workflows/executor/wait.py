@@ -9,21 +9,26 @@ ended, a number in ``signal`` is sent to its command. Source: argoexec wait (exe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
-from tiphys.workflows.executor import outputs
+from tiphys.workflows.executor import inputs, outputs
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
+from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.template import VAR_RUN_ARGO, any_string, main_containers
 
 Object = Mapping[str, Any]
 LABEL_WORKFLOW = "workflows.argoproj.io/workflow"
 LABEL_COMPLETED = "workflows.argoproj.io/report-outputs-completed"
 LABEL_INSTANCE = "workflows.argoproj.io/controller-instanceid"
+STATUS = f"{VAR_RUN_ARGO}/status"
 DEADLINE_MESSAGE = "Step exceeded its deadline"
 TERM, KILL = 15, 9
+DEFAULT_GRACE_SECONDS = 30.0
 
 
 class ApiRefusal(Exception):
@@ -63,7 +68,7 @@ class Step:
     include_result: bool = False
     instance_id: str = ""
     deadline_in: float | None = None
-    grace_seconds: float = 30.0
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
     plugins: Sequence[str] = ()
     keep_local: bool = True
 
@@ -79,6 +84,7 @@ class Wait:
     waiting: Waiting
     errors: list[str] = field(default_factory=list)
     message: str = ""
+    unprepared: bool = False
     _created: bool = False
 
     def run(self) -> int:
@@ -92,6 +98,7 @@ class Wait:
                 self.drivers,
                 self.place("/tmp/argo/outputs"),
                 include_result=self.step.include_result,
+                inputs_only=self.unprepared,
             )
             self.errors += found.errors
             self._remove_saved()
@@ -101,6 +108,25 @@ class Wait:
             self._kill(self.step.plugins)
         self.message = self.errors[0] if self.errors else self.message
         return 64 if self.errors else 0
+
+    def prepare(self) -> None:
+        """What the init container does, in pods without one (``argoexec supervisor``).
+
+        The main container's helper waits for the status file. A failure is this run's first error; the containers'
+        logs are collected all the same.
+        """
+        status = self.place(STATUS).real
+        status.parent.mkdir(parents=True, exist_ok=True)
+        status.write_text("RUNNING\n")
+        try:
+            inputs.write_staged_file(self.step.template, self.place)
+            inputs.load_artifacts(self.step.template, self.place, self.drivers)
+        except ExecutorError as err:
+            self.unprepared = True
+            self.errors.append(f"failed to load non-plugin input artifacts: {err}")
+            status.write_text(f"FAILED\n{self.errors[0]}")
+        else:
+            status.write_text("READY\n")
 
     def _await_containers(self) -> None:
         names = main_containers(self.step.template)
@@ -207,7 +233,18 @@ def _typed(found: Object) -> dict[str, Any]:
     made = {name: value for name, value in found.items() if value or name == "result"}
     if "parameters" in made:
         made["parameters"] = [_typed_parameter(parameter) for parameter in made["parameters"]]
+    if "artifacts" in made:
+        made["artifacts"] = [_typed_artifact(artifact) for artifact in made["artifacts"]]
     return made
+
+
+def _typed_artifact(artifact: Object) -> Object:
+    """The kinds of HTTP authentication are values, not pointers, in the original's types: they are always written."""
+    auth = (artifact.get("http") or {}).get("auth")
+    if auth is None:
+        return artifact
+    whole = {"clientCert": {}, "oauth2": {}, "basicAuth": {}, **auth}
+    return {**artifact, "http": {**artifact["http"], "auth": whole}}
 
 
 def _typed_parameter(parameter: Object) -> dict[str, Any]:
@@ -221,6 +258,23 @@ def _typed_parameter(parameter: Object) -> dict[str, Any]:
     return made
 
 
+def seconds_until(deadline: str, now: datetime) -> float | None:
+    """``ARGO_DEADLINE`` from now on; None for Go's zero time. Raises ValueError with the original's words."""
+    try:
+        moment = datetime.fromisoformat(deadline)
+    except ValueError:
+        layout = "2006-01-02T15:04:05Z07:00"
+        raise ValueError(f'parsing time "{deadline}" as "{layout}": cannot parse "{deadline}" as "2006"') from None
+    return None if moment.year == 1 else (moment - now).total_seconds()
+
+
+def grace_seconds(text: str) -> float:
+    """``ARGO_TERMINATION_GRACE_PERIOD_SECONDS``: a positive whole number, else 30; beyond 63 bits none at all."""
+    if not re.fullmatch(r"[+-]?[0-9]+", text) or int(text) <= 0:
+        return DEFAULT_GRACE_SECONDS
+    return float(text) if int(text) < 1 << 63 else -1.0
+
+
 def read_template(place: Callable[[str], Place], environment: Mapping[str, str]) -> Object:
     """The template that the init container left, else the one in ``ARGO_TEMPLATE``. Raises OSError, ValueError."""
     file = place(f"{VAR_RUN_ARGO}/template")
@@ -230,5 +284,25 @@ def read_template(place: Callable[[str], Place], environment: Mapping[str, str])
         if "ARGO_TEMPLATE" not in environment:
             raise
         text = environment["ARGO_TEMPLATE"]
-    template: Object = json.loads(text)
+    try:
+        template: Object = json.loads(text)
+    except json.JSONDecodeError as err:
+        raise ValueError(_go_json_error(err)) from err
     return template
+
+
+_GO_JSON_ERRORS = {
+    "Expecting property name": "looking for beginning of object key string",
+    "Expecting value": "looking for beginning of value",
+    "Expecting ':'": "after object key",
+    "Expecting ','": "after object key:value pair",
+    "Extra data": "after top-level value",
+}
+
+
+def _go_json_error(err: json.JSONDecodeError) -> str:
+    """The fault in Go's words (encoding/json)."""
+    if err.pos >= len(err.doc.rstrip()):
+        return "unexpected end of JSON input"
+    where = next((words for start, words in _GO_JSON_ERRORS.items() if err.msg.startswith(start)), "in literal")
+    return f"invalid character {err.doc[err.pos]!r} {where}"

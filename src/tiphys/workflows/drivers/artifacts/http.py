@@ -73,6 +73,8 @@ class HttpDriver:
         first = url
         for _ in range(REDIRECTS_MAX):
             parts = urlsplit(url)
+            if parts.scheme not in ("http", "https"):
+                raise ExecutorError(f'{method.title()} "{first}": unsupported protocol scheme "{parts.scheme}"')
             with closing(_connection(parts.scheme, parts.netloc)) as connection:
                 try:
                     _send(connection, method, parts, headers, source)
