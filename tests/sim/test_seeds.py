@@ -7,7 +7,7 @@ import pytest
 from tests.sim.__main__ import check
 from tiphys.testing.sim import Faults, simulate
 
-SEEDS = 100
+SEEDS = 250
 BATCH = 25
 
 

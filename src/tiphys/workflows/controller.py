@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from tiphys.client.client import Client, Object
 from tiphys.machinery.actions import Action, Create, Delete, Patch, Plan
 from tiphys.machinery.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound, TooLarge
-from tiphys.machinery.resources import PODS, WORKFLOW_TASK_RESULTS, WORKFLOWS, ObjectKey, Resource
+from tiphys.machinery.resources import NAMESPACES, PODS, WORKFLOW_TASK_RESULTS, WORKFLOWS, ObjectKey, Resource
 from tiphys.runtime.act import Actor, Done, EventSink
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.controller import Controller, Outcome
@@ -35,12 +35,14 @@ from tiphys.workflows.caches import WORKFLOW_LABEL, CacheLookup, Caches, Interes
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.locks import LockTable
+from tiphys.workflows.plan.throttle import Throttler, postpone
 from tiphys.workflows.replay import RecordedRun
 from tiphys.workflows.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
+_PARALLELISM_LABEL = "workflows.argoproj.io/parallelism-limit"
 _WORKERS = 32
 _TELLING_METADATA = ("deletionTimestamp", "annotations", "labels")
 
@@ -108,6 +110,8 @@ class WorkflowController:
         self._queue = WorkQueue[ObjectKey](clock, rng)
         self._controller = Controller("workflows", self._queue, self._reconcile, workers)
         self._locks = LockTable()
+        self._throttle = Throttler(settings.parallelism, settings.namespace_parallelism)
+        self._begun = False
         self._live: dict[ObjectKey, _Live] = {}
         self._pending: dict[ObjectKey, _Pending] = {}
         self._asked_by: dict[Interest, set[ObjectKey]] = {}
@@ -118,11 +122,18 @@ class WorkflowController:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.caches.run(), name="workflow-caches")
             await self.caches.synced()
-            for workflow in self.caches.workflows.objects():
-                if not is_completed(workflow):
-                    self._locks.restore(workflow, self.caches.lock_limit)
+            self._take_over()
             group.create_task(self._later.run(), name="workflow-clean-up")
             group.create_task(self._controller.run(), name="workflow-controller")
+
+    def _take_over(self) -> None:
+        """Learns from the stored workflows who holds which lock and whose turn it is to run; the running come first."""
+        open_ones = [workflow for workflow in self.caches.workflows.objects() if not is_completed(workflow)]
+        open_ones.sort(key=lambda workflow: (workflow.get("status") or {}).get("phase") != "Running")
+        for workflow in open_ones:
+            self._locks.restore(workflow, self.caches.lock_limit)
+            self._throttle.add(workflow)
+        self._begun = True
 
     # Which change wakes which workflow
 
@@ -137,6 +148,7 @@ class WorkflowController:
 
     def _on_workflow(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         live = self._live.get(key)
+        self._queue_up(key, after)
         if after is None:
             self._forget(key)
             self._locks.forget(str(key))
@@ -147,6 +159,15 @@ class WorkflowController:
             self._trace.stop(WorkflowController._on_workflow, f"workflow {key}")
             self._pending_of(key).workflow = after
             self._queue.add(key)
+
+    def _queue_up(self, key: ObjectKey, workflow: Object | None) -> None:
+        """Keeps the throttle's queue; whoever may run now is looked at."""
+        if workflow is None or is_completed(workflow):
+            self._throttle.remove(str(key))
+        elif self._begun:
+            self._throttle.add(workflow)
+        while self._throttle.admitted:
+            self._queue.add(ObjectKey(*self._throttle.admitted.pop().split("/", 1)))
 
     def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         workflow = _workflow_of(key, after or before)
@@ -175,12 +196,22 @@ class WorkflowController:
             self._queue.add(key)
 
     def _on_shared(self, resource: Resource) -> Any:
-        def handle(key: ObjectKey, _before: Object | None, _after: Object | None) -> None:
+        def handle(key: ObjectKey, _before: Object | None, after: Object | None) -> None:
+            if resource is NAMESPACES:
+                self._limit_namespace(key.name, after)
             for workflow in self._asked_by.get(Interest(resource, key), ()):
                 self._pending_of(workflow).others = True
                 self._queue.add(workflow)
 
         return handle
+
+    def _limit_namespace(self, name: str, namespace: Object | None) -> None:
+        labels = (namespace["metadata"].get("labels") or {}) if namespace is not None else {}
+        limit = str(labels.get(_PARALLELISM_LABEL, ""))
+        if limit.isdecimal():
+            self._throttle.namespace_limits[name] = int(limit)
+        else:
+            self._throttle.namespace_limits.pop(name, None)
 
     def _is_under_way(self, key: ObjectKey) -> bool:
         workflow = self.caches.workflows.get(key)
@@ -195,6 +226,9 @@ class WorkflowController:
     # observe → decide → act
 
     async def _reconcile(self, key: ObjectKey) -> Outcome:
+        if not self._throttle.admit(str(key)) and self._is_under_way(key):
+            await self._postpone(key)
+            return None
         live, changes = await self._observe(key)
         if live is None:
             return None
@@ -209,9 +243,16 @@ class WorkflowController:
         urgent, unhurried = _parted(plan)
         outcomes = await self._actor.carry_out(urgent)
         live.wake_at = plan.wake_at
-        self._settle(key, live, outcomes)
-        self._later.add(key, *unhurried)
+        if self._settle(key, live, outcomes):
+            self._later.add(key, *unhurried)
         return live.wake_at
+
+    async def _postpone(self, key: ObjectKey) -> None:
+        """Says on the workflow that it waits for its turn."""
+        workflow = self.caches.workflows.get(key)
+        patch = postpone(workflow) if workflow is not None else None
+        if patch is not None:
+            await self._client.patch(WORKFLOWS, key, patch)
 
     def _not_done_later(self, key: ObjectKey, error: ApiError) -> None:
         """A clean-up was refused: the run, which believes that it was done, is void."""
@@ -259,11 +300,11 @@ class WorkflowController:
                 self._pending_of(key).others = True
                 self._queue.add(key)
 
-    def _settle(self, key: ObjectKey, live: _Live, outcomes: Sequence[Done]) -> None:
-        """Takes over what was written.
+    def _settle(self, key: ObjectKey, live: _Live, outcomes: Sequence[Done]) -> bool:
+        """Takes over what was written; says whether all was.
 
         A pod that the API will never make is news for the run. Any other refusal voids the run: it is loaded again, at
-        once where somebody else was faster, else after a while.
+        once where somebody else was faster, else (raised) after a while.
         """
         failed: ApiError | None = None
         for outcome in outcomes:
@@ -279,8 +320,10 @@ class WorkflowController:
             if not isinstance(failed, Conflict):
                 raise failed
             self._queue.add(key)
-        elif live.completed and live.wake_at is None:
+            return False
+        if live.completed and live.wake_at is None:
             self._forget(key)
+        return True
 
     def _learn(self, key: ObjectKey, live: _Live, outcome: Done) -> None:
         assert outcome.object is not None

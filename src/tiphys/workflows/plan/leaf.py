@@ -29,6 +29,7 @@ def execute_pod(state: State, call: Call, template: Template, kind: str) -> Outc
     if node is None:
         expects = not (kind == "Container" and is_daemon(template))
         node = executor.initialize(state, call, "Pod", "Pending", template=template, expects_result=expects)
+        _claim(state, node)
     elif kind in ("Script", "Resource", "Data") and node.phase != "Pending":
         return Outcome(node)
     try:
@@ -42,6 +43,14 @@ def execute_pod(state: State, call: Call, template: Template, kind: str) -> Outc
     if kind == "ContainerSet":
         _add_containers(state, call, node, template)
     return Outcome(node)
+
+
+def _claim(state: State, node: Node) -> None:
+    """The pod of a new node, and its result, may be there: an earlier life of the controller made it and died."""
+    if node.id in state.pod_of:
+        state.fresh_pods[state.pod_of[node.id]] = None
+    if node.id in state.task_results:
+        state.fresh_results[node.id] = None
 
 
 def execute_task(state: State, call: Call, template: Template, kind: str) -> Outcome:
