@@ -66,6 +66,8 @@ class ApiError(TiphysError):
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
+        # Some answers carry an empty ``details``, others none: {} and None say which.
+        self._shows_details = details is not None
 
     def status(self) -> dict[str, Any]:
         """The ``Status`` object as it goes over the wire."""
@@ -75,9 +77,10 @@ class ApiError(TiphysError):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
-        if self.details:
+        if self.reason:
+            body["reason"] = self.reason
+        if self._shows_details:
             body["details"] = self.details
         body["code"] = self.code
         return body

@@ -52,6 +52,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
             strategy=Strategy(
                 status="isolated" if has_status else "plain",
                 generation="content" if has_status else "any",
+                unconditional_update=False,
             ),
             verbs=CUSTOM_VERBS,
             short_names=tuple(accepted.get("shortNames") or ()),

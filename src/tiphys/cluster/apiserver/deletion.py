@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from tiphys.cluster.apiserver import metadata
-from tiphys.cluster.apiserver.problems import conflict, invalid_options, unsupported
+from tiphys.cluster.apiserver.problems import conflict, invalid_options, invalid_value, unsupported
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
+from tiphys.machinery.errors import BadRequest
 from tiphys.machinery.times import parse_time, to_time
 
 _POLICIES: Final = ("Foreground", "Background", "Orphan")
@@ -34,14 +35,20 @@ class DeleteOptions:
     def parse(cls, body: Mapping[str, Any] | None, query: Mapping[str, str]) -> DeleteOptions:
         """From the request's body, or where it has none from the query; raises Invalid."""
         given = body or {}
+        if given.get("kind") not in (None, "DeleteOptions"):
+            scheme = 'is registered for version "meta.k8s.io/v1" in scheme "pkg/runtime/scheme.go:111"'
+            raise BadRequest(f'no kind "{given["kind"]}" {scheme}')
         policy = given.get("propagationPolicy") or query.get("propagationPolicy") or None
-        if given.get("orphanDependents") is not None and policy is None:
+        if given.get("orphanDependents") is not None and policy is not None:
+            text = "orphanDependents and deletionPropagation cannot be both set"
+            raise invalid_options("DeleteOptions", [invalid_value("propagationPolicy", policy, text)])
+        if given.get("orphanDependents") is not None:
             policy = "Orphan" if given["orphanDependents"] else "Background"
         if policy is not None and policy not in _POLICIES:
             raise invalid_options("DeleteOptions", [unsupported("propagationPolicy", policy, [*_POLICIES, "nil"])])
         grace = given.get("gracePeriodSeconds")
         if grace is None and query.get("gracePeriodSeconds"):
-            grace = int(query["gracePeriodSeconds"])
+            grace = _integer(query["gracePeriodSeconds"])
         conditions = given.get("preconditions") or {}
         dry_run = bool(given.get("dryRun")) or bool(query.get("dryRun"))
         return cls(grace, policy, conditions.get("uid"), conditions.get("resourceVersion"), dry_run)
@@ -59,6 +66,13 @@ def check_preconditions(info: ResourceInfo, obj: Object, options: DeleteOptions)
             f" {meta['resourceVersion']}"
         )
         raise conflict(info, meta["name"], why)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 @dataclass(frozen=True)

@@ -130,9 +130,9 @@ class Lister:
         _check_options(query, watch=False)
         asked, limit, after = query.get("resourceVersion", ""), _count(query, "limit", LIMIT_MAX), ""
         if query.get("continue"):
+            version, after = _decode_token(query["continue"])
             if asked and asked != "0":
                 raise BadRequest("specifying resource version is not allowed when using continue")
-            version, after = _decode_token(query["continue"])
             too_old: ApiError = ExpiredPage(_encode_token(_NEWEST, after))
         else:
             version = self._version_to_list(asked, query.get("resourceVersionMatch", ""), limit)
@@ -303,12 +303,20 @@ def _encode_token(version: int, after: str) -> str:
 
 def _decode_token(text: str) -> tuple[int, str]:
     try:
-        token = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return int(token["rv"]), str(token["start"]).rstrip("\0")
-    except (Base64Error, ValueError, KeyError, TypeError):
+        content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except Base64Error:
         at = next((n for n, c in enumerate(text) if not (c.isalnum() or c in "-_")), max(0, len(text) - len(text) % 4))
-        message = f"illegal base64 data at input byte {at}"
-        raise BadRequest(f"invalid continue token: continue key is not valid: {message}") from None
+        raise _bad_token(f"illegal base64 data at input byte {at}") from None
+    try:
+        token = orjson.loads(content)
+        return int(token["rv"]), str(token["start"]).rstrip("\0")
+    except (ValueError, KeyError, TypeError):
+        first = content[:1].decode("latin-1")
+        raise _bad_token(f"invalid character '{first}' looking for beginning of value") from None
+
+
+def _bad_token(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid: {why}")
 
 
 class _BookmarkMaker:
@@ -316,10 +324,14 @@ class _BookmarkMaker:
         self._info = info
 
     def __call__(self, version: int, annotations: Mapping[str, str] | None = None) -> Record:
+        """The zero object of the kind with a resourceVersion, as the original sends it."""
+        info = self._info
         meta: dict[str, Any] = {"resourceVersion": str(version)}
         if annotations:
             meta["annotations"] = dict(annotations)
-        view = {"kind": self._info.kind, "apiVersion": self._info.resource.api_version, "metadata": meta}
+        view = {"kind": info.kind, "apiVersion": info.resource.api_version, "metadata": meta}
+        if info.codec is not None:
+            view = info.codec.empty() | view
         return Record("", 0, version, view)
 
 

@@ -29,8 +29,16 @@ FIELDS: Final = (
     "managedFields",
 )
 # What an update cannot change: kept from the old object.
-_KEPT: Final = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-_WRITERS: Final = frozenset(FIELDS) - {"selfLink", *_KEPT}
+_KEPT: Final = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+)
+_WRITERS: Final = frozenset(FIELDS) - (frozenset(_KEPT) - {"name", "namespace"})
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 UNSTORED: Final = "0"
 """The resourceVersion of an object that the store has not taken yet: a place in the order of fields."""

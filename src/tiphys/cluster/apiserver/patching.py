@@ -23,9 +23,7 @@ def patcher(info: ResourceInfo, content_type: str, patch: Any) -> Change:
     accepted = _CUSTOM if info.custom is not None else _BUILTIN
     kind = next((known for known in accepted if known.value == media), None)
     if kind is None:
-        names = ", ".join([*(known.value for known in accepted), PatchType.APPLY.value, "application/apply-patch+cbor"])
-        text = "the body of the request was in an unknown format - accepted media types include"
-        raise UnsupportedMediaType(f"{text}: {names}")
+        raise UnsupportedMediaType("415: Unsupported Media Type", {})
     if kind is PatchType.JSON:
         return lambda old: _json_patched(info, old, patch)
     if not isinstance(patch, dict):
@@ -52,7 +50,9 @@ def _json_patched(info: ResourceInfo, old: Object, patch: Any) -> Object:
         raise TooLarge(str(err)) from None
     except json_patch.JsonPatchError as err:
         if not isinstance(patch, list):
-            raise BadRequest(str(err)) from None
+            kind = "object" if isinstance(patch, dict) else "value"
+            text = f"json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
+            raise BadRequest(f"error decoding patch: {text}") from None
         raise Invalid("the server rejected our request due to an error in our request") from err
 
 

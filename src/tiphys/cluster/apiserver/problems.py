@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tiphys.cluster.apiserver.registry import ResourceInfo
-from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, NotFound
+from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, MethodNotAllowed, NotFound
 
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -90,6 +90,10 @@ def no_such_namespace(name: str) -> NotFound:
 def no_such_page() -> NotFound:
     """A path that names no resource at all."""
     return NotFound("the server could not find the requested resource", {})
+
+
+def not_allowed() -> MethodNotAllowed:
+    return MethodNotAllowed("the server does not allow this method on the requested resource", {})
 
 
 def bad_request(message: str) -> BadRequest:

@@ -40,6 +40,7 @@ class Strategy:
     ``status``: "isolated" when only ``/status`` writes it, "plain" when it is a field like any other.
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
     metadata; "any, labels" those as well), or "none".
+    ``unconditional_update``: may a PUT come without a resourceVersion.
     ``defaults`` completes an object in place before it is judged; ``on_create`` and ``on_update`` do what the
     original's strategy does (in place, ``on_update`` with the old object).
     """
@@ -49,6 +50,7 @@ class Strategy:
     generation: Literal["spec", "content", "any", "any, labels", "none"] = "none"
     returns_deleted: bool = False
     create_on_update: bool = False
+    unconditional_update: bool = True
     graceful_seconds: Callable[[Object, int | None], int] | None = None
     initial_status: Mapping[str, Any] | None = None
     defaults: Callable[[Object], None] | None = None

@@ -23,7 +23,7 @@ from tiphys.cluster.apiserver.deletion import DeleteOptions
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners
 from tiphys.cluster.apiserver.patching import patcher
-from tiphys.cluster.apiserver.problems import no_such_page
+from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.store import Store
@@ -200,7 +200,7 @@ class ApiServer:
     async def _subresource(self, target: Target, request: Request, writer: Writer) -> Answer:
         declared = target.info.subresource(request.subresource or "")
         if declared is None or request.verb not in declared.verbs:
-            raise MethodNotAllowed("the server does not allow this method on the requested resource")
+            raise not_allowed()
         options = WriteOptions.parse(request.query, "UpdateOptions", writer)
         match request.subresource:
             case "scale":

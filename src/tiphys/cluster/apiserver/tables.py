@@ -79,14 +79,11 @@ class Table:
         }
 
     def _row(self, obj: Object) -> Object:
-        if "name" not in obj["metadata"]:  # a bookmark
-            return {"cells": [None] * len(self.columns), "object": self._included(obj)}
         printed = self.print_row(obj, self.now)
         row: Object = {"cells": printed.cells}
         if printed.conditions:
             row["conditions"] = printed.conditions
-        included = self._included(obj)
-        return row if included is None else row | {"object": included}
+        return row | {"object": self._included(obj)}
 
     def _included(self, obj: Object) -> Object | None:
         if self.include == "None":
@@ -117,7 +114,9 @@ def _printed(info: ResourceInfo) -> tuple[Sequence[Mapping[str, Any]], Printer]:
     name = f"{info.resource.group}/{info.kind}"
     printer = PRINTERS.get(name)
     if printer is None or name not in _columns():
-        return (_NAME, _CREATED), lambda obj, now: Row([obj["metadata"]["name"], obj["metadata"]["creationTimestamp"]])
+        return (_NAME, _CREATED), lambda obj, now: Row(
+            [obj["metadata"].get("name", ""), obj["metadata"].get("creationTimestamp")]
+        )
     return _columns()[name], printer
 
 
@@ -139,12 +138,12 @@ def _custom(version: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Pr
     declared = version.get("additionalPrinterColumns")
     if not declared:
         return (_NAME, _AGE), lambda obj, now: Row(
-            [obj["metadata"]["name"], age(obj["metadata"].get("creationTimestamp"), now)]
+            [obj["metadata"].get("name", ""), age(obj["metadata"].get("creationTimestamp"), now)]
         )
     columns = [_NAME, *(_declared(column) for column in declared)]
 
     def print_row(obj: Object, now: datetime) -> Row:
-        return Row([obj["metadata"]["name"], *(_cell(obj, column, now) for column in declared)])
+        return Row([obj["metadata"].get("name", ""), *(_cell(obj, column, now) for column in declared)])
 
     return columns, print_row
 

@@ -27,6 +27,10 @@ class Codec(Protocol):
         """
         ...
 
+    def empty(self) -> Object:
+        """The zero object, kind and apiVersion first."""
+        ...
+
 
 class BuiltinCodec:
     """A kind of ``tiphys.api``."""
@@ -44,6 +48,9 @@ class BuiltinCodec:
         internal.convert(self._kind, normal)
         read = decode.pruned(self._type, normal)
         return {"kind": self._kind, "apiVersion": self._api_version} | read, [str(field) for field in found.unknown]
+
+    def empty(self) -> Object:
+        return {"kind": self._kind, "apiVersion": self._api_version} | defaults.empty(self._api_version, self._kind)
 
 
 def builtin_codec(api_version: str, kind: str) -> Codec | None:

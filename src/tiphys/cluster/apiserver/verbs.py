@@ -29,6 +29,7 @@ from tiphys.cluster.apiserver.problems import (
     invalid_options,
     invalid_value,
     no_such_namespace,
+    not_allowed,
     not_found,
     required,
     unsupported,
@@ -38,7 +39,7 @@ from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.typed import Unreadable
 from tiphys.machinery.equality import same
-from tiphys.machinery.errors import AlreadyExists, MethodNotAllowed, NotFound
+from tiphys.machinery.errors import AlreadyExists, NotFound
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.ids import Ids
@@ -233,7 +234,12 @@ class Verbs:
             raise bad_request(
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
             )
-        if info.strategy.create_on_update and self.store.latest(info.collection, target.key) is None:
+        exists = self.store.latest(info.collection, target.key) is not None
+        creates = info.strategy.create_on_update and not exists
+        if (exists or creates) and not info.strategy.unconditional_update and not meta.get("resourceVersion"):
+            complaint = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+            raise invalid(info.resource.plural, info.resource.group, meta["name"], [complaint])
+        if creates:
             return await self.create(target, given, options), True
         return await self.change(target, lambda old: given, options), False
 
@@ -256,9 +262,9 @@ class Verbs:
         if options.manager and not options.applies:
             new = self._owned(info, target.subresource or "", old, new, options)
         if is_finished(info, new):
-            # The last finalizer is gone: the writer sees the state before the removal's own version.
+            # The last finalizer is gone. The writer sees the object without it, watchers its last stored state.
             if not options.dry_run:
-                await self.store.remove(info.collection, Record(old_record.key, old_record.id, old_record.version, new))
+                await self.store.remove(info.collection, old_record)
             return Record(old_record.key, old_record.id, old_record.version, new)
         if options.dry_run:
             return Record(old_record.key, old_record.id, old_record.version, new)
@@ -341,7 +347,7 @@ class Verbs:
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
         if target.subresource is None:
             self._keep_apart(info, new, old)
-        if _counts(strategy.generation, new, old):
+        if target.subresource != "binding" and _counts(strategy.generation, new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
             new["metadata"] = metadata.ordered(new["metadata"])
         self._judge(info, new)
@@ -453,7 +459,7 @@ class Verbs:
 def check_verb(info: ResourceInfo, verb: str) -> None:
     """Raises MethodNotAllowed where the resource does not have the verb."""
     if verb not in info.verbs:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        raise not_allowed()
 
 
 def _changed(new: Object, old: Object) -> bool:

@@ -1,4 +1,4 @@
-"""What the server has, in the three forms that clients ask for: aggregated (v2 and v2beta1) and plain documents.
+"""What the server has, in the two forms that clients ask for: aggregated (v2) and plain documents.
 
 All are made from the registry and kept until it changes.
 """
@@ -120,15 +120,15 @@ class Discovery:
 
 
 def _aggregated_version(accept: str) -> str | None:
-    """v2 or v2beta1 where a client prefers an aggregated document to a plain one."""
+    """v2 where a client prefers an aggregated document to a plain one; v2beta1 is no longer served in 1.35."""
     for clause in accept.split(","):
         media, *parameters = (part.strip() for part in clause.split(";"))
         values = dict(part.partition("=")[::2] for part in parameters)
         if media != "application/json":
             continue
         if values.get("as") == "APIGroupDiscoveryList" and values.get("g") == "apidiscovery.k8s.io":
-            if values.get("v") in ("v2", "v2beta1"):
-                return values["v"]
+            if values.get("v") == "v2":
+                return "v2"
         elif not values.get("as"):
             return None
     return None
@@ -167,10 +167,19 @@ def _entries(info: ResourceInfo) -> Iterator[dict[str, Any]]:
         yield found | {"kind": sub.kind, "verbs": list(sub.verbs)}
 
 
+# Where the original stores another version than it serves first.
+_STORED_AS: Final = {
+    "customresourcedefinitions.apiextensions.k8s.io": "apiextensions.k8s.io/v1beta1/CustomResourceDefinition",
+    "events.events.k8s.io": "/v1/Event",
+    "volumeattributesclasses.storage.k8s.io": "storage.k8s.io/v1beta1/VolumeAttributesClass",
+}
+
+
 def _storage_hash(info: ResourceInfo) -> str:
     """The first bytes of the digest of group/version/kind, as ``StorageVersionHash`` does it."""
     resource = info.resource
-    digest = sha256(f"{resource.group}/{resource.version}/{resource.kind}".encode()).digest()
+    stored = _STORED_AS.get(resource.key, f"{resource.group}/{resource.version}/{resource.kind}")
+    digest = sha256(stored.encode()).digest()
     return b64encode(digest[:8]).decode()
 
 

@@ -22,14 +22,14 @@ from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
 from tiphys.cluster.apiserver.http.representation import Representation
 from tiphys.cluster.apiserver.listing import Page
-from tiphys.cluster.apiserver.problems import no_such_page
+from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import Answer, ApiServer
 from tiphys.cluster.apiserver.tables import Table, table_for
 from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
-from tiphys.machinery.errors import ApiError, MethodNotAllowed, NotAcceptable
+from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
@@ -89,6 +89,8 @@ class HttpHandler:
             raise no_such_page()
         query = dict(request.query)
         verb = _verb(request.method, where, query)
+        if info.resource.namespaced and where.namespace is None and verb in ("create", "deletecollection"):
+            raise not_allowed()
         self._authorizer.check(user, verb, where)
         kind_request = self._request(info.resource, where, verb, query)
         if where.subresource == "log":
@@ -205,7 +207,7 @@ def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
         return "create"
     verb = (_ON_COLLECTION if where.name is None else _ON_OBJECT).get(method)
     if verb is None:
-        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+        raise not_allowed()
     return verb
 
 

@@ -61,7 +61,7 @@ def negotiate(accept: str) -> Representation:
         return Representation(shape or "object", media == "application/yaml", parameters.get("v", "v1"))  # type: ignore[arg-type]
     if refused_shape:
         raise NotAcceptable(f"only the following media types are accepted: {_ACCEPTED}")
-    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_ACCEPTED}, {_STREAMS}")
+    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {_ACCEPTED}, {_STREAMS}", {})
 
 
 def one(info: ResourceInfo, record: Record, how: Representation, table: Callable[[], Table]) -> bytes:
