@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from tiphys.api.kube_types import GoType, strategic_schema
+from tiphys.cluster.apiserver.problems import rejected
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.verbs import Change
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import BadRequest, Invalid, TooLarge, UnsupportedMediaType
+from tiphys.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
 from tiphys.machinery.patches import json as json_patch
 from tiphys.machinery.patches import merge, strategic
 
@@ -22,12 +23,18 @@ def patcher(info: ResourceInfo, content_type: str, patch: Any) -> Change:
     media = content_type.partition(";")[0].strip()
     accepted = _CUSTOM if info.custom is not None else _BUILTIN
     kind = next((known for known in accepted if known.value == media), None)
+    if kind is None and media == PatchType.STRATEGIC.value:
+        names = ", ".join([*(known.value for known in accepted), PatchType.APPLY.value])
+        text = "the body of the request was in an unknown format - accepted media types include"
+        raise UnsupportedMediaType(f"{text}: {names}")
     if kind is None:
         raise UnsupportedMediaType("415: Unsupported Media Type", {})
     if kind is PatchType.JSON:
         return lambda old: _json_patched(info, old, patch)
     if not isinstance(patch, dict):
-        raise BadRequest("the patch is not an object")
+        kind_of = "array" if isinstance(patch, list) else "value"
+        text = f"json: cannot unmarshal {kind_of} into Go value of type map[string]interface {{}}"
+        raise BadRequest(f"error decoding patch: {text}")
     if kind is PatchType.MERGE:
         return lambda old: _object(merge.apply(old, patch))
     schema = strategic_schema(info.resource.api_version, info.kind)
@@ -53,7 +60,7 @@ def _json_patched(info: ResourceInfo, old: Object, patch: Any) -> Object:
             kind = "object" if isinstance(patch, dict) else "value"
             text = f"json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
             raise BadRequest(f"error decoding patch: {text}") from None
-        raise Invalid("the server rejected our request due to an error in our request") from err
+        raise rejected() from err
 
 
 def _object(value: Any) -> Object:

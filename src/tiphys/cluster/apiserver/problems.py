@@ -83,6 +83,11 @@ def forbidden(info: ResourceInfo, name: str, why: str, causes: Sequence[Complain
     return Forbidden(f'{info.resource.key} "{name}" is forbidden: {why}', details)
 
 
+def rejected() -> Invalid:
+    """A patch that could be read and not be carried out."""
+    return Invalid("the server rejected our request due to an error in our request", {})
+
+
 def no_such_namespace(name: str) -> NotFound:
     return NotFound(f'namespaces "{name}" not found', {"name": name, "kind": "namespaces"})
 

@@ -41,8 +41,8 @@ class Strategy:
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
     metadata; "any, labels" those as well), or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
-    ``defaults`` completes an object in place before it is judged; ``on_create`` and ``on_update`` do what the
-    original's strategy does (in place, ``on_update`` with the old object).
+    ``on_create`` and ``on_update`` do what the original's strategy does (in place, ``on_update`` with the old object);
+    ``warning`` is what every request for the kind is answered with.
     """
 
     name_rule: Callable[[str], list[str]] = name_rules.dns1123_subdomain
@@ -51,9 +51,9 @@ class Strategy:
     returns_deleted: bool = False
     create_on_update: bool = False
     unconditional_update: bool = True
+    warning: str = ""
     graceful_seconds: Callable[[Object, int | None], int] | None = None
     initial_status: Mapping[str, Any] | None = None
-    defaults: Callable[[Object], None] | None = None
     on_create: Callable[[Object], None] | None = None
     on_update: Callable[[Object, Object], None] | None = None
 

@@ -29,7 +29,7 @@ from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
-from tiphys.cluster.apiserver.verbs import TRUSTED, Target, Verbs, WriteOptions, Writer, check_verb
+from tiphys.cluster.apiserver.verbs import TRUSTED, Change, Target, Verbs, WriteOptions, Writer, check_verb
 from tiphys.cluster.apiserver.watch import Hub, Watcher
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import BadRequest, MethodNotAllowed, ServiceUnavailable
@@ -194,8 +194,20 @@ class ApiServer:
                 raise BadRequest("the applied configuration is not an object")
             record, created = await self.verbs.apply(target, body, options)
             return Answer(record, 201 if created else 200, tuple(options.warnings))
-        change = patcher(target.info, request.content_type, body)
+        patch = patcher(target.info, request.content_type, body)
+        change = self._checked(target, patch)
         return Answer(await self.verbs.change(target, change, options), 200, tuple(options.warnings))
+
+    def _checked(self, target: Target, patch: Change) -> Change:
+        """A patch cannot move an object or make another kind of it."""
+
+        def change(old: Object) -> Object:
+            new = patch(old)
+            if new is not old:
+                self.verbs.check_patched(target, new)
+            return new
+
+        return change
 
     async def _subresource(self, target: Target, request: Request, writer: Writer) -> Answer:
         declared = target.info.subresource(request.subresource or "")
@@ -240,7 +252,7 @@ class ApiServer:
         if request.verb == "get":
             record = self.verbs.get(target)
         else:
-            record = await self.verbs.change(Target(info, target.namespace, target.name), change, options)
+            record = await self.verbs.change(target, change, options)
         return Answer(subresources.scale_of(info, self.store.view(record)))
 
     async def _establish(self, record: Record) -> None:

@@ -13,6 +13,7 @@ from tiphys.cluster.apiserver import crds
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Strategy
 from tiphys.lang import name_rules
+from tiphys.machinery.equality import same
 
 DEFAULT_GRACE_SECONDS = 30
 
@@ -68,6 +69,47 @@ def _new_namespace(namespace: Object) -> None:
 def _updated_namespace(namespace: Object, old: Object) -> None:
     """The finalizers in the spec are the business of ``/finalize`` alone."""
     namespace["spec"] = old.get("spec") or {}
+
+
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+
+
+def _new_daemon_set(daemons: Object) -> None:
+    _annotate(daemons, _TEMPLATE_GENERATION, "1")
+
+
+def _updated_daemon_set(daemons: Object, old: Object) -> None:
+    generation = int((old["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION) or 1)
+    changed = not same((daemons.get("spec") or {}).get("template"), (old.get("spec") or {}).get("template"))
+    _annotate(daemons, _TEMPLATE_GENERATION, str(generation + changed))
+
+
+def _annotate(obj: Object, key: str, value: str) -> None:
+    meta = obj["metadata"]
+    obj["metadata"] = meta | {"annotations": (meta.get("annotations") or {}) | {key: value}}
+
+
+def _new_job(job: Object) -> None:
+    """A job selects its pods by its own uid, unless its writer insists."""
+    spec, meta = job.get("spec") or {}, job["metadata"]
+    if spec.get("manualSelector"):
+        return
+    own = {
+        "batch.kubernetes.io/controller-uid": meta["uid"],
+        "batch.kubernetes.io/job-name": meta["name"],
+        "controller-uid": meta["uid"],
+        "job-name": meta["name"],
+    }
+    template = spec.get("template") or {}
+    inner = template.get("metadata") or {}
+    template = template | {"metadata": inner | {"labels": (inner.get("labels") or {}) | own}}
+    selector = spec.get("selector") or {}
+    wanted = {"batch.kubernetes.io/controller-uid": meta["uid"]}
+    selector = selector | {"matchLabels": (selector.get("matchLabels") or {}) | wanted}
+    job["spec"] = spec | {"selector": selector, "template": template}
+    if "labels" not in meta:
+        # The template's labels are the job's where it has none (batch/v1 defaulting); its own come with them.
+        job["metadata"] = meta | {"labels": dict(template["metadata"]["labels"])}
 
 
 def _updated_definition(crd: Object, old: Object) -> None:
@@ -132,14 +174,16 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "replicasets.apps": _spec(initial_status={"replicas": 0}),
     "statefulsets.apps": _spec(initial_status={"replicas": 0, "availableReplicas": 0}),
     "daemonsets.apps": _spec(
+        on_create=_new_daemon_set,
+        on_update=_updated_daemon_set,
         initial_status={
             "currentNumberScheduled": 0,
             "numberMisscheduled": 0,
             "desiredNumberScheduled": 0,
             "numberReady": 0,
-        }
+        },
     ),
-    "jobs.batch": _spec(initial_status={}),
+    "jobs.batch": _spec(initial_status={}, on_create=_new_job),
     "cronjobs.batch": _spec(initial_status={}),
     "horizontalpodautoscalers.autoscaling": Strategy(
         status="isolated", initial_status={"desiredReplicas": 0, "currentMetrics": None}
@@ -152,7 +196,10 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "networkpolicies.networking.k8s.io": Strategy(generation="spec"),
     "servicecidrs.networking.k8s.io": Strategy(status="isolated", initial_status={}),
     "endpointslices.discovery.k8s.io": Strategy(generation="any, labels"),
-    "endpoints": Strategy(create_on_update=True),
+    "endpoints": Strategy(
+        create_on_update=True, warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+    ),
+    "componentstatuses": Strategy(warning="v1 ComponentStatus is deprecated in v1.19+"),
     "leases.coordination.k8s.io": Strategy(create_on_update=True, unconditional_update=False),
     "priorityclasses.scheduling.k8s.io": Strategy(generation="content"),
     "roles.rbac.authorization.k8s.io": _RBAC,

@@ -32,14 +32,15 @@ from tiphys.cluster.apiserver.problems import (
     not_allowed,
     not_found,
     required,
+    shown,
     unsupported,
 )
-from tiphys.cluster.apiserver.record import Object, Record, isolated
+from tiphys.cluster.apiserver.record import Object, Record, encode, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.typed import Unreadable
 from tiphys.machinery.equality import same
-from tiphys.machinery.errors import AlreadyExists, NotFound
+from tiphys.machinery.errors import AlreadyExists, Invalid, NotFound
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.ids import Ids
@@ -128,6 +129,10 @@ Change = Callable[[Object], Object]
 """Makes the new object of the old one; must not change the old one, may share with it."""
 
 
+Admit = Callable[[ResourceInfo, Object, Object | None], None]
+"""Completes or refuses (by an ApiError) an object that is about to be stored, in place; the second one is the old."""
+
+
 @dataclass
 class Verbs:
     """All verbs on all resources. Every method raises ``machinery.errors.ApiError``."""
@@ -138,6 +143,7 @@ class Verbs:
     clock: Clock
     ids: Ids
     owners: Owners
+    admission: list[Admit] = field(default_factory=list)
     after_create: dict[str, Callable[[Record], Any]] = field(default_factory=dict)
 
     # Reading
@@ -192,15 +198,17 @@ class Verbs:
         )
         if strategy.status == "isolated":
             obj.pop("status", None)
-            if strategy.initial_status is not None:
-                obj["status"] = dict(strategy.initial_status)
-        if strategy.defaults is not None:
-            strategy.defaults(obj)
+        # Fields that the server adds below are nobody's.
+        if options.manager and not options.applies and not obj["metadata"].get("deletionTimestamp"):
+            obj = self._owned(info, "", None, obj, options)
+        if strategy.status == "isolated" and strategy.initial_status is not None:
+            obj["status"] = dict(strategy.initial_status)
         if strategy.on_create is not None:
             strategy.on_create(obj)
+        obj["metadata"] = metadata.ordered(obj["metadata"])
+        for admit in self.admission:
+            admit(info, obj, None)
         self._judge(info, obj)
-        if options.manager and not options.applies:
-            obj = self._owned(info, "", None, obj, options)
         name = obj["metadata"]["name"]
         key = f"{namespace}/{name}" if namespace else name
         if self.store.latest(info.collection, key) is not None:
@@ -236,7 +244,7 @@ class Verbs:
             )
         exists = self.store.latest(info.collection, target.key) is not None
         creates = info.strategy.create_on_update and not exists
-        if (exists or creates) and not info.strategy.unconditional_update and not meta.get("resourceVersion"):
+        if exists and not info.strategy.unconditional_update and not meta.get("resourceVersion"):
             complaint = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(info.resource.plural, info.resource.group, meta["name"], [complaint])
         if creates:
@@ -256,11 +264,9 @@ class Verbs:
         self._check_writer(target, wanted, old)
         if not options.trusted and not options.applies:
             wanted = self._read(info, wanted, options, patched=True)
-        new = self._next(target, wanted, old)
+        new = self._next(target, wanted, old, options)
         if not _changed(new, old):
             return old_record
-        if options.manager and not options.applies:
-            new = self._owned(info, target.subresource or "", old, new, options)
         if is_finished(info, new):
             # The last finalizer is gone. The writer sees the object without it, watchers its last stored state.
             if not options.dry_run:
@@ -273,22 +279,36 @@ class Verbs:
     async def apply(self, target: Target, applied: Object, options: WriteOptions) -> tuple[Record, bool]:
         """Server-side apply; the second value says whether the object was created by this."""
         info, subresource = target.info, target.subresource or ""
-        meta = applied.setdefault("metadata", {})
-        if meta.setdefault("name", target.name) != target.name:
-            raise bad_request(
-                f"the name of the object ({meta['name']}) does not match the name on the URL ({target.name})"
-            )
-        if info.resource.namespaced:
-            meta.setdefault("namespace", target.namespace)
+        self._check_place(target, applied.setdefault("metadata", {}))
         live = self.store.latest(info.collection, target.key)
         now = to_time(self.clock.now())
         if live is None and subresource:
             raise not_found(info, target.name or "")
         old = self.store.view(live) if live is not None else None
         merged = self.owners.apply(info, subresource, old, applied, options.manager, now, options.force)
+        meta = merged["metadata"] | {"name": target.name}
+        merged = merged | {"metadata": meta | ({"namespace": target.namespace} if target.namespace else {})}
         if old is None:
             return await self.create(target, merged, options), True
         return await self.change(target, lambda _: merged, options), False
+
+    def check_patched(self, target: Target, new: Object) -> None:
+        """Raises BadRequest for a patch that makes another object of the one it was for."""
+        self._check_place(target, new["metadata"])
+        resource = target.info.resource
+        if (new.get("kind"), new.get("apiVersion")) != (resource.kind, resource.api_version):
+            group_version = new.get("apiVersion")
+            raise bad_request(
+                f"{new.get('kind')} in version {shown(group_version)} cannot be handled as a {resource.kind}"
+            )
+
+    def _check_place(self, target: Target, meta: Mapping[str, Any]) -> None:
+        """A changed object must still be where its URL says; raises BadRequest."""
+        name, namespace = meta.get("name") or target.name, meta.get("namespace") or target.namespace
+        if name != target.name:
+            raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+        if target.info.resource.namespaced and namespace != target.namespace:
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
     def _owned(
         self, info: ResourceInfo, subresource: str, old: Object | None, new: Object, options: WriteOptions
@@ -303,12 +323,12 @@ class Verbs:
         try:
             read, unknown = info.codec.read(obj)
         except Unreadable as err:
-            raise bad_request(_unreadable(info, str(err))) from None
+            raise (_bad_patch(obj, str(err)) if patched else bad_request(_unreadable(info, str(err)))) from None
         if unknown and not options.trusted:
             if options.validation == "Strict":
                 text = f"strict decoding error: {', '.join(unknown)}"
                 if patched:
-                    raise invalid("", "", "", [invalid_value("patch", "", text)])
+                    raise _bad_patch(obj, text)
                 raise bad_request(_unreadable(info, text))
             if options.validation != "Ignore":
                 options.warnings.extend(unknown)
@@ -330,7 +350,7 @@ class Verbs:
             )
             raise conflict(target.info, target.name or "", why)
 
-    def _next(self, target: Target, wanted: Object, old: Object) -> Object:
+    def _next(self, target: Target, wanted: Object, old: Object, options: WriteOptions) -> Object:
         """The object that ``wanted`` becomes under the rules; unchanged parts keep their identity.
 
         Subresources other than status have already taken only what is theirs (``subresources.py``).
@@ -342,9 +362,12 @@ class Verbs:
                 new["status"] = wanted["status"]
             else:
                 new.pop("status", None)
-            return new
+            return self._owned_update(target, wanted, old, new, options)
         new = dict(wanted)
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
+        if target.subresource is None and strategy.status == "isolated":
+            new.pop("status", None)
+        new = self._owned_update(target, wanted, old, new, options)
         if target.subresource is None:
             self._keep_apart(info, new, old)
         if target.subresource != "binding" and _counts(strategy.generation, new, old):
@@ -353,6 +376,15 @@ class Verbs:
         self._judge(info, new)
         return new
 
+    def _owned_update(self, target: Target, wanted: Object, old: Object, new: Object, options: WriteOptions) -> Object:
+        """``new`` with its owners. Managed fields that were sent empty reset the ownership; unsent ones stay."""
+        sent = wanted["metadata"].get("managedFields")
+        if not options.manager or options.applies:
+            return new
+        if sent is not None and not [entry for entry in sent if entry]:
+            new = new | {"metadata": new["metadata"] | {"managedFields": sent}}
+        return self._owned(target.info, target.subresource or "", old, new, options)
+
     def _keep_apart(self, info: ResourceInfo, new: Object, old: Object) -> None:
         """What the main resource may not change, and what the kind itself has to say."""
         strategy = info.strategy
@@ -360,8 +392,6 @@ class Verbs:
             new.pop("status", None)
             if "status" in old:
                 new["status"] = old["status"]
-        if strategy.defaults is not None:
-            strategy.defaults(new)
         if strategy.on_update is not None:
             strategy.on_update(new, old)
 
@@ -467,6 +497,12 @@ def _changed(new: Object, old: Object) -> bool:
     if len(new) != len(old):
         return True
     return not all(value is old.get(key) or (key in old and same(value, old[key])) for key, value in new.items())
+
+
+def _bad_patch(patched: Object, why: str) -> Invalid:
+    """A patch whose result cannot be read; the original shows the whole result."""
+    shown_text = encode({key: patched[key] for key in sorted(patched)}).decode()
+    return invalid("", "", "", [invalid_value("patch", shown_text, why)])
 
 
 def _unreadable(info: ResourceInfo, why: str) -> str:

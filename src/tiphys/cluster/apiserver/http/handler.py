@@ -139,7 +139,8 @@ class HttpHandler:
             body = how.encode(value)
         headers = {**_NO_CACHE, "Content-Type": how.media_type}
         response = web.Response(status=answer.code, body=body, headers=headers)
-        for warning in answer.warnings:
+        standing = [info.strategy.warning] if info.strategy.warning else []
+        for warning in [*standing, *answer.warnings]:
             response.headers.add("Warning", f"299 - {orjson.dumps(warning).decode()}")
         return response
 
