@@ -15,6 +15,7 @@ import orjson
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import CUSTOM_VERBS, Registry, ResourceInfo, Strategy, Subresource
 from tiphys.cluster.apiserver.store import Change
+from tiphys.cluster.apiserver.typed import StructuralCodec, complete_definition
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 
 COLLECTION: Final = CUSTOM_RESOURCE_DEFINITIONS.key
@@ -58,9 +59,15 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
             short_names=tuple(accepted.get("shortNames") or ()),
             categories=tuple(accepted.get("categories") or ()),
             subresources=tuple(_subresources(version, accepted["kind"])),
+            codec=_codec(resource, version),
             list_kind=accepted.get("listKind") or f"{accepted['kind']}List",
             custom=version,
         )
+
+
+def _codec(resource: Resource, version: Mapping[str, Any]) -> StructuralCodec | None:
+    schema = (version.get("schema") or {}).get("openAPIV3Schema")
+    return StructuralCodec(resource.api_version, resource.kind, schema) if schema is not None else None
 
 
 def _subresources(version: Mapping[str, Any], kind: str) -> Iterator[Subresource]:
@@ -101,19 +108,9 @@ def _by_version(crd: Mapping[str, Any]) -> dict[tuple[str, str, str], ResourceIn
     return {(i.resource.group, i.resource.version, i.resource.plural): i for i in infos(crd)}
 
 
-def prepare(crd: Object) -> None:
-    """Completes a definition: names that follow from others, the strategy of conversion, the status at creation."""
-    spec = crd.get("spec") or {}
-    accepted = spec.get("names") or {}
-    kind = str(accepted.get("kind", ""))
-    accepted.setdefault("singular", kind.lower())
-    accepted.setdefault("listKind", f"{kind}List")
-    spec.setdefault("conversion", {"strategy": "None"})
-
-
 def begin(crd: Object) -> None:
     """A definition at its creation: nothing is accepted yet."""
-    prepare(crd)
+    complete_definition(crd)
     stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
 

@@ -49,7 +49,8 @@ class Page:
 
     def metadata(self) -> dict[str, Any]:
         meta: dict[str, Any] = {"resourceVersion": str(self.version)}
-        if self.token:
+        # Lists of custom resources say it also where there is no more.
+        if self.token or self.info.custom is not None:
             meta["continue"] = self.token
         if self.remaining is not None:
             meta["remainingItemCount"] = self.remaining

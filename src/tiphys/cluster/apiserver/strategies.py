@@ -112,11 +112,6 @@ def _new_job(job: Object) -> None:
         job["metadata"] = meta | {"labels": dict(template["metadata"]["labels"])}
 
 
-def _updated_definition(crd: Object, old: Object) -> None:
-    del old
-    crds.prepare(crd)
-
-
 def _new_secret(secret: Object) -> None:
     texts = secret.pop("stringData", None)
     if texts:
@@ -215,6 +210,6 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "apiservices.apiregistration.k8s.io": _STATUS_ONLY,
-    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin, on_update=_updated_definition),
+    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin),
     "resourceclaims.resource.k8s.io": _STATUS_ONLY,
 }

@@ -175,7 +175,7 @@ def _cell(obj: Object, column: Mapping[str, Any], now: datetime) -> Any:
             return value if isinstance(value, int | float) and not isinstance(value, bool) else None
         case "boolean":
             return value if isinstance(value, bool) else None
-    return _text(value, found)
+    return _text(value)
 
 
 def _date(value: Any, now: datetime) -> str | None:
@@ -189,10 +189,8 @@ def _date(value: Any, now: datetime) -> str | None:
         return "<invalid>"
 
 
-def _text(value: Any, found: Sequence[Any]) -> str | None:
-    """Several values are joined; containers are printed as JSON."""
-    if len(found) > 1:
-        return ",".join(_text(item, ()) or "" for item in found)
+def _text(value: Any) -> str | None:
+    """Containers are printed as JSON."""
     if value is None:
         return None
     if isinstance(value, str):

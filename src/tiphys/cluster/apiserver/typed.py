@@ -5,12 +5,13 @@ Built-in kinds are read by ``tiphys.api`` as Go's structs would; custom ones as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from tiphys.api import decode, defaults, kube_messages
 from tiphys.api.defaults import internal
 from tiphys.cluster.apiserver.record import Object
+from tiphys.machinery import structural
 
 
 class Unreadable(ValueError):
@@ -31,6 +32,10 @@ class Codec(Protocol):
         """The zero object, kind and apiVersion first."""
         ...
 
+    def faults(self, obj: Object) -> Sequence[structural.Fault]:
+        """What is wrong with the values of an object that was read."""
+        ...
+
 
 class BuiltinCodec:
     """A kind of ``tiphys.api``."""
@@ -45,12 +50,48 @@ class BuiltinCodec:
             raise Unreadable(str(err)) from None
         normal = found.value
         defaults.apply(self._api_version, self._kind, normal)
+        if self._kind == "CustomResourceDefinition":
+            complete_definition(normal)
         internal.convert(self._kind, normal)
         read = decode.pruned(self._type, normal)
         return {"kind": self._kind, "apiVersion": self._api_version} | read, [str(field) for field in found.unknown]
 
+    def faults(self, obj: Object) -> Sequence[structural.Fault]:
+        del obj
+        return ()
+
     def empty(self) -> Object:
         return {"kind": self._kind, "apiVersion": self._api_version} | defaults.empty(self._api_version, self._kind)
+
+
+def complete_definition(crd: Object) -> None:
+    """The defaults of a CustomResourceDefinition: names that follow from others, the strategy of conversion."""
+    spec = crd.get("spec") or {}
+    accepted = spec.get("names") or {}
+    kind = str(accepted.get("kind") or "")
+    accepted["singular"] = accepted.get("singular") or kind.lower()
+    accepted["listKind"] = accepted.get("listKind") or f"{kind}List"
+    spec["conversion"] = spec.get("conversion") or {"strategy": "None"}
+
+
+class StructuralCodec:
+    """A custom kind at one version, by the structural schema of its definition."""
+
+    def __init__(self, api_version: str, kind: str, schema: Mapping[str, Any]) -> None:
+        self._api_version, self._kind, self._schema = api_version, kind, schema
+
+    def read(self, obj: Object) -> tuple[Object, Sequence[str]]:
+        unknown: list[str] = []
+        read = structural.pruned(obj, self._schema, "", unknown, is_resource=True)
+        read = structural.defaulted(structural.without_nulls(read, self._schema), self._schema)
+        return read, [f'unknown field "{path}"' for path in sorted(unknown)]
+
+    def empty(self) -> Object:
+        return {"kind": self._kind, "apiVersion": self._api_version}
+
+    def faults(self, obj: Object) -> Sequence[structural.Fault]:
+        found = structural.validate(obj, self._schema, "")
+        return found or list(structural.list_faults(obj, self._schema, ""))
 
 
 def builtin_codec(api_version: str, kind: str) -> Codec | None:

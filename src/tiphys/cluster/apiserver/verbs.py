@@ -362,6 +362,7 @@ class Verbs:
                 new["status"] = wanted["status"]
             else:
                 new.pop("status", None)
+            self._judge(info, new)
             return self._owned_update(target, wanted, old, new, options)
         new = dict(wanted)
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
@@ -482,6 +483,8 @@ class Verbs:
 
     def _judge(self, info: ResourceInfo, obj: Object) -> None:
         found = list(metadata.complaints(obj, info.strategy.name_rule))
+        if not found and info.codec is not None:
+            found = [Complaint(*fault) for fault in info.codec.faults(obj)]
         if found:
             raise invalid_object(info, obj["metadata"].get("name") or "", found)
 
