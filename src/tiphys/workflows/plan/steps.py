@@ -77,6 +77,8 @@ def _advance(state: State, frame: Frame, node: Node, dirty: dict[str, None]) -> 
     for index in range(start, len(declared)):
         group = _open_group(state, frame, node, index)
         problem = _run_group(state, frame, group, declared[index], dirty)
+        if isinstance(problem, Blocked):
+            return Outcome(node)  # an exit handler waits for its turn; the original ends the group with an error
         if problem is not None:
             return Outcome(state.mark_error(group.node, problem))
         if not group.node.fulfilled:
