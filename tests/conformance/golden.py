@@ -19,6 +19,7 @@ import os
 import pkgutil
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,12 +121,20 @@ def judge_file(path: Path, known: list[Format], exceptions: dict[str, dict[str, 
     if reader is None:
         yield "not-running", Row("no reader for this format yet", ok=False)
         return
-    for row in reader.judge(sample):
+    for row in guarded(reader, sample):
         on_purpose = f"{path.stem}/{row.name}" in exceptions
         if on_purpose:
             yield ("failed" if row.ok else "deliberate"), row
         else:
             yield ("passed" if row.ok else "failed"), row
+
+
+def guarded(reader: Format, sample: Sample) -> Iterator[Row]:
+    """The reader's rows; one that crashes fails its file and lets the others be judged."""
+    try:
+        yield from reader.judge(sample)
+    except Exception:  # noqa: BLE001 - whatever we do wrong in one file must not hide the others
+        yield Row("(the reader crashed)", ok=False, expected="an answer", got=traceback.format_exc(limit=-3))
 
 
 def shorten(value: Any, limit: int = 400) -> str:
