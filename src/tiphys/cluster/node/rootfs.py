@@ -143,7 +143,7 @@ def resolve(mounts: Sequence[Mount], links: Sequence[tuple[str, str]], path: str
             continue
         here = f"{inside}/{part}"
         place = places.get(here) or (outside / part if outside is not None else None)
-        target = fixed.get(here) if here not in places and outside is None else None
+        target = fixed.get(here) if here not in places else None
         if target is None and place is not None and here not in places and place.is_symlink():
             target = os.readlink(place)
         if target is not None:

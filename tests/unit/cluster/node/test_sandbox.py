@@ -132,6 +132,8 @@ def test_resolving_follows_mounts_and_counts_links(tmp_path: Path) -> None:
     assert resolve(mounts, [], "/loop") is None
     assert resolve([Mount(volume, "/usr")], [("/bin", "usr/bin")], "/bin/sh") == volume / "bin/sh"
     assert resolve([Mount(volume, "/usr")], [("/bin", "usr/bin")], "/etc/x") is None
+    # a root of its own (outputs that lie right below /) gets the same links
+    assert resolve([Mount(root, "/"), Mount(volume, "/usr")], [("/bin", "usr/bin")], "/bin/sh") == volume / "bin/sh"
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64", "riscv64"])
