@@ -625,8 +625,18 @@ def judge_formulated(sample: Sample) -> Iterator[Row]:
     for index, result in enumerate(document["results"]):
         is_retry = "restartSuccessful" in result
         judged = _judge_retry if is_retry else _judge_resubmit
-        expected, got = judged(document["before"], result)
+        expected, got = judged(_finished(document["before"]), result)
         yield Row(f"{name}#{index}", expected == got, expected, got)
+
+
+def _finished(before: Mapping[str, Any]) -> dict[str, Any]:
+    """The workflow with the moments that are left out of the recording."""
+    nodes = (before["status"].get("nodes") or {}).items()
+    stamped = {
+        key: node if node.get("phase") == "Running" else {**node, "finishedAt": "2026-01-01T00:00:00Z"}
+        for key, node in nodes
+    }
+    return {**before, "status": {**before["status"], "nodes": stamped}}
 
 
 def _judge_retry(before: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[Any, Any]:

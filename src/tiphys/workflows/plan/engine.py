@@ -211,15 +211,15 @@ class Run:
 
     def _end_pass(self) -> None:
         state = self._state
-        if state.updated and state.pod_running is not None:
+        if state.pod_running is not None and (state.updated or locks.concern_nodes(state)):
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
         if state.phase in ("Succeeded", "Failed", "Error"):
             locks.release_all(state)
+        elif state.status.get("synchronization") is not None:
+            locks.release_finished(state)
         if not state.updated:  # whether results are complete is no reason to write, and is forgotten when nothing is
             for node_id, before in state.synced_in_pass.items():
                 state.nodes.update(state.nodes.by_id[node_id], synced=before)
-        elif state.status.get("synchronization") is not None:
-            locks.release_finished(state)
         for type_, reason, message, node in events.of_pass(state):
             state.emit(type_, reason, message, node)
         for node_id in state.nodes.pass_before:

@@ -277,5 +277,7 @@ def new_node(
         node.finished_at = node.started_at
     if node_type in EXECUTABLE:
         node.progress = "0/1"
+    if node.id in state.task_results:  # of a pod of the same name, before a retry
+        state.fresh_results[node.id] = None
     state.updated = True
     return state.nodes.add(node)

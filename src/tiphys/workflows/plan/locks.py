@@ -303,6 +303,19 @@ def release_all(state: State) -> None:
     state.set_status(synchronization=None)
 
 
+def concern_nodes(state: State) -> bool:
+    """Whether nodes (rather than the workflow) hold locks or wait for them: the original writes in every such pass."""
+    if state.lock_waits:
+        return True
+    synchronization = state.status.get("synchronization") or {}
+    entries = (
+        entry for kind in ("semaphore", "mutex") for entry in (synchronization.get(kind) or {}).get("holding") or ()
+    )
+    return any(
+        holder != state.key for entry in entries for holder in entry.get("holders") or (entry.get("holder") or state.key,)
+    )
+
+
 def retry_waiting(state: State) -> None:
     """Marks the nodes that wait for a lock to be looked at again."""
     for count, node_id in enumerate(state.lock_waits):

@@ -36,6 +36,8 @@ def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node)
     label = ((result.get("metadata") or {}).get("labels") or {}).get(LABEL_RESULT_COMPLETED)
     if label in ("true", "false"):
         _mark_result(state, node, complete=label == "true")
+        if node.synced is False and not state.nodes.pod_exists(node.id):
+            state.missing[node.id] = None
     state.stale_results.pop(name, None)
     if label == "false" and node.completed:
         state.stale_results[name] = None
@@ -136,8 +138,8 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
         if child is not None:
             state.mark_phase(child, phase, message)
     fields = result.fields
-    if fields is None:
-        return False, False
+    if fields is None or (node.id in state.ended and node.completed and fields.get("phase") == "Running"):
+        return False, False  # one that was ended stays so while its pod winds down
     if fields.get("phase", node.phase) == "Succeeded" and is_result_incomplete(state, node):
         return False, True
     synced_before = state.synced_before_mark.pop(node.id, None)
@@ -203,6 +205,8 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
 
 def _end(state: State, node: Node, why: str) -> None:
     leaf.terminate_pod(state, node)
+    if node.phase == "Running" and node.id in state.nodes.pass_before:
+        state.nodes.pass_before[node.id] = "Running"  # seen running only in this pass: that is not told
     state.mark_phase(node, "Failed", why)
     state.mark(node.id)
     state.ended[node.id] = 1
@@ -220,7 +224,7 @@ def _missing_pods(state: State) -> None:
     """Nodes whose pod went away unseen: pending ones get another, running ones are in Error after a moment."""
     for node_id in list(state.missing):
         node = state.nodes.by_id.get(node_id)
-        if node is None or node.type != "Pod" or node.phase_fulfilled or state.nodes.pod_exists(node_id):
+        if node is None or node.type != "Pod" or node.fulfilled or state.nodes.pod_exists(node_id):
             state.missing.pop(node_id, None)
             continue
         if node.phase == "Pending" or node.started_at is None:

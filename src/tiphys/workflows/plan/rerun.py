@@ -72,7 +72,10 @@ def retry(
 
 
 def _selected(nodes: Nodes, selector: str) -> Iterable[str]:
-    chosen = selectors.parse_fields(selector)
+    try:
+        chosen = selectors.parse_fields(selector)
+    except selectors.SelectorError as err:
+        raise Problem(str(err)) from err
     return (node_id for node_id, node in nodes.items() if chosen.matches(node_fields(node)))
 
 
@@ -308,7 +311,7 @@ def resubmit(
         meta["namespace"] = old["namespace"]
     labels = {key: value for key, value in (old.get("labels") or {}).items() if key not in _NOT_CARRIED_OVER}
     meta["labels"] = {**labels, _PREFIX + "resubmitted-from-workflow": old["name"]}
-    if old.get("annotations"):
+    if old.get("annotations") is not None:
         meta["annotations"] = dict(old["annotations"])
     if old.get("ownerReferences"):
         meta["ownerReferences"] = list(old["ownerReferences"])

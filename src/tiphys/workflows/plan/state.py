@@ -273,7 +273,7 @@ class State:
         if message is not None:
             fields["message"] = message
         if node.phase != "Running" and phase in UNSUCCESSFUL and node.synced is not None:
-            fields["synced"] = True
+            self.nodes.update(node, synced=True)  # which alone is no reason to write
         changed = self.nodes.update(node, **fields)
         if node.finished_at is None and node.fulfilled:
             changed = self.nodes.update(node, finished_at=self.second) or changed
