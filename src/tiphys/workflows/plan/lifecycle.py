@@ -14,7 +14,7 @@ from typing import Any
 from tiphys.lang import gojson
 from tiphys.machinery.actions import Create, Delete
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS, ObjectKey
-from tiphys.workflows.plan import agent, execute, hooks, locks, reconcile, repositories, spec
+from tiphys.workflows.plan import agent, artifact_gc, execute, hooks, locks, reconcile, repositories, spec
 from tiphys.workflows.plan import globals as variables
 from tiphys.workflows.plan.nodes import COMPLETED, Node, stamp
 from tiphys.workflows.plan.pods.metadata import owner
@@ -45,6 +45,7 @@ def run_pass(state: State) -> None:
     except Problem as err:
         mark(state, "Error", str(err))
         return
+    artifact_gc.add_finalizer(state)
     reconcile.task_results(state)
     if state.labels.get(LABEL_COMPLETED) == "true":
         return

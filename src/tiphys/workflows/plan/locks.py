@@ -312,7 +312,9 @@ def concern_nodes(state: State) -> bool:
         entry for kind in ("semaphore", "mutex") for entry in (synchronization.get(kind) or {}).get("holding") or ()
     )
     return any(
-        holder != state.key for entry in entries for holder in entry.get("holders") or (entry.get("holder") or state.key,)
+        holder != state.key
+        for entry in entries
+        for holder in entry.get("holders") or (entry.get("holder") or state.key,)
     )
 
 

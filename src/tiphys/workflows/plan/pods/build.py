@@ -20,7 +20,7 @@ from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan.assess import is_valid_progress
 from tiphys.workflows.plan.canonical import any_string, dumps
 from tiphys.workflows.plan.nodes import Node
-from tiphys.workflows.plan.pods import inpod, metadata, native, patching, volumes
+from tiphys.workflows.plan.pods import inpod, manifest, metadata, native, patching, plugins, volumes
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.templates import type_of
 from tiphys.workflows.plan.text import Layers, replace
@@ -72,7 +72,8 @@ def workload(state: State, call: Call, node: Node, template: Template, *, captur
     if not has_time:
         return None
     draft.pod = metadata.skeleton(draft, seconds)
-    draft.template = metadata.with_archive_location(state, template)
+    draft.template = manifest.owned(state, metadata.with_archive_location(state, template))
+    plugins.check(state, draft.template)
     metadata.set_service_account(draft)
     shape.add_containers(draft, mains)
     metadata.schedule(draft)
