@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance.formats.expressions import plain
-from tiphys.lang import cron_conditions, depends, items, tags
+from tiphys.lang import cron, cron_conditions, depends, durations, gjson, goyaml, items, jq, jsonpath, tags
 from tiphys.lang.expr import environment, evaluate
 from tiphys.lang.govaluate import should_execute
+from tiphys.machinery import resource_conditions, selectors
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "expressions.md"
 _CELL = re.compile(r"`((?:[^`])*)`")
@@ -47,6 +49,15 @@ def _items(step: str) -> Any:
     return [[one["name"], one["arguments"]["parameters"][0]["value"]] for one in made]
 
 
+def _cron_schedule(spec: str) -> Any:
+    due = cron.parse(spec).next(datetime(2024, 1, 15, 10, 7, 30, tzinfo=UTC))
+    return due.isoformat() if due else None
+
+
+def _resource_condition(success: str, failure: str, document: str) -> str:
+    return resource_conditions.evaluate(resource_conditions.parse(success, failure), document).result
+
+
 RUNNERS: dict[str, Callable[..., Any]] = {
     "Template tags": _tag,
     "expr-lang": lambda text, env: plain(evaluate(text, environment(json.loads(env)))),
@@ -54,6 +65,16 @@ RUNNERS: dict[str, Callable[..., Any]] = {
     "Cron conditions": _cron,
     "depends": _depends,
     "Items": _items,
+    "YAML": goyaml.load,
+    "Cron schedules": _cron_schedule,
+    "Durations": lambda text: durations.format(durations.parse_argo(text)),
+    "kubectl JSONPath": lambda template, document: jsonpath.compile(template).render(
+        json.loads(document), allow_missing_keys=True
+    ),
+    "gjson": lambda path, document: str(gjson.get(document, path)),
+    "jq": jq.argo_filter,
+    "Resource conditions": _resource_condition,
+    "Selectors": lambda text, labels: selectors.parse_labels(text).matches(json.loads(labels)),
 }
 ERRORS = (ValueError,)
 

@@ -48,7 +48,7 @@ def dump_bytes(obj: Any, *, escape_html: bool = True, keep_order: bool = False) 
     else:
         if b"null" in data:
             _refuse_nan(obj)
-        if _ODD_FLOAT.search(data):
+        if _WHOLE_FLOAT.search(data) or _EXPONENT.search(data):
             data = _STRING_OR_FLOAT.sub(_go_number, data)
     for plain, escaped in _ESCAPED if escape_html else _ALWAYS_ESCAPED:
         if plain in data:
@@ -107,9 +107,11 @@ _ORJSON_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATE
 _ALWAYS_ESCAPED = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
 _ESCAPED = ((b"<", b"\\u003c"), (b">", b"\\u003e"), (b"&", b"\\u0026"), *_ALWAYS_ESCAPED)
 
+# Floats that orjson writes otherwise end in ".0" or have an exponent. Both patterns start with a literal, so that the
+# search is fast; a hit may be inside a string, which only costs the second, exact pass.
+_WHOLE_FLOAT = re.compile(rb"\.0(?=[,\]}]|\Z)")
+_EXPONENT = re.compile(rb"e[+-]?[0-9]+(?=[,\]}]|\Z)")
 _FLOAT = rb"-?\d+(?:\.0(?!\d)|(?:\.\d+)?e[+-]?\d+)"
-# May also hit inside a string, which only costs the second, exact pass.
-_ODD_FLOAT = re.compile(rb"(?<![\d.])" + _FLOAT + rb"(?=[,\]}]|\Z)")
 _STRING_OR_FLOAT = re.compile(rb'"(?:[^"\\]|\\.)*"|' + _FLOAT)
 
 
