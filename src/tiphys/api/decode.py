@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from tiphys.api import types
 from tiphys.api.types import FieldType, Type
-from tiphys.lang import gojson
+from tiphys.lang import gojson, moments
 from tiphys.machinery import quantities
 
 STRICT_ERRORS_MAX = 100
@@ -202,11 +202,16 @@ def _struct(kind: Type) -> Decoder:
                 continue
             if entry.pointer and item is None:
                 found[entry.name] = None
+            elif item is None and entry.name in found and entry.type.kind not in _NILLABLE:
+                continue  # the field came before in another spelling, and null changes no scalar
             else:
                 found[entry.name] = _decoder(entry.type)(item, (path, entry.name, entry, kind), run)
         return shape(found)
 
     return read
+
+
+_NILLABLE = frozenset(("slice", "map", "bytes", "any"))
 
 
 @cache
@@ -520,8 +525,7 @@ def _time(value: Any, path: FieldPath, run: _Run) -> Any:
     if not isinstance(value, str):
         raise _Mismatch.at(path, _word(value), "string")
     if not _RFC3339.fullmatch(value):
-        message = f'parsing time {_quote(value)} as "2006-01-02T15:04:05Z07:00": cannot parse {_quote(value)} as a time'
-        raise _Mismatch.saying(message, path)
+        raise _Mismatch.saying(_time_fault("2006-01-02T15:04:05Z07:00", value), path)
     return value if _UTC_SECONDS.fullmatch(value) else _in_utc(value, path).strftime("%Y-%m-%dT%H:%M:%SZ").zfill(20)
 
 
@@ -535,10 +539,17 @@ def _micro_time(value: Any, path: FieldPath, run: _Run) -> Any:
     if not isinstance(value, str):
         raise _Mismatch.at(path, _word(value), "string")
     if not _MICROS.fullmatch(value):
-        shown, layout = _quote(value), "2006-01-02T15:04:05.000000Z07:00"
-        message = f'parsing time {shown} as "{layout}": cannot parse {shown} as a time'
-        raise _Mismatch.saying(message, path)
+        raise _Mismatch.saying(_time_fault("2006-01-02T15:04:05.000000Z07:00", value), path)
     return _in_utc(value, path).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(27)
+
+
+def _time_fault(layout: str, value: str) -> str:
+    """Go's words for a text that is no time of that layout."""
+    try:
+        moments.parse(layout, value)
+    except moments.TimeError as err:
+        return str(err)
+    return f"parsing time {_quote(value)} as {_quote(layout)}: cannot parse {_quote(value)} as a time"
 
 
 def _in_utc(value: str, path: FieldPath) -> datetime:

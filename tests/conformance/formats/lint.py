@@ -28,7 +28,7 @@ class Templates:
     def __init__(self, texts: Iterable[str]) -> None:
         found = [manifest for text in texts for manifest in parse(text, strict=False)]
         self._by_name = {
-            (manifest.kind, (manifest.value.get("metadata") or {}).get("name")): manifest.value
+            (manifest.kind, _name(manifest.value)): manifest.value
             for manifest in reversed(found)
             if manifest.value is not None
         }
@@ -38,6 +38,12 @@ class Templates:
 
     def cluster_workflow_template(self, name: str) -> Mapping[str, Any] | None:
         return self._by_name.get(("ClusterWorkflowTemplate", name))
+
+
+def _name(manifest: dict[str, Any]) -> str:
+    metadata = manifest.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _corpus_text(source: str) -> str:

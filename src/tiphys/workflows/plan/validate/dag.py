@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tiphys.lang import gojson
 from tiphys.workflows.plan.validate.arguments import check_arguments
 from tiphys.workflows.plan.validate.callers import Given
-from tiphys.workflows.plan.validate.names import check_field_names, holds_parameter
+from tiphys.workflows.plan.validate.names import check_field_names, holds_parameter, is_field_name
 from tiphys.workflows.plan.validate.problem import Invalid, Place
 from tiphys.workflows.plan.validate.resolution import Base, Template
 from tiphys.workflows.plan.validate.steps import check_not_leaf, inline_inputs, is_loop
@@ -51,20 +51,25 @@ def check_dag(run: Validation, template: Template, base: Base, scope: Scope, pla
         raise err.within(f"templates.{name}.tasks", "dag.tasks") from None
     called = _check_calls(run, name, order, needs, base, scope, places)
     _check_target(name, dag.get("target", ""), scope, set(needs))
-    ancestors = _ancestors(order, needs)
+    ancestry = _Ancestry(order, needs)
     for task in order:
         try:
-            _check_task(run, name, task, called[task["name"]], ancestors[task["name"]], base, scope, places)
+            _check_task(run, name, task, called[task["name"]], ancestry, base, scope, places)
         except Invalid as err:
             raise err.within("", "", places[task["name"]]) from None
 
 
 def dependencies(task: Task) -> dict[str, bool]:
     """The tasks that a task waits for; True where it asks about a loop's items (``A.AnySucceeded``)."""
-    if not task.get("depends"):
-        return dict.fromkeys(task.get("dependencies") or (), False)
+    text = task.get("depends", "")
+    if not text:
+        names = task.get("dependencies") or ()
+        if all(map(is_field_name, names)):
+            return dict.fromkeys(names, False)
+        # what the original reads out of names that are none
+        text = " && ".join(f"({name}.Succeeded || {name}.Skipped || {name}.Daemoned)" for name in names)
     found: dict[str, bool] = {}
-    for name, result, bare in _WORD.findall(task["depends"]):
+    for name, result, bare in _WORD.findall(text):
         if bare:
             found[bare] = False
         elif result in LOOP_RESULTS:
@@ -172,13 +177,26 @@ def _check_target(name: str, target: str, scope: Scope, tasks: set[str]) -> None
             raise Invalid(f"templates.{name}.targets: target '{wanted}' is not defined", "dag.target")
 
 
-def _ancestors(order: list[Task], needs: dict[str, dict[str, bool]]) -> dict[str, frozenset[str]]:
-    """What each task comes after, near and far; ``order`` has every task after those it needs."""
-    found: dict[str, frozenset[str]] = {}
-    for task in order:
-        needed = needs[task["name"]]
-        found[task["name"]] = frozenset(needed).union(*(found[other] for other in needed))
-    return found
+class _Ancestry:
+    """What each task comes after, near and far: one bit a task, since a chain of thousands has millions of pairs."""
+
+    def __init__(self, order: list[Task], needs: dict[str, dict[str, bool]]) -> None:
+        """``order`` has every task after those it needs."""
+        self._bits = {task["name"]: 1 << index for index, task in enumerate(order)}
+        self._before: dict[str, int] = {}
+        for task in order:
+            before = 0
+            for other in needs[task["name"]]:
+                before |= self._before[other] | self._bits[other]
+            self._before[task["name"]] = before
+
+    def comes_after(self, task: str, other: str) -> bool:
+        return bool(self._before[task] & self._bits.get(other, 0))
+
+    def statuses(self, task: str) -> set[str]:
+        """The variables with the phases of all that a task comes after."""
+        before = self._before[task]
+        return {f"tasks.{name}.status" for name, bit in self._bits.items() if before & bit}
 
 
 def _check_task(
@@ -186,7 +204,7 @@ def _check_task(
     name: str,
     task: Task,
     called: Template | None,
-    ancestors: frozenset[str],
+    ancestry: _Ancestry,
     base: Base,
     scope: Scope,
     places: dict[str, Place],
@@ -195,25 +213,27 @@ def _check_task(
     if task.get("hooks") is not None:
         scope.names.add(f"tasks.{task['name']}.status")
     run.add_outputs(called, "tasks", task["name"], scope, aggregate=False)
-    extra = {f"tasks.{other}.status" for other in ancestors} | inline_inputs(task)
+    text, extra = gojson.dumps(task, keep_order=True), inline_inputs(task)
+    if ".status" in text:
+        extra |= ancestry.statuses(task["name"])
     try:
         extra |= item_names(task)
-        scope.check(gojson.dumps(task, keep_order=True), extra)
+        scope.check(text, extra)
     except Invalid as err:
         raise err.within(f"{label} ") from None
     try:
         check_arguments(f"{label}.arguments.", arguments, allow_empty=False)
     except Invalid as err:
         raise err.within("", "arguments") from None
-    _check_argument_sources(label, arguments, ancestors)
+    _check_argument_sources(label, task["name"], arguments, ancestry)
     _call(run, label, task, base, places[task["name"]], arguments)
 
 
-def _check_argument_sources(label: str, arguments: dict[str, Any], ancestors: frozenset[str]) -> None:
+def _check_argument_sources(label: str, task: str, arguments: dict[str, Any], ancestry: _Ancestry) -> None:
     """An argument taken from another task needs that task among the ancestors."""
     for kind, key in (("parameters", "value"), ("artifacts", "from")):
         for index, argument in enumerate(arguments.get(kind) or ()):
             value = argument.get(key) or ""
-            if value.startswith("{{tasks.") and value.split(".")[1] not in ancestors:
+            if value.startswith("{{tasks.") and not ancestry.comes_after(task, value.split(".")[1]):
                 what = f"missing dependency '{value.split('.')[1]}' for {kind[:-1]} '{argument['name']}'"
                 raise Invalid(f"{label} {what}", f"arguments.{kind}[{index}]")

@@ -49,6 +49,10 @@ def field_name_faults(name: str) -> list[str]:
     return faults
 
 
+def is_field_name(name: str) -> bool:
+    return _FIELD_NAME.fullmatch(name) is not None
+
+
 def step_name_faults(name: str) -> list[str]:
     """As `field_name_faults`, for a name that may hold values not known yet."""
     return field_name_faults(_PLACEHOLDERS.sub("x", name))
