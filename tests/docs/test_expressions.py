@@ -17,6 +17,8 @@ import pytest
 from tests.conformance.formats.expressions import plain
 from tiphys.lang import cron, cron_conditions, depends, durations, gjson, goyaml, items, jq, jsonpath, tags
 from tiphys.lang.expr import environment, evaluate
+from tiphys.lang.gotemplate import appset
+from tiphys.lang.gotemplate import compile as compile_template
 from tiphys.lang.govaluate import should_execute
 from tiphys.machinery import resource_conditions, selectors
 
@@ -58,6 +60,10 @@ def _resource_condition(success: str, failure: str, document: str) -> str:
     return resource_conditions.evaluate(resource_conditions.parse(success, failure), document).result
 
 
+def _go_template(text: str, params: str) -> Any:
+    return compile_template(text, "base", appset.FUNCTIONS).execute(json.loads(params))
+
+
 RUNNERS: dict[str, Callable[..., Any]] = {
     "Template tags": _tag,
     "expr-lang": lambda text, env: plain(evaluate(text, environment(json.loads(env)))),
@@ -75,6 +81,8 @@ RUNNERS: dict[str, Callable[..., Any]] = {
     "jq": jq.argo_filter,
     "Resource conditions": _resource_condition,
     "Selectors": lambda text, labels: selectors.parse_labels(text).matches(json.loads(labels)),
+    "Go templates": _go_template,
+    "sprig": _go_template,
 }
 ERRORS = (ValueError,)
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from tiphys.lang.gofmt import type_name
@@ -152,6 +153,7 @@ def kind_of(value: object) -> str:
     return "invalid" if value is None else kind_of_type(type_name(value))
 
 
+@lru_cache(maxsize=1024)
 def kind_of_type(name: str) -> str:
     """The kind of a type given by its name."""
     known = _KINDS.get(name)

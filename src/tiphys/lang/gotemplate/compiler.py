@@ -15,7 +15,7 @@ from tiphys.lang import gosprintf
 from tiphys.lang.gofmt import quote, sort_key, type_name
 from tiphys.lang.gotemplate import nodes
 from tiphys.lang.gotemplate.builtins import BUILTINS, VALUE, call_value, element, is_true, printable
-from tiphys.lang.gotemplate.state import CALLS_MAX, MISSING, NIL, Break, Continue, State
+from tiphys.lang.gotemplate.state import CALLS_MAX, MISSING, NIL, STEP_CHARACTERS, Break, Continue, State
 from tiphys.lang.gotemplate.values import ANY, can_be_nil, field, methods_of, nil_of, passed
 from tiphys.lang.govalues import CallError, Function, is_list, kind_of
 
@@ -50,9 +50,12 @@ class Compiler:
 
     def list(self, node: nodes.List) -> Walk:
         steps = tuple(self.walk(one) for one in node.nodes)
+        size = sum(len(one.text) for one in node.nodes if isinstance(one, nodes.Text))
+        cost = len(steps) + size // STEP_CHARACTERS
 
         def run(state: State, dot: Any) -> None:
-            state.spend(len(steps))
+            state.spend(cost)
+            state.grow(size)
             for step in steps:
                 step(state, dot)
 
@@ -75,7 +78,7 @@ class Compiler:
 
     def text(self, node: nodes.Text) -> Walk:
         text = node.text
-        return lambda state, dot: state.write(text)
+        return lambda state, dot: state.out.append(text)  # what it costs is known to the list that it is in
 
     def action(self, node: nodes.Action) -> Walk:
         pipe = self.pipe(node.pipe)
@@ -173,6 +176,15 @@ class Compiler:
         commands = tuple(self.command(one) for one in node.commands)
         names = tuple(variable.names[0] for variable in node.variables)
         is_assignment = node.is_assignment
+        if len(commands) == 1 and not names:
+            only = commands[0]
+
+            def run_one(state: State, dot: Any) -> Any:
+                state.node = node
+                value = only(state, dot, MISSING)
+                return None if value is NIL else value
+
+            return run_one
 
         def run(state: State, dot: Any) -> Any:
             state.node = node
@@ -240,6 +252,25 @@ class Compiler:
 
     def path(self, node: nodes.Field | nodes.Variable | nodes.Chain, arguments: Sequence[nodes.Node]) -> Command:
         """``.a.b``, ``$x.a`` or ``(pipe).a``, the last of it perhaps a method with ``arguments``."""
+        if isinstance(node, nodes.Field) and len(node.names) == 1 and len(arguments) <= 1:
+            return self.field_of_dot(node, self.longer_path(node, arguments))
+        return self.longer_path(node, arguments)
+
+    def field_of_dot(self, node: nodes.Field, otherwise: Command) -> Command:
+        """``.a``, which most of a template's paths are; ``otherwise`` where it is not an entry of a map."""
+        name = node.names[0]
+
+        def run(state: State, dot: Any, final: Any) -> Any:
+            if type(dot) is dict and final is MISSING:
+                state.node = node
+                value = dot.get(name, MISSING)
+                if value is not MISSING:
+                    return NIL if value is None else value
+            return otherwise(state, dot, final)
+
+        return run
+
+    def longer_path(self, node: nodes.Field | nodes.Variable | nodes.Chain, arguments: Sequence[nodes.Node]) -> Command:
         start = self.start(node)
         names = node.names[1:] if isinstance(node, nodes.Variable) else node.names
         last = len(names) - 1
@@ -376,6 +407,8 @@ class Compiler:
         def run(state: State, dot: Any) -> Any:
             state.node = node
             found = value(state, dot)
+            if type(found) is str and (kind == "string" or kind == ANY):
+                return found
             return found if for_chain else passed(state, found, kind)
 
         return run

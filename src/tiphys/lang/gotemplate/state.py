@@ -17,7 +17,7 @@ CALLS_MAX = 60
 """Templates that call templates, nested; each takes a handful of Python's own stack frames."""
 
 _CALL_STEPS = 12
-_STEP_CHARACTERS = 256
+STEP_CHARACTERS = 256
 _STEP_ELEMENTS = 4
 
 
@@ -82,8 +82,14 @@ class State:
 
     def write(self, text: str) -> None:
         self.out.append(text)
-        self.size += len(text)
-        self.spend(len(text) // _STEP_CHARACTERS)
+        size = len(text)
+        if size >= STEP_CHARACTERS:
+            self.spend(size // STEP_CHARACTERS)
+        self.grow(size)
+
+    def grow(self, size: int) -> None:
+        """Accounts for output."""
+        self.size += size
         if self.size > OUTPUT_MAX:
             raise self.error(f"the output is longer than {OUTPUT_MAX} characters")
 
@@ -124,5 +130,5 @@ class State:
 
 def _steps_for(value: Any) -> int:
     if isinstance(value, str):
-        return len(value) // _STEP_CHARACTERS
+        return len(value) // STEP_CHARACTERS
     return len(value) // _STEP_ELEMENTS if isinstance(value, list | dict) else 0
