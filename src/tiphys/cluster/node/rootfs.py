@@ -23,16 +23,18 @@ from tiphys.cluster.node.runtime import Mount
 # Directories of programs. On a merged-/usr machine all but the first are symbolic links, and stay so.
 PROGRAM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
-# What programs look for in /etc and that tells nothing about the machine's owner.
-ETC_ENTRIES = (
-    "ImageMagick-6", "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version",
-    "ethertypes", "fonts", "gai.conf", "inputrc", "java-17-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
-    "locale.alias", "localtime", "magic", "magic.mime", "mime.types", "networks", "nsswitch.conf", "os-release", "perl",
-    "pki", "profile", "protocols", "python3", "resolv.conf", "rpc", "services", "shells", "ssl", "terminfo",
-    "timezone", "alpine-release", "redhat-release", "crypto-policies",
+# What programs look for in /etc and that tells nothing about the machine's owner: files are copied, directories shown
+# as they are. Of /etc/ssl only the certificates: beside them lie private keys.
+ETC_FILES = (
+    "alpine-release", "bash.bashrc", "ca-certificates.conf", "debian_version", "ethertypes", "gai.conf", "inputrc",
+    "ld.so.cache", "ld.so.conf", "locale.alias", "localtime", "magic", "magic.mime", "mime.types", "networks",
+    "nsswitch.conf", "os-release", "profile", "protocols", "redhat-release", "resolv.conf", "rpc", "services",
+    "shells", "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
-# Below /etc/ssl lie the machine's private keys.
-SECRET_ETC = ("ssl/private",)
+ETC_DIRECTORIES = (
+    "ImageMagick-6", "alternatives", "crypto-policies", "fonts", "java-17-openjdk", "ld.so.conf.d", "perl",
+    "pki/ca-trust", "pki/tls/certs", "python3", "ssl/certs", "terminfo",
+)  # fmt: skip
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nnobody:x:65534:\nnogroup:x:65533:\n"
@@ -79,8 +81,11 @@ class HostRoot:
             elif place.is_dir():
                 self._mounts.append(Mount(place, f"/{name}", read_only=True))
         self._mounts.append(Mount(self._etc, ETC_PLACE, read_only=True))
-        for name in ETC_ENTRIES:
-            self._take_etc(name)
+        for name in ETC_FILES:
+            self._take_file(name)
+        for name in ETC_DIRECTORIES:
+            if (self._host / "etc" / name).is_dir():
+                self._mounts.append(Mount(self._host / "etc" / name, f"/etc/{name}", read_only=True))
         for name, text in (("passwd", PASSWD), ("group", GROUP)):
             (self._etc / name).write_text(text, encoding="utf-8")
             self._links.append((f"/etc/{name}", f"{ETC_PLACE}/{name}"))
@@ -95,33 +100,11 @@ class HostRoot:
             words += ["--symlink", target, link]
         self._arguments = tuple(words)
 
-    def _take_etc(self, name: str) -> None:
-        source = self._host / "etc" / name
-        if not source.exists():
-            return
-        copy = self._etc / name
-        if source.is_dir():
-            ignored = [PurePosixPath(s).name for s in SECRET_ETC if PurePosixPath(s).parts[0] == name]
-            _copy_tree(source, copy, ignored)
-        else:
+    def _take_file(self, name: str) -> None:
+        source, copy = self._host / "etc" / name, self._etc / name.replace("/", "-")
+        with contextlib.suppress(FileNotFoundError, PermissionError):
             shutil.copyfile(source, copy)
-        self._links.append((f"/etc/{name}", f"{ETC_PLACE}/{name}"))
-
-
-def _copy_tree(source: Path, copy: Path, ignored: Sequence[str]) -> None:
-    """Copies readable entries; links stay links (they point into /usr or stay within)."""
-    copy.mkdir(exist_ok=True)
-    for entry in os.scandir(source):
-        target = copy / entry.name
-        if entry.name in ignored or target.is_symlink() or target.is_file():
-            continue
-        with contextlib.suppress(PermissionError):
-            if entry.is_symlink():
-                target.symlink_to(os.readlink(entry.path))
-            elif entry.is_dir():
-                _copy_tree(Path(entry.path), target, ())
-            elif entry.is_file():
-                shutil.copyfile(entry.path, target)
+            self._links.append((f"/etc/{name}", f"{ETC_PLACE}/{copy.name}"))
 
 
 def resolve(mounts: Sequence[Mount], links: Sequence[tuple[str, str]], path: str) -> Path | None:
