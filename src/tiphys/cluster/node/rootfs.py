@@ -23,18 +23,17 @@ from tiphys.cluster.node.runtime import Mount
 # Directories of programs. On a merged-/usr machine all but the first are symbolic links, and stay so.
 PROGRAM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
-# What programs look for in /etc and that tells nothing about the machine's owner: files are copied, directories shown
-# as they are. Of /etc/ssl only the certificates: beside them lie private keys.
+# What programs look for in /etc and that tells nothing about the machine's owner: files are copied, the directories in
+# which a machine keeps many links are shown as they are (each costs a mount per container). Of /etc/ssl only the
+# certificates: beside them lie private keys.
 ETC_FILES = (
-    "alpine-release", "bash.bashrc", "ca-certificates.conf", "debian_version", "ethertypes", "gai.conf", "inputrc",
-    "ld.so.cache", "ld.so.conf", "locale.alias", "localtime", "magic", "magic.mime", "mime.types", "networks",
-    "nsswitch.conf", "os-release", "profile", "protocols", "redhat-release", "resolv.conf", "rpc", "services",
-    "shells", "ssl/openssl.cnf", "timezone",
+    "alpine-release", "bash.bashrc", "debian_version", "ethertypes", "fonts/fonts.conf", "gai.conf", "inputrc",
+    "ld.so.cache", "locale.alias", "localtime", "magic", "magic.mime", "mime.types", "networks", "nsswitch.conf",
+    "os-release", "profile", "protocols", "redhat-release", "resolv.conf", "rpc", "services", "shells",
+    "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
-ETC_DIRECTORIES = (
-    "ImageMagick-6", "alternatives", "crypto-policies", "fonts", "java-17-openjdk", "ld.so.conf.d", "perl",
-    "pki/ca-trust", "pki/tls/certs", "python3", "ssl/certs", "terminfo",
-)  # fmt: skip
+ETC_TREES = ("ImageMagick-[67]", "java-*-openjdk/security")
+ETC_DIRECTORIES = ("alternatives", "pki/ca-trust", "pki/tls/certs", "ssl/certs")
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nnobody:x:65534:\nnogroup:x:65533:\n"
@@ -83,6 +82,10 @@ class HostRoot:
         self._mounts.append(Mount(self._etc, ETC_PLACE, read_only=True))
         for name in ETC_FILES:
             self._take_file(name)
+        for pattern in ETC_TREES:
+            for tree in (self._host / "etc").glob(pattern):
+                for file in (f for f in tree.rglob("*") if f.is_file()):
+                    self._take_file(file.relative_to(self._host / "etc").as_posix())
         for name in ETC_DIRECTORIES:
             if (self._host / "etc" / name).is_dir():
                 self._mounts.append(Mount(self._host / "etc" / name, f"/etc/{name}", read_only=True))

@@ -43,6 +43,8 @@ DEFAULT_CAPABILITIES = (
 HOSTS_FD, SECCOMP_FD = 8, 9
 PROGRAMS_PLACE = "/opt/tiphys/bin"
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
+# In a life's own directory, beside the directories of its places on disk.
+MESSAGE_FILE, ROOT_DIRECTORY = ".termination-log", ".root"
 FOUND_MAX = 4096
 # The shell passes these on to bubblewrap and the command; a shell drops other names, and the loader obeys LD_*.
 _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -145,7 +147,7 @@ class SandboxRuntime:
 
     def termination_message(self, launch: Launch) -> Path | None:
         record = shim.read_life(launch.place)
-        return None if record is None else Path(f"{launch.place}.{record.tag}", "termination-log")
+        return None if record is None else Path(f"{launch.place}.{record.tag}", MESSAGE_FILE)
 
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
@@ -154,7 +156,7 @@ class SandboxRuntime:
         """What the container sees: the shared root, its own places on disk, the image's programs, its mounts."""
         own = Path(f"{launch.place}.{tag}")
         tops = {"/tmp", *(_top(path) for path in launch.kept)}
-        kept = [Mount(own / "kept" / top.strip("/"), top) for top in sorted(tops)]
+        kept = [Mount(own / (top.strip("/") or ROOT_DIRECTORY), top) for top in sorted(tops)]
         links, programs = _programs(launch, self._root.mounts())
         return View(self._root, own, kept, [*programs, *launch.mounts], links)
 
@@ -180,7 +182,7 @@ class SandboxRuntime:
         words = [] if "/" not in (m.target for m in view.kept) else ["--bind", str(view.kept[0].source), "/"]
         words += self._root.arguments()
         words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-        words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/termination-log", TERMINATION_LOG]
+        words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
         words += ["--file", str(HOSTS_FD), "/etc/hosts"]
         kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
         for link, target in view.links:
