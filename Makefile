@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 SECONDS_EACH ?= 60
 
-.PHONY: help demo test check golden bench sim docs codegen check-codegen fuzz clean
+.PHONY: help compiled demo test check golden bench sim docs codegen check-codegen fuzz clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -30,10 +30,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
 	@touch $(STAMP)
 
-demo: $(STAMP)
+# Compiled ahead, so that a start is fast also where PYTHONDONTWRITEBYTECODE keeps Python from doing it.
+compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q src
+
+demo: compiled
 	@BIN=$(BIN) sh examples/demo.sh
 
-golden: $(STAMP)
+golden: compiled
 	@$(BIN)/python -m tests.conformance.golden $(FILES)
 
 check: $(STAMP)
@@ -44,16 +48,16 @@ check: $(STAMP)
 	$(MAKE) check-codegen
 	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) $(wildcard tests/unit tests/property tests/sim)
 
-test: $(STAMP)
+test: compiled
 	$(BIN)/pytest -rs -n $(JOBS) --durations=15 tests
 
-bench: $(STAMP)
+bench: compiled
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-sim: $(STAMP)
+sim: compiled
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
 
-fuzz: $(STAMP)
+fuzz: compiled
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
 
 docs: $(STAMP)
