@@ -13,6 +13,7 @@ What may follow what is a table, checked after reading, because the original rep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -191,8 +192,12 @@ class _Reader:
 
     def _run(self, accepts: Callable[[str], bool]) -> str:
         """The characters that ``accepts`` takes; blanks before them are skipped and one after them is consumed."""
-        parts: list[str] = []
         text = self.text
+        plain = _PLAIN[accepts].match(text, self.at)
+        if plain is not None and text[plain.end() : plain.end() + 1] in _ENDS:
+            self.at = plain.end()
+            return plain.group()
+        parts: list[str] = []
         while self.at < self.end:
             character = text[self.at]
             if character == "\\":
@@ -254,3 +259,13 @@ def _in_word(character: str) -> bool:
 
 def _in_symbol(character: str) -> bool:
     return not (is_digit(character) or is_letter(character) or character in "()[]'\"")
+
+
+# What each kind of token takes of ASCII, and what surely ends it: the fast way for nearly all tokens.
+_PLAIN = {
+    _in_number: re.compile(r"[0-9.]+"),
+    _is_hex: re.compile(r"[0-9a-fA-F]+"),
+    _in_word: re.compile(r"[A-Za-z0-9_.]+"),
+    _in_symbol: re.compile(r"[!#-&*-/:-@^`{-~]+"),
+}
+_ENDS = frozenset(("", " ", "(", ")", ","))
