@@ -25,11 +25,14 @@ from tiphys.lang.expr.operations import (
     is_number,
     less,
     more,
+    refuse_length,
+    shown,
     to_int,
 )
 from tiphys.lang.expr.values import AnyMap, Pair, PairList
-from tiphys.lang.gofmt import sprint, sprint_s, type_name
+from tiphys.lang.gofmt import sprint_s, type_name
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
+from tiphys.lang.gosize import refuse_size
 from tiphys.lang.gotext import TRIMMED
 from tiphys.lang.govalues import IntList, StringList, float_to_int, kind_of, parse_float, parse_int, utf8, wrap64
 from tiphys.lang.moments import Duration, Location, Time, TimeError, load_location, parse
@@ -37,8 +40,8 @@ from tiphys.lang.moments import Duration, Location, Time, TimeError, load_locati
 MEMORY_BUDGET = 1_000_000
 """What a run may build: list elements, map entries, characters of repeat (the original's default)."""
 
-_NESTED_MAX = 300
 _REPEAT_MAX = 1_000_000
+_COMPARED_MAX = 100_000
 
 Builtin = Callable[..., Any]
 
@@ -58,9 +61,9 @@ def _type(value: Any) -> str:
     if "." in name and not name.startswith(("*", "[", "map", "func")):
         return name
     kind = kind_of(value)
-    for prefix, shown in (("int", "int"), ("uint", "uint"), ("float", "float")):
+    for prefix, short in (("int", "int"), ("uint", "uint"), ("float", "float")):
         if kind.startswith(prefix):
-            return shown
+            return short
     return {"slice": "array", "ptr": "unknown"}.get(kind, kind)
 
 
@@ -131,10 +134,14 @@ def _trim_suffix(text: Any, suffix: Any = " ") -> str:
 
 
 def _upper(text: Any) -> str:
+    if as_string(text).isascii():
+        return str(text.upper())
     return "".join(up if len(up := one.upper()) == 1 else one for one in as_string(text))
 
 
 def _lower(text: Any) -> str:
+    if as_string(text).isascii():
+        return str(text.lower())
     return "".join(low if len(low := one.lower()) == 1 else "i" if one == "İ" else one for one in as_string(text))
 
 
@@ -159,7 +166,11 @@ def _parts(text: str, separator: str, count: int, *, keep: bool) -> StringList:
 
 
 def _replace(text: Any, old: Any, new: Any, count: Any = -1) -> str:
-    return as_string(text).replace(as_string(old), as_string(new), to_int(count))
+    source, before, after, times = as_string(text), as_string(old), as_string(new), to_int(count)
+    if len(after) > len(before):
+        found = source.count(before)
+        refuse_length(len(source) + (len(after) - len(before)) * (found if times < 0 else min(found, times)))
+    return source.replace(before, after, times)
 
 
 def _repeat(text: Any, count: Any) -> tuple[str, int]:
@@ -174,8 +185,11 @@ def _repeat(text: Any, count: Any) -> tuple[str, int]:
 def _join(values: Any, glue: Any = "") -> str:
     joint = as_string(glue)
     if type(values) is not list and not isinstance(values, StringList):
-        raise Panic(f"invalid argument for join (type {type_name(values)})")
-    return joint.join(map(as_string, values))
+        name = "%!s(<nil>)" if values is None else type_name(values)
+        raise Panic(f"invalid argument for join (type {name})")
+    parts = list(map(as_string, values))
+    refuse_length(sum(map(len, parts)) + len(joint) * len(parts))
+    return joint.join(parts)
 
 
 def _index_of(text: Any, part: Any) -> int:
@@ -199,8 +213,8 @@ def _has_suffix(text: Any, suffix: Any) -> bool:
 
 def _extreme(name: str, beats: Callable[[Any, Any], bool]) -> Builtin:
     def call(*arguments: Any, depth: int = 0) -> Any:
-        if depth > _NESTED_MAX:
-            raise Panic("recursion depth exceeded")
+        if depth == 0:
+            refuse_size(arguments)
         best: Any = None
         for argument in arguments:
             if isinstance(argument, list | bytes):
@@ -229,8 +243,8 @@ def _extreme(name: str, beats: Callable[[Any, Any], bool]) -> Builtin:
 
 
 def _numbers(name: str, arguments: Any, depth: int = 0) -> list[float]:
-    if depth > _NESTED_MAX:
-        raise Panic("recursion depth exceeded")
+    if depth == 0:
+        refuse_size(arguments)
     found: list[float] = []
     for argument in arguments:
         if isinstance(argument, list | bytes):
@@ -426,15 +440,15 @@ def _to_pairs(value: Any) -> PairList:
 
 def _from_pairs(values: Any) -> AnyMap:
     if not isinstance(values, list | bytes):
-        shown = "<invalid reflect.Value>" if values is None else sprint_s(values)
-        raise Panic(f"cannot transform {shown} from pairs")
+        text = "<invalid reflect.Value>" if values is None else sprint_s(values)
+        raise Panic(f"cannot transform {text} from pairs")
     found = AnyMap()
     for one in elements(values):
         pair = elements(one) if isinstance(one, bytes) else one
         if not isinstance(pair, list):
-            raise Panic(f"invalid pair {sprint(pair)}")
+            raise Panic(f"invalid pair {shown(pair)}")
         if len(pair) != 2:
-            raise Panic(f"invalid pair length {sprint(pair)}")
+            raise Panic(f"invalid pair length {shown(pair)}")
         if isinstance(pair[0], list | dict | AnyMap | bytes):
             raise Panic(f"runtime error: hash of unhashable type {type_name(pair[0])}")
         found.set(pair[0], pair[1])
@@ -447,17 +461,21 @@ def _reverse(values: Any) -> tuple[list[Any], int]:
 
 
 def _uniq(values: Any) -> list[Any]:
-    source = _list_of(values, "cannot uniq {}")
     found: list[Any] = []
-    strings: set[str] = set()
-    for value in source:
-        if isinstance(value, str):
-            if value not in strings:  # strings equal only strings, and comparing each with each takes forever
-                strings.add(value)
+    plain: dict[type, set[Any]] = {str: set(), float: set()}  # equal only to their like: no comparing each with each
+    others: list[Any] = []
+    compared = 0
+    for value in _list_of(values, "cannot uniq {}"):
+        known = plain.get(float if is_number(value) else type(value))
+        if known is not None:
+            if value not in known or value != value:
+                known.add(value)
                 found.append(value)
-        elif not any(equal(value, known) for known in found):
-            if len(found) * len(source) > 10 * MEMORY_BUDGET:
+        elif not any(equal(value, other) for other in others):
+            compared += len(others)
+            if compared > _COMPARED_MAX:
                 raise Panic("memory budget exceeded")
+            others.append(value)
             found.append(value)
     return found
 
@@ -470,17 +488,16 @@ def _concat(*arguments: Any) -> tuple[list[Any], int]:
 
 
 def _flatten(values: Any) -> tuple[list[Any], int]:
+    refuse_size(values)
     found: list[Any] = []
-    _flatten_into(found, _list_of(values, "cannot flatten {}"), 0)
+    _flatten_into(found, _list_of(values, "cannot flatten {}"))
     return found, len(found)
 
 
-def _flatten_into(found: list[Any], values: list[Any], depth: int) -> None:
-    if depth > _NESTED_MAX:
-        raise Panic("recursion depth exceeded")
+def _flatten_into(found: list[Any], values: list[Any]) -> None:
     for value in values:
         if isinstance(value, list | bytes):
-            _flatten_into(found, elements(value), depth + 1)
+            _flatten_into(found, elements(value))
         else:
             found.append(value)
 
@@ -507,7 +524,24 @@ def sorted_by(values: list[Any], keys: list[Any], *, descending: bool) -> list[A
     pairs = list(zip(keys, values, strict=True))
     if len(pairs) == 1:
         return values
+    plain = _plain_key(keys)
+    if plain is not None:
+        return [value for _, value in sorted(pairs, key=lambda pair: plain(pair[0]), reverse=descending)]
     return [value for _, value in sorted(pairs, key=cmp_to_key(compare))]
+
+
+def _plain_key(keys: list[Any]) -> Callable[[Any], Any] | None:
+    """How to sort keys of one kind without calling back for each comparison."""
+    kinds = set(map(type, keys))
+    if kinds == {str}:
+        return _same if all(map(str.isascii, keys)) else utf8
+    if kinds <= {int, float} and not any(key != key for key in keys):
+        return _same
+    return None
+
+
+def _same(key: Any) -> Any:
+    return key
 
 
 MEASURED: dict[str, Callable[..., tuple[Any, int]]] = {
@@ -527,7 +561,7 @@ PLAIN: dict[str, Builtin] = {
     "round": _rounding("round", _round),
     "int": to_integer,
     "float": to_real,
-    "string": sprint,
+    "string": shown,
     "trim": _trim,
     "trimPrefix": _trim_prefix,
     "trimSuffix": _trim_suffix,

@@ -11,6 +11,7 @@ from typing import Any
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.operations import conversion
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.gosize import refuse_size
 from tiphys.lang.govalues import CallError, Function
 
 _ZERO = {"string": "", "int": 0, "int64": 0, "float64": 0.0, "bool": False}
@@ -44,6 +45,8 @@ def call_function(function: Any, arguments: list[Any], *, known: bool) -> Any:
         wanted = function.ins[index] if index < fixed else function.ins[-1][2:]
         if wanted != "interface {}":
             arguments[index] = _fitting(function, value, wanted, known)
+    for value in arguments:
+        refuse_size(value)
     try:
         return function.call(*arguments)
     except CallError as err:

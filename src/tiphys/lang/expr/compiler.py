@@ -15,7 +15,7 @@ from tiphys.lang.expr.builtins import MEASURED, PLAIN
 from tiphys.lang.expr.calls import call_function
 from tiphys.lang.expr.errors import ExprError, Panic
 from tiphys.lang.expr.folding import KeySet
-from tiphys.lang.expr.frame import Code, Frame
+from tiphys.lang.expr.frame import CHARACTERS_A_TURN, Code, Frame
 from tiphys.lang.expr.loops import LOOPS
 from tiphys.lang.expr.nodes import (
     Array,
@@ -52,6 +52,12 @@ def build(tree: Node, source: str) -> tuple[Code, int]:
     """The code of a checked and folded tree, and how many variables it needs. Raises ExprError (compile)."""
     builder = _Builder(source)
     return builder.code(tree), builder.variables
+
+
+_CALL_COST = 10
+_CALL_CHARACTERS = 16
+_COSTS = {"date": 20, "duration": 5, "fromJSON": 5, "toJSON": 5, "keys": 2, "values": 2, "toPairs": 2, "split": 2}
+"""Turns that a call counts as; what is not named counts as one."""
 
 
 class _Stop(Exception):
@@ -183,6 +189,8 @@ class _Builder:
                 return _range(right, at)
             case "==" | "!=":
                 return _located(_equality(node), right, at)
+            case "in" if not isinstance(node.right, Constant):
+                return _located(operations.is_in, _counted(right), at)
             case "in" if isinstance(node.right, Constant) and isinstance(node.right.value, KeySet):
                 return _located(_in_key_set, right, at)
             case "matches" if isinstance(node.right, Literal) and isinstance(node.right.value, str):
@@ -237,6 +245,7 @@ class _Builder:
 
         def run(f: Frame) -> Any:
             value = base(f)
+            f.read(value)
             try:
                 last = stop(f) if stop is not None else operations.length_in_bytes(value)
                 return operations.cut(value, start(f) if start is not None else 0, last)
@@ -255,8 +264,16 @@ class _Builder:
         def run(f: Frame) -> Any:
             values = [argument(f) for argument in arguments]
             function = callee(f)
+            f.turn(_CALL_COST)
+            for value in values:
+                if isinstance(value, str):
+                    f.turn(len(value) // _CALL_CHARACTERS)
+                else:
+                    f.read(value)
             try:
-                return call_function(function, values, known=known)
+                result = call_function(function, values, known=known)
+                f.read(result)
+                return result
             except Panic as panic:
                 panic.locate(at)
                 raise
@@ -274,7 +291,7 @@ class _Builder:
         measured = MEASURED.get(node.name)
         if measured is not None:
             return _measured(measured, arguments, node.at)
-        return _applied(PLAIN[node.name], arguments, node.at)
+        return _applied(PLAIN[node.name], arguments, node.at, _COSTS.get(node.name, 1))
 
 
 def _item(f: Frame) -> Any:
@@ -328,11 +345,26 @@ def _placed(code: Code, at: int) -> Code:
     return run
 
 
-def _applied(function: Callable[..., Any], arguments: list[Code], at: int) -> Code:
+def _applied(function: Callable[..., Any], arguments: list[Code], at: int, cost: int) -> Code:
     if len(arguments) == 1:
         only = arguments[0]
-        return _placed(lambda f: function(only(f)), at)
-    return _placed(lambda f: function(*[argument(f) for argument in arguments]), at)
+
+        def run(f: Frame) -> Any:
+            value = only(f)
+            f.turn(cost)
+            f.read(value)
+            return function(value)
+
+        return _placed(run, at)
+
+    def run_all(f: Frame) -> Any:
+        values = [argument(f) for argument in arguments]
+        f.turn(cost)
+        for value in values:
+            f.read(value)
+        return function(*values)
+
+    return _placed(run_all, at)
 
 
 def _measured(function: Callable[..., tuple[Any, int]], arguments: list[Code], at: int) -> Code:
@@ -353,10 +385,23 @@ def _now(arguments: list[Code]) -> Code:
     return run
 
 
+def _counted(code: Code) -> Code:
+    """What is searched through counts."""
+
+    def run(f: Frame) -> Any:
+        value = code(f)
+        f.read(value)
+        return value
+
+    return run
+
+
 def _located(apply: Callable[[Any, Any], Any], right: Code, at: int) -> Step:
     def step(value: Any, f: Frame) -> Any:
         other = right(f)
         try:
+            if type(value) is str and len(value) > CHARACTERS_A_TURN:
+                f.read(value)
             return apply(value, other)
         except Panic as panic:
             panic.locate(at)

@@ -9,8 +9,12 @@ from tiphys.lang.expr.builtins import MEMORY_BUDGET
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.moments import Time
 
-ITERATIONS_MAX = 2_000_000
+TURNS_MAX = 400_000
 """Turns of all loops of a run together. The original has no such limit and can be kept busy for years."""
+
+CHARACTERS_A_TURN = 128
+ELEMENTS_A_TURN = 16
+"""Work on a long text or list counts as a turn for each so many characters or elements."""
 
 
 class Scope:
@@ -27,7 +31,7 @@ class Scope:
 class Frame:
     """One run of a program."""
 
-    __slots__ = ("_iterations", "_memory", "env", "now", "scope", "variables")
+    __slots__ = ("_memory", "_turns", "env", "now", "scope", "variables")
 
     def __init__(self, env: Mapping[str, Any], variables: int, now: Time | None) -> None:
         self.env = env
@@ -35,7 +39,7 @@ class Frame:
         self.now = now
         self.scope: Scope = _NO_SCOPE
         self._memory = 0
-        self._iterations = 0
+        self._turns = 0
 
     def grow(self, size: int) -> None:
         """Counts what was, or is about to be, built."""
@@ -45,9 +49,17 @@ class Frame:
 
     def turn(self, count: int) -> None:
         """Counts the turns of a loop before it starts."""
-        self._iterations += count
-        if self._iterations > ITERATIONS_MAX:
-            raise Panic(f"loops took more than {ITERATIONS_MAX} turns")
+        self._turns += count
+        if self._turns > TURNS_MAX:
+            raise Panic(f"loops took more than {TURNS_MAX} turns")
+
+    def read(self, value: Any) -> None:
+        """Counts a text or list that is walked or copied, if it is long enough to matter."""
+        if isinstance(value, list):
+            if len(value) > ELEMENTS_A_TURN:
+                self.turn(len(value) // ELEMENTS_A_TURN)
+        elif isinstance(value, str | bytes) and len(value) > CHARACTERS_A_TURN:
+            self.turn(len(value) // CHARACTERS_A_TURN)
 
 
 _NO_SCOPE = Scope([])

@@ -11,6 +11,7 @@ from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.methods import json_text
 from tiphys.lang.expr.values import AnyMap, NilList
 from tiphys.lang.gofmt import type_name
+from tiphys.lang.gosize import refuse_size
 from tiphys.lang.govalues import Function
 from tiphys.lang.moments import Location, Time
 
@@ -20,6 +21,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 def marshal(value: Any) -> str:
     """json.Marshal. Panics for functions, maps with other than string keys, NaN and infinities."""
+    refuse_size(value)
     try:
         return gojson.dumps(_jsonable(value))
     except gojson.GoJsonError as err:

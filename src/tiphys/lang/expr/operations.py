@@ -14,11 +14,12 @@ from tiphys.lang.expr.methods import METHODS
 from tiphys.lang.expr.values import AnyMap, NilList, Struct
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
+from tiphys.lang.gosize import refuse_size
 from tiphys.lang.govalues import Function, StringMap, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
 from tiphys.lang.moments import Duration, Location, Month, Time, Weekday
 
-STRING_LENGTH_MAX = 10_000_000
-"""Characters of a string that ``+`` may build; the original has no limit."""
+STRING_LENGTH_MAX = 4_000_000
+"""Characters of a string that an operator or builtin may build; the original has no limit."""
 
 _NAMED_INTS = (Duration, Month, Weekday)
 """Integers of types of their own: they compare with each other only, and mix with numbers in products of spans."""
@@ -64,6 +65,12 @@ def conversion(value: object, wanted: str) -> str:
     return f"interface conversion: interface {{}} is {found}, not {wanted}"
 
 
+def shown(value: object) -> str:
+    """``string(value)``, and values in messages."""
+    refuse_size(value)
+    return sprint(value)
+
+
 def is_nil(value: object) -> bool:
     """Whether ``??`` and ``?.`` take it for nothing."""
     return value is None or type(value) is NilList
@@ -99,9 +106,14 @@ def add(a: Any, b: Any) -> Any:
 
 
 def _joined(a: str, b: str) -> str:
-    if len(a) + len(b) > STRING_LENGTH_MAX:
-        raise Panic("memory budget exceeded")
+    refuse_length(len(a) + len(b))
     return a + b
+
+
+def refuse_length(characters: int) -> None:
+    """Panics before a string is built that nobody wants."""
+    if characters > STRING_LENGTH_MAX:
+        raise Panic("memory budget exceeded")
 
 
 def _numeric(value: int | float) -> int | float:
@@ -192,10 +204,21 @@ def equal(a: Any, b: Any) -> bool:
     if is_nil(a) and is_nil(b):
         return True
     if isinstance(a, list) and isinstance(b, list):
+        if len(a) != len(b):
+            return False
+        refuse_size(a)
         return _equal_lists(a, b)
     if isinstance(a, Time) and isinstance(b, Time):
         return a.instant() == b.instant()
-    return not isinstance(a, Function) and deep_equal(a, b)
+    if isinstance(a, Function) or type_name(a) != type_name(b):
+        return False
+    refuse_size(a)
+    return deep_equal(a, b)
+
+
+def _equal_elements(a: Any, b: Any) -> bool:
+    """:func:`equal` inside of what was found small enough."""
+    return _equal_lists(a, b) if isinstance(a, list) and isinstance(b, list) else equal(a, b)
 
 
 _PLAIN = frozenset((int, float, str, bool, type(None)))
@@ -203,7 +226,7 @@ _PLAIN = frozenset((int, float, str, bool, type(None)))
 
 def _equal_lists(a: list[Any], b: list[Any]) -> bool:
     if type(a) is list or type(b) is list or type(a) is type(b):
-        return len(a) == len(b) and all(map(equal, a, b))
+        return len(a) == len(b) and all(map(_equal_elements, a, b))
     return False
 
 
@@ -289,7 +312,7 @@ def fetch(value: Any, key: Any) -> Any:
     if isinstance(value, dict):
         return _from_dict(value, key)
     if value is None:
-        raise Panic(f"cannot fetch {sprint(key)} from <nil>")
+        raise Panic(f"cannot fetch {shown(key)} from <nil>")
     if isinstance(value, list):
         return value[_index(key, len(value))]
     if isinstance(key, str):
@@ -309,7 +332,7 @@ def fetch(value: Any, key: Any) -> Any:
         return value.get(key)
     if isinstance(value, Time | Struct) and not isinstance(key, str):
         raise Panic(conversion(key, "string"))
-    raise Panic(f"cannot fetch {sprint(key)} from {type_name(value)}")
+    raise Panic(f"cannot fetch {shown(key)} from {type_name(value)}")
 
 
 def bound(call: Any, value: Any, signature: Any) -> Function:
@@ -352,7 +375,7 @@ def get(value: Any, key: Any) -> Any:
 def cut(value: Any, start: Any, stop: Any) -> Any:
     """``value[start:stop]`` by elements or bytes; negative bounds count from the end, all are kept inside."""
     if not isinstance(value, list | str | bytes):
-        raise Panic(f"cannot slice {sprint(start)}")
+        raise Panic(f"cannot slice {shown(start)}")
     data = utf8(value) if isinstance(value, str) else value
     length = len(data)
     first, last = to_int(start), to_int(stop)
@@ -378,7 +401,7 @@ def is_in(needle: Any, heap: Any) -> bool:
     if heap is None:
         return False
     if isinstance(heap, list):
-        return any(equal(one, needle) for one in heap)
+        return needle in heap if type(needle) is str else any(equal(one, needle) for one in heap)
     if isinstance(heap, dict):
         if needle is not None and not isinstance(needle, str):
             message = f"reflect.Value.MapIndex: value of type {type_name(needle)} is not assignable to type string"

@@ -19,6 +19,7 @@ from tiphys.lang.expr.nodes import Builtin, Call, Identifier, Let, Literal, Memb
 from tiphys.lang.expr.parser import BUILTINS, parse
 from tiphys.lang.expr.types import Type, type_of
 from tiphys.lang.gofmt import sprint_s
+from tiphys.lang.gosize import TooBig, refuse_size
 from tiphys.lang.moments import Time
 
 _CACHED_PROGRAMS = 2_048
@@ -47,9 +48,15 @@ class Program:
         """
         code, variables = self._code(env)
         try:
-            return code(Frame(env, variables, now))
+            value = code(Frame(env, variables, now))
+            refuse_size(value)
         except Panic as panic:
             raise ExprError(panic.message, kind="run", source=self.source, at=panic.at or 0) from None
+        except TooBig as err:
+            raise ExprError(str(err), kind="run", source=self.source) from None
+        except RecursionError:
+            raise ExprError("recursion depth exceeded", kind="run", source=self.source) from None
+        return value
 
     def check(self, env: Mapping[str, Any]) -> None:
         """Raises what ``run`` would raise before running."""

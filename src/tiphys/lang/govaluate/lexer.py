@@ -262,7 +262,7 @@ def _in_symbol(character: str) -> bool:
 
 
 # What each kind of token takes of ASCII, and what surely ends it: the fast way for nearly all tokens.
-_PLAIN = {
+_PLAIN: dict[Callable[[str], bool], re.Pattern[str]] = {
     _in_number: re.compile(r"[0-9.]+"),
     _is_hex: re.compile(r"[0-9a-fA-F]+"),
     _in_word: re.compile(r"[A-Za-z0-9_.]+"),

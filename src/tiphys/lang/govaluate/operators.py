@@ -61,8 +61,12 @@ def prefix(symbol: str, operand: Stage) -> Stage:
 
 
 def _wrong(template: str, value: object, symbol: str) -> GovaluateError:
-    # A constant pattern is compiled before it is looked at; it shows as it was written.
-    return GovaluateError(template.format(sprint(getattr(value, "pattern", value)), symbol))
+    return GovaluateError(template.format(_text(value), symbol))
+
+
+def _text(value: object) -> str:
+    """A value as text. A constant pattern is compiled before it is looked at; it shows as it was written."""
+    return sprint(getattr(value, "pattern", value))
 
 
 def _is_number(value: object) -> bool:
@@ -166,7 +170,7 @@ def _plus(a: object, right: Stage, params: Parameters) -> object:
         return a + b
     if not isinstance(a, str) and not isinstance(b, str):
         raise _wrong(_NOT_A_NUMBER, a, "+")
-    text = sprint(a) + sprint(b)
+    text = _text(a) + _text(b)
     if len(text) > STRING_LENGTH_MAX:
         raise GovaluateError(f"text is longer than {STRING_LENGTH_MAX} characters")
     return text
