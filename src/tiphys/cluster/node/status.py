@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from tiphys.cluster.node.lifecycle import Life, Shape, Stop
 from tiphys.machinery.podlife import Exit, Failure
 from tiphys.machinery.times import to_time
+
+
+# One status writes the same few moments many times over.
+_time = lru_cache(maxsize=256)(to_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ def pod_status(facts: Facts) -> dict[str, Any]:
         "conditions": _conditions(facts, phase),
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
-        "startTime": to_time(facts.started_at),
+        "startTime": _time(facts.started_at),
         "containerStatuses": [_container(facts, c, init=False) for c in facts.pod["spec"]["containers"]],
         "qosClass": (facts.pod.get("status") or {}).get("qosClass") or "BestEffort",
     }
@@ -140,7 +145,7 @@ def _list(names: Sequence[str]) -> str:
 def _condition(facts: Facts, generation: int, kind: str, true: bool, reason: str, message: str) -> dict[str, Any]:
     value = "True" if true else "False"
     before = facts.times.get(kind)
-    since = before[1] if before and before[0] == value else to_time(facts.now)
+    since = before[1] if before and before[0] == value else _time(facts.now)
     facts.times[kind] = (value, since)
     row: dict[str, Any] = {
         "type": kind,
@@ -186,7 +191,7 @@ def _state(facts: Facts, name: str, life: Life, *, init: bool) -> dict[str, Any]
     if life.exit is not None:
         return {"terminated": terminated(facts, name, life.attempt, life.exit)}
     if life.running_since is not None:
-        return {"running": {"startedAt": to_time(life.running_since)}}
+        return {"running": {"startedAt": _time(life.running_since)}}
     if facts.over and facts.stop is not None:
         gone = {
             "exitCode": 137,
@@ -215,8 +220,8 @@ def terminated(facts: Facts, name: str, attempt: int, end: Exit) -> dict[str, An
     state: dict[str, Any] = {
         "exitCode": end.code,
         "reason": end.reason or ("Completed" if end.code == 0 else "Error"),
-        "startedAt": to_time(end.started_at),
-        "finishedAt": to_time(end.finished_at),
+        "startedAt": _time(end.started_at),
+        "finishedAt": _time(end.finished_at),
         "containerID": _container_id(facts, name, attempt),
     }
     message = end.message or (facts.termination_messages.get(name, "") if facts.lives[name].exit is end else "")
@@ -228,7 +233,7 @@ def terminated(facts: Facts, name: str, attempt: int, end: Exit) -> dict[str, An
 def _add_failure(status: dict[str, Any], failure: Failure, now: datetime) -> None:
     """Shows the extension's failure where the original's helper container would show it."""
     field_name = "initContainerStatuses" if failure.container == "init" else "containerStatuses"
-    at = to_time(now)
+    at = _time(now)
     status.setdefault(field_name, []).append(
         {
             "name": failure.container,
