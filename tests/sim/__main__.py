@@ -54,6 +54,8 @@ def many(seeds: range) -> int:
             crashes += check(seed).crashes
         except Exception as err:  # noqa: BLE001 - the other seeds still run
             failed.append(seed)
+            while isinstance(err, ExceptionGroup):
+                err = err.exceptions[0]
             print(f"seed {seed}: {type(err).__name__}: {str(err)[:300]}")
     took = time.perf_counter() - began
     print(f"{len(seeds)} seeds, {crashes} crashes, {len(failed)} failed, {1000 * took / len(seeds):.0f} ms each")
