@@ -22,11 +22,13 @@ from tiphys.app.datadir import DataDir
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
+from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS
+from tiphys.machinery.resources import NODES, PODS, SERVICE_ACCOUNTS
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tiphys.cluster.apiserver.http.listen import Served
 
 NODE_NAME = "tiphys"
+_SCHEDULER = "default-scheduler"
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ async def compose(
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)
         server = await stack.enter_async_context(api_server(world, home.store if settings.data_dir else None))
+        server.verbs.admission.append(_bind)
         client = Client(_transport(server, trace))
         await furnish(client)
         made = node or agent_node(settings.runtime)
@@ -157,6 +161,15 @@ async def furnish(client: Client) -> None:
     for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account)):
         with contextlib.suppress(AlreadyExists):
             await client.create(resource, obj)
+
+
+def _bind(info: ResourceInfo, obj: Object, old: Object | None) -> None:
+    """The scheduler of a cluster with one node: every new pod that may be bound is, before it is stored."""
+    if old is not None or info.resource != PODS:
+        return
+    spec = obj["spec"]
+    if spec.get("schedulerName", _SCHEDULER) == _SCHEDULER and not spec.get("schedulingGates"):
+        spec.setdefault("nodeName", NODE_NAME)
 
 
 def _transport(server: ApiServer, trace: Trace) -> Transport:

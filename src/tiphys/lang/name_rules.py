@@ -7,6 +7,7 @@ counted in bytes of UTF-8. All patterns are simple loops over character classes 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
@@ -69,6 +70,11 @@ def label_value(value: str) -> list[str]:
 
 def qualified_name(name: str) -> list[str]:
     """Keys of labels and annotations: an optional ``subdomain/`` and a name."""
+    return list(_qualified_name(name))
+
+
+@lru_cache(maxsize=4096)  # few keys, on every object
+def _qualified_name(name: str) -> list[str]:
     parts = name.split("/")
     if len(parts) > 2:
         text = _pattern_text(f"a valid label key {_KEY_TEXT}", _KEY, "MyName", "my.name", "123-abc")

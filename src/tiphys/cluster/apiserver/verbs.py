@@ -47,6 +47,8 @@ from tiphys.runtime.ids import Ids
 
 GENERATE_NAME_TRIES: Final = 8
 _NAMESPACES: Final = "namespaces"
+# What our own recorders write, by the hundred per second, is as its type wants it.
+_WELL_FORMED: Final = frozenset(("events",))
 
 
 @dataclass(frozen=True)
@@ -318,7 +320,7 @@ class Verbs:
 
     def _read(self, info: ResourceInfo, obj: Object, options: WriteOptions, *, patched: bool = False) -> Object:
         """The object as its type reads it; unknown fields are refused, warned of or ignored as the request asks."""
-        if info.codec is None:
+        if info.codec is None or (options.trusted and info.collection in _WELL_FORMED):
             return obj
         try:
             read, unknown = info.codec.read(obj)
