@@ -14,8 +14,10 @@ from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Expired
 from tiphys.machinery.resources import (
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
+    EVENTS,
     NAMESPACES,
     PODS,
+    WORKFLOW_TASK_RESULTS,
     WORKFLOWS,
     ObjectKey,
     Resource,
@@ -289,6 +291,44 @@ async def test_a_definition_is_a_resource_at_once(client: Client) -> None:
     await client.create(WIDGETS, {"metadata": {"name": "w", "namespace": "default"}, "spec": {"size": 1}})
     changed = await client.patch(WIDGETS, key("w"), {"spec": {"size": 2}})
     assert changed["metadata"]["generation"] == 2
+
+
+async def test_a_definition_takes_its_objects_along(client: Client) -> None:
+    names = {"plural": "widgets", "kind": "Widget"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": [version]}
+    definition = ObjectKey("", "widgets.example.com")
+    await client.create(CUSTOM_RESOURCE_DEFINITIONS, {"metadata": {"name": definition.name}, "spec": spec})
+    held = {"metadata": {"name": "w", "namespace": "default", "finalizers": ["example.com/hold"]}}
+    await client.create(WIDGETS, held)
+    await client.delete(CUSTOM_RESOURCE_DEFINITIONS, definition)
+    with pytest.raises(Forbidden, match="while custom resource definition is terminating"):
+        await client.create(WIDGETS, {"metadata": {"name": "x", "namespace": "default"}})
+    await client.patch(WIDGETS, key("w"), {"metadata": {"finalizers": None}})
+    with pytest.raises(NotFound):
+        await client.get(CUSTOM_RESOURCE_DEFINITIONS, definition)
+    with pytest.raises(NotFound):
+        await client.list(WIDGETS, "default")
+
+
+async def test_versions_show_one_object(client: Client) -> None:
+    about = {"kind": "Pod", "namespace": "default", "name": "p"}
+    event = {"metadata": {"name": "e", "namespace": "default"}, "involvedObject": about, "reason": "R", "message": "m"}
+    await client.create(EVENTS, event)
+    newer = Resource("events.k8s.io", "v1", "events", "Event")
+    shown = await client.get(newer, key("e"))
+    assert (shown["apiVersion"], shown["regarding"], shown["note"]) == ("events.k8s.io/v1", about, "m")
+    listed = await client.list(newer, "default", fieldSelector="regarding.name=p")
+    assert [item["note"] for item in listed["items"]] == ["m"]
+
+
+async def test_custom_resources_are_pruned_and_judged(client: Client) -> None:
+    result = {"metadata": {"name": "r", "namespace": "default"}, "phase": "Succeeded", "nope": 1}
+    created = await client.create(WORKFLOW_TASK_RESULTS, result)
+    assert "nope" not in created
+    with pytest.raises(Invalid, match=r"phase in body must be of type string"):
+        await client.create(WORKFLOW_TASK_RESULTS, {"metadata": {"name": "s", "namespace": "default"}, "phase": 5})
 
 
 async def test_a_namespace_ends_through_finalize(client: Client) -> None:

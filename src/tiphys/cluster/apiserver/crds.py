@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import orjson
 
+from tiphys.cluster.apiserver import metadata
 from tiphys.cluster.apiserver.record import Object
-from tiphys.cluster.apiserver.registry import CUSTOM_VERBS, Registry, ResourceInfo, Strategy, Subresource
+from tiphys.cluster.apiserver.registry import CUSTOM_VERBS, Registry, ResourceInfo, Strategy, Subresource, priority
 from tiphys.cluster.apiserver.store import Change
 from tiphys.cluster.apiserver.typed import StructuralCodec, complete_definition
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
@@ -54,6 +55,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
                 status="isolated" if has_status else "plain",
                 generation="content" if has_status else "any",
                 unconditional_update=False,
+                warning=_warning(crd, version),
             ),
             verbs=CUSTOM_VERBS,
             short_names=tuple(accepted.get("shortNames") or ()),
@@ -113,6 +115,44 @@ def begin(crd: Object) -> None:
     complete_definition(crd)
     stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+_TERMINATING: Final = {
+    "InstanceDeletionPending": (
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+    ),
+    "InstanceDeletionInProgress": "CustomResource deletion is in progress",
+}
+CLEANUP_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
+
+
+def terminating(crd: Object, now: str, reason: str) -> Object:
+    """A definition that waits for its last object to go."""
+    condition = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": now,
+        "reason": reason,
+        "message": _TERMINATING[reason],
+    }
+    status = crd.get("status") or {}
+    others = [c for c in status.get("conditions") or () if c.get("type") != "Terminating"]
+    meta = crd["metadata"]
+    finalizers = [f for f in meta.get("finalizers") or () if f != CLEANUP_FINALIZER] + [CLEANUP_FINALIZER]
+    marked = meta | {"deletionTimestamp": meta.get("deletionTimestamp") or now, "finalizers": finalizers}
+    return crd | {"metadata": metadata.ordered(marked), "status": status | {"conditions": [*others, condition]}}
+
+
+def _warning(crd: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    """What requests for a deprecated version are answered with."""
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning"):
+        return str(version["deprecationWarning"])
+    group, kind = crd["spec"]["group"], crd["spec"]["names"]["kind"]
+    better = [v["name"] for v in crd["spec"]["versions"] if v.get("served") and not v.get("deprecated")]
+    text = f"{group}/{version['name']} {kind} is deprecated"
+    return f"{text}; use {group}/{min(better, key=priority)} {kind}" if better else text
 
 
 def established(crd: Object, now: str) -> Object:

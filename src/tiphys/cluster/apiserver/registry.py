@@ -7,6 +7,7 @@ A ``ResourceInfo`` is all that the verbs need to know about a kind; nothing else
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -125,14 +126,25 @@ class Registry:
     def groups(self) -> dict[str, list[str]]:
         """Group name → versions, preferred first."""
         found: dict[str, list[str]] = {}
-        for group, version, _ in self._infos:
+        for (group, version, _), info in self._infos.items():
             versions = found.setdefault(group, [])
             if version not in versions:
                 versions.append(version)
+                if info.custom is not None:
+                    versions.sort(key=priority)
         return found
 
     def in_version(self, group: str, version: str) -> list[ResourceInfo]:
         return [i for i in self._infos.values() if (i.resource.group, i.resource.version) == (group, version)]
+
+
+def priority(version: str) -> tuple[int, int, int, str]:
+    """Sorts versions as Kubernetes does: GA before beta before alpha, higher numbers first, other names last."""
+    match = re.fullmatch(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?", version)
+    if match is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), version)
 
 
 def builtin(strategies: Mapping[str, Strategy]) -> Registry:

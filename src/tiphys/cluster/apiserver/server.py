@@ -19,20 +19,21 @@ from typing import Any, Final
 from tiphys.client.inprocess import InProcessTransport
 from tiphys.client.transport import Request, WatchEvent
 from tiphys.cluster.apiserver import crds, subresources
-from tiphys.cluster.apiserver.deletion import DeleteOptions
+from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners
 from tiphys.cluster.apiserver.patching import patcher
-from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
+from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
 from tiphys.cluster.apiserver.verbs import TRUSTED, Change, Target, Verbs, WriteOptions, Writer, check_verb
+from tiphys.cluster.apiserver.versions import Versions
 from tiphys.cluster.apiserver.watch import Hub, Watcher
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import BadRequest, MethodNotAllowed, ServiceUnavailable
+from tiphys.machinery.errors import BadRequest, MethodNotAllowed, NotFound, ServiceUnavailable
 from tiphys.machinery.resources import NAMESPACES, WORKFLOWS
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
@@ -65,8 +66,12 @@ class ApiServer:
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
         self.lister = Lister(self.store, self.hub)
-        self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry))
+        self.verbs = Verbs(
+            self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry), Versions(self.registry)
+        )
         self.verbs.after_create[crds.COLLECTION] = self._establish
+        self.verbs.after_remove = self._finish_definition
+        self.verbs.admission.append(self._admit_custom)
         customs = crds.CustomResources(self.registry)
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)
@@ -137,7 +142,10 @@ class ApiServer:
         """Opens a watch; raises ApiError (Expired for a version that is too old)."""
         target = self.target(request)
         check_verb(target.info, "watch")
-        return self.lister.watch(target.info, target.namespace, request.query)
+        watcher = self.lister.watch(target.info, target.namespace, request.query)
+        if not self.verbs.versions.is_plain(target.info):
+            watcher.show_as(lambda record: self.verbs.versions.shown(target.info, record))
+        return watcher
 
     def open_log(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Opens a pod's log; raises ApiError."""
@@ -172,6 +180,8 @@ class ApiServer:
 
     async def _delete(self, target: Target, request: Request) -> Answer:
         options = DeleteOptions.parse(_body(request), request.query)
+        if target.info.collection == crds.COLLECTION:
+            return Answer(await self._delete_definition(target, options))
         before = self.store.latest(target.info.collection, target.key)
         record = await self.verbs.delete(target, options)
         if record is not None:
@@ -263,7 +273,53 @@ class ApiServer:
         crd = record.view
         status = crds.established(crd, to_time(self.clock.now()))
         target = Target(info, None, crd["metadata"]["name"], "status")
-        await self.verbs.change(target, lambda old: old | {"status": status}, WriteOptions())
+        # Where owners are kept, this one's fields are the server's own.
+        manager = "kube-apiserver" if crd["metadata"].get("managedFields") else ""
+        await self.verbs.change(target, lambda old: old | {"status": status}, WriteOptions(manager=manager))
+
+    async def _delete_definition(self, target: Target, options: DeleteOptions) -> Record:
+        """Marks a definition, deletes its objects; it goes with the last of them."""
+        now = to_time(self.clock.now())
+        record = self.verbs.get(target)
+        check_preconditions(target.info, record.view, options)
+        if not record.view["metadata"].get("deletionTimestamp") and not options.dry_run:
+            marked = crds.terminating(record.view, now, "InstanceDeletionPending")
+            record = await self.store.put(crds.COLLECTION, target.key, marked)
+            await self.store.put(
+                crds.COLLECTION, target.key, crds.terminating(record.view, now, "InstanceDeletionInProgress")
+            )
+            await self._delete_objects(record.view)
+        return record
+
+    async def _delete_objects(self, crd: Object) -> None:
+        info = next((i for i in crds.infos(crd)), None)
+        if info is None:
+            await self._finish_definition(None)
+            return
+        for key in list(self.store.collection(info.collection).order):
+            namespace, _, name = key.rpartition("/")
+            try:
+                await self.verbs.delete(Target(info, namespace or None, name), DeleteOptions())
+            except NotFound:
+                continue
+        await self._finish_definition(info)
+
+    async def _finish_definition(self, info: ResourceInfo | None) -> None:
+        """Removes a terminating definition of which no object is left."""
+        if info is None or info.custom is None or self.store.collection(info.collection).records:
+            return
+        record = self.store.latest(crds.COLLECTION, info.collection)
+        if record is not None and record.view["metadata"].get("deletionTimestamp"):
+            await self.store.remove(crds.COLLECTION, record)
+
+    def _admit_custom(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:
+        """Nothing new of a kind whose definition is going."""
+        if info.custom is None or old is not None:
+            return
+        record = self.store.latest(crds.COLLECTION, info.collection)
+        if record is not None and self.store.view(record)["metadata"].get("deletionTimestamp"):
+            why = "create not allowed while custom resource definition is terminating"
+            raise forbidden(info, obj["metadata"].get("name", ""), why)
 
     async def _bootstrap(self, only: Collection[str]) -> None:
         """Creates what is missing, all at once: one group commit."""

@@ -9,8 +9,8 @@ locks. Bodies are copied on entry; what comes out is shared and read-only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tiphys.cluster.apiserver import metadata
@@ -39,6 +39,8 @@ from tiphys.cluster.apiserver.record import Object, Record, encode, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.typed import Unreadable
+from tiphys.cluster.apiserver.versions import Versions
+from tiphys.machinery import structural
 from tiphys.machinery.equality import same
 from tiphys.machinery.errors import AlreadyExists, Invalid, NotFound
 from tiphys.machinery.times import to_time
@@ -145,8 +147,10 @@ class Verbs:
     clock: Clock
     ids: Ids
     owners: Owners
+    versions: Versions
     admission: list[Admit] = field(default_factory=list)
-    after_create: dict[str, Callable[[Record], Any]] = field(default_factory=dict)
+    after_create: dict[str, Callable[[Record], Awaitable[None]]] = field(default_factory=dict)
+    after_remove: Callable[[ResourceInfo], Awaitable[None]] | None = None
 
     # Reading
 
@@ -156,10 +160,13 @@ class Verbs:
         record = self.store.get(target.info.collection, target.key)
         if record is None:
             raise not_found(target.info, target.name or "")
-        return record
+        return self.versions.shown(target.info, record)
 
     def list(self, target: Target, query: Mapping[str, str]) -> Page:
-        return self.lister.list(target.info, target.namespace, query)
+        page = self.lister.list(target.info, target.namespace, query)
+        if self.versions.is_plain(target.info):
+            return page
+        return replace(page, records=self.versions.all_shown(target.info, page.records))
 
     def _check_version(self, text: str) -> None:
         try:
@@ -220,11 +227,11 @@ class Verbs:
         if options.dry_run:
             del obj["metadata"]["resourceVersion"]
             return Record(key, 0, 0, obj)
-        record = await self.store.put(info.collection, key, obj)
+        record = await self.store.put(info.collection, key, self.versions.stored(info, obj))
         hook = self.after_create.get(info.collection)
         if hook is not None:
             await hook(record)
-        return record
+        return self.versions.shown(info, record)
 
     # Changing
 
@@ -259,7 +266,9 @@ class Verbs:
         old_record = self.store.latest(info.collection, target.key)
         if old_record is None:
             raise not_found(info, target.name or "")
-        old = self.store.view(old_record)
+        self.store.view(old_record)
+        old_record = self.versions.shown(info, old_record)
+        old = old_record.view
         wanted = change(old)
         if wanted is old:
             return old_record
@@ -272,11 +281,12 @@ class Verbs:
         if is_finished(info, new):
             # The last finalizer is gone. The writer sees the object without it, watchers its last stored state.
             if not options.dry_run:
-                await self.store.remove(info.collection, old_record)
+                await self._remove(info, old_record)
             return Record(old_record.key, old_record.id, old_record.version, new)
         if options.dry_run:
             return Record(old_record.key, old_record.id, old_record.version, new)
-        return await self.store.put(info.collection, target.key, new)
+        record = await self.store.put(info.collection, target.key, self.versions.stored(info, new))
+        return self.versions.shown(info, record)
 
     async def apply(self, target: Target, applied: Object, options: WriteOptions) -> tuple[Record, bool]:
         """Server-side apply; the second value says whether the object was created by this."""
@@ -364,7 +374,7 @@ class Verbs:
                 new["status"] = wanted["status"]
             else:
                 new.pop("status", None)
-            self._judge(info, new)
+            self._judge(info, new, old)
             return self._owned_update(target, wanted, old, new, options)
         new = dict(wanted)
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
@@ -376,7 +386,7 @@ class Verbs:
         if target.subresource != "binding" and _counts(strategy.generation, new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
             new["metadata"] = metadata.ordered(new["metadata"])
-        self._judge(info, new)
+        self._judge(info, new, old)
         return new
 
     def _owned_update(self, target: Target, wanted: Object, old: Object, new: Object, options: WriteOptions) -> Object:
@@ -414,7 +424,7 @@ class Verbs:
             return record
         if verdict.what == "remove":
             if not options.dry_run:
-                final = await self.store.remove(info.collection, final)
+                final = await self._remove(info, final)
             return final if info.strategy.returns_deleted else None
         if options.dry_run:
             return final
@@ -432,6 +442,12 @@ class Verbs:
             except NotFound:  # somebody else was faster
                 continue
         return Page(target.info, deleted, self.store.version)
+
+    async def _remove(self, info: ResourceInfo, record: Record) -> Record:
+        final = await self.store.remove(info.collection, record)
+        if self.after_remove is not None:
+            await self.after_remove(info)
+        return final
 
     # What every write goes through
 
@@ -483,10 +499,12 @@ class Verbs:
                 [Complaint("metadata.namespace", "NamespaceTerminating", f"namespace {namespace} is being terminated")],
             )
 
-    def _judge(self, info: ResourceInfo, obj: Object) -> None:
+    def _judge(self, info: ResourceInfo, obj: Object, old: Object | None = None) -> None:
+        """Refuses what is wrong with an object; of a changed one only what the change made wrong (ratcheting)."""
         found = list(metadata.complaints(obj, info.strategy.name_rule))
         if not found and info.codec is not None:
-            found = [Complaint(*fault) for fault in info.codec.faults(obj)]
+            faults = info.codec.faults(obj)
+            found = [Complaint(*fault) for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
         if found:
             raise invalid_object(info, obj["metadata"].get("name") or "", found)
 

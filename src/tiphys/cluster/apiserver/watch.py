@@ -71,6 +71,7 @@ class Watcher:
         self._closed = False
         self._error: ApiError | None = None
         self._timer: Timer | None = None
+        self._convert: Callable[[Record], Record] | None = None
 
     def offer(self, change: Change) -> None:
         """Takes a change if it concerns this watch."""
@@ -84,6 +85,10 @@ class Watcher:
             return
         self._events.append(event)
         self._wake()
+
+    def show_as(self, convert: Callable[[Record], Record]) -> None:
+        """Every record is delivered as ``convert`` shows it (another API version)."""
+        self._convert = convert
 
     def push_initial(self, event: Event) -> None:
         """Queues a part of the state that the watch starts from, which the queue's bound does not count."""
@@ -134,13 +139,18 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
-        return self._events.popleft()
+        return self._shown(self._events.popleft())
 
     def take(self) -> list[Event]:
         """Everything that is queued now, for transports that write many frames at once."""
-        events = list(self._events)
+        events = [self._shown(event) for event in self._events]
         self._events.clear()
         return events
+
+    def _shown(self, event: Event) -> Event:
+        if self._convert is None or event.type == "BOOKMARK":
+            return event
+        return Event(event.type, self._convert(event.record))
 
 
 class Hub:

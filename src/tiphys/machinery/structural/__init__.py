@@ -9,6 +9,6 @@ The order is the server's: coerce, prune, drop nulls, default, validate. Rules i
 """
 
 from tiphys.machinery.structural.shape import defaulted, pruned, without_nulls
-from tiphys.machinery.structural.validation import Fault, list_faults, validate
+from tiphys.machinery.structural.validation import Fault, list_faults, unchanged, validate
 
-__all__ = ["Fault", "defaulted", "list_faults", "pruned", "validate", "without_nulls"]
+__all__ = ["Fault", "defaulted", "list_faults", "pruned", "unchanged", "validate", "without_nulls"]

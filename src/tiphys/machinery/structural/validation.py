@@ -6,6 +6,7 @@ validate(value, schema, "spec") -> faults, in the order of the schema
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -57,6 +58,32 @@ def list_faults(value: Any, schema: Schema, path: str) -> Iterator[Fault]:
         if isinstance(items, Mapping):
             for at, item in enumerate(value):
                 yield from list_faults(item, items, f"{path}[{at}]")
+
+
+def unchanged(fault: Fault, new: Any, old: Any) -> bool:
+    """Whether the fault was there before: the value at its place is the same. (Judgements of whole lists are not told
+    apart: a changed list is judged anew.)"""
+    place = _steps(fault.field)
+    before, after = _at(old, place), _at(new, place)
+    if fault.reason == "FieldValueRequired":
+        return same(_at(old, place[:-1]), _at(new, place[:-1])) and before is after is _NOWHERE
+    return before is not _NOWHERE and same(before, after)
+
+
+_NOWHERE: Final = object()
+
+
+def _steps(field: str) -> list[str | int]:
+    return [int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", field)]
+
+
+def _at(value: Any, steps: Sequence[str | int]) -> Any:
+    for step in steps:
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else _NOWHERE
+        else:
+            value = value.get(step, _NOWHERE) if isinstance(value, Mapping) else _NOWHERE
+    return value
 
 
 def _repeated(value: list[Any], schema: Schema, path: str) -> Iterator[Fault]:

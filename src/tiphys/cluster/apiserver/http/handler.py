@@ -86,7 +86,11 @@ class HttpHandler:
             return web.Response(status=404, text="404 page not found\n")
         info = self._server.registry.find(where.group, where.version, where.plural)
         if info is None:
+            if self._is_custom(where.group):
+                return web.Response(status=404, text="404 page not found\n")
             raise no_such_page()
+        if info.custom is not None and where.namespace is not None and not info.resource.namespaced:
+            return web.Response(status=404, text="404 page not found\n")
         query = dict(request.query)
         verb = _verb(request.method, where, query)
         if info.resource.namespaced and where.namespace is None and verb in ("create", "deletecollection"):
@@ -100,6 +104,10 @@ class HttpHandler:
             return await self._watch(request, info, kind_request, how)
         answer = await self._answer(request, kind_request, verb)
         return self._respond(info, answer, how, query)
+
+    def _is_custom(self, group: str) -> bool:
+        """Groups that only definitions make answer what they do not have with a bare page."""
+        return all(info.custom is not None for info in self._server.registry if info.resource.group == group)
 
     def _request(self, resource: Resource, where: ResourcePath, verb: Verb, query: dict[str, str]) -> Request:
         if where.is_watch and where.name:

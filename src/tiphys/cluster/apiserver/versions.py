@@ -1,0 +1,152 @@
+"""One object, several API versions: kept at the storage version, shown at the version that is asked for.
+
+Custom resources of several versions differ in nothing but their schemas (conversion strategy None); the two built-in
+kinds that have two forms are converted field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from tiphys.cluster.apiserver.record import Object, Record
+from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
+
+# Built-in kinds of several versions: the one that is stored.
+_STORED: Final = {
+    "horizontalpodautoscalers.autoscaling": ("autoscaling", "v2"),
+    "events": ("", "v1"),
+}
+
+
+class Versions:
+    """Conversions between the versions of a collection."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._revision = -1
+        self._storage: dict[str, ResourceInfo] = {}
+
+    def is_plain(self, info: ResourceInfo) -> bool:
+        """True where the collection has one version only: nothing is ever converted."""
+        return self._storage_of(info) is None
+
+    def shown(self, info: ResourceInfo, record: Record) -> Record:
+        """The record as ``info``'s version shows it."""
+        if self.is_plain(info) or _version_of(record.view) == info.resource.api_version:
+            return record
+        return Record(record.key, record.id, record.version, self._converted(record.view, info))
+
+    def all_shown(self, info: ResourceInfo, records: Sequence[Record]) -> Sequence[Record]:
+        return records if self.is_plain(info) else [self.shown(info, record) for record in records]
+
+    def stored(self, info: ResourceInfo, obj: Object) -> Object:
+        """The object of ``info``'s version as it is kept."""
+        storage = self._storage_of(info)
+        if storage is None or storage.resource.api_version == info.resource.api_version:
+            return obj
+        return self._converted(obj, storage)
+
+    def _converted(self, obj: Object, to: ResourceInfo) -> Object:
+        named = {"kind": to.kind, "apiVersion": to.resource.api_version}
+        if to.custom is None:
+            convert = _CONVERSIONS.get((_version_of(obj), to.resource.api_version), dict)
+            return named | {k: v for k, v in convert(obj).items() if k not in named}
+        new = named | {key: value for key, value in obj.items() if key not in named}
+        return to.codec.read(new)[0] if to.codec is not None else new
+
+    def _storage_of(self, info: ResourceInfo) -> ResourceInfo | None:
+        """The stored version's resource; None for a collection of one version."""
+        if self._revision != self._registry.revision:
+            self._revision = self._registry.revision
+            self._storage = _storage_versions(self._registry)
+        return self._storage.get(info.collection)
+
+
+def _storage_versions(registry: Registry) -> dict[str, ResourceInfo]:
+    by_collection: dict[str, list[ResourceInfo]] = {}
+    for info in registry:
+        by_collection.setdefault(info.collection, []).append(info)
+    found: dict[str, ResourceInfo] = {}
+    for collection, infos in by_collection.items():
+        if len(infos) > 1:
+            found[collection] = next((i for i in infos if _is_stored(collection, i)), infos[0])
+    return found
+
+
+def _is_stored(collection: str, info: ResourceInfo) -> bool:
+    if info.custom is not None:
+        return bool(info.custom.get("storage"))
+    return _STORED.get(collection) == (info.resource.group, info.resource.version)
+
+
+def _version_of(obj: Mapping[str, Any]) -> str:
+    return str(obj.get("apiVersion", ""))
+
+
+# events: core/v1 and events.k8s.io/v1 name the same things differently
+_EVENT_NAMES: Final = {
+    "involvedObject": "regarding",
+    "message": "note",
+    "source": "deprecatedSource",
+    "firstTimestamp": "deprecatedFirstTimestamp",
+    "lastTimestamp": "deprecatedLastTimestamp",
+    "count": "deprecatedCount",
+    "reportingComponent": "reportingController",
+}
+
+
+def _to_new_event(obj: Object) -> Object:
+    return {_EVENT_NAMES.get(key, key): value for key, value in obj.items()}
+
+
+def _to_core_event(obj: Object) -> Object:
+    names = {new: old for old, new in _EVENT_NAMES.items()}
+    return {names.get(key, key): value for key, value in obj.items()}
+
+
+# horizontal pod autoscalers: v1 knows one metric, the cpu's utilization
+
+
+def _to_scaler_v1(obj: Object) -> Object:
+    spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
+    percent = _cpu_utilization(spec.pop("metrics", None) or (), "target")
+    if percent is not None:
+        spec["targetCPUUtilizationPercentage"] = percent
+    spec.pop("behavior", None)
+    current = _cpu_utilization(status.pop("currentMetrics", None) or (), "current")
+    if current is not None:
+        status["currentCPUUtilizationPercentage"] = current
+    status.pop("conditions", None)
+    status.setdefault("currentReplicas", 0)
+    return obj | {"spec": spec, "status": status}
+
+
+def _cpu_utilization(metrics: Sequence[Mapping[str, Any]], part: str) -> Any:
+    for metric in metrics:
+        resource = metric.get("resource") or {}
+        if metric.get("type") == "Resource" and resource.get("name") == "cpu":
+            return (resource.get(part) or {}).get("averageUtilization")
+    return None
+
+
+def _to_scaler_v2(obj: Object) -> Object:
+    spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
+    percent = spec.pop("targetCPUUtilizationPercentage", None)
+    if percent is not None:
+        target = {"type": "Utilization", "averageUtilization": percent}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    current = status.pop("currentCPUUtilizationPercentage", None)
+    if current is not None:
+        held = {"averageUtilization": current, "averageValue": "0"}
+        status["currentMetrics"] = [{"type": "Resource", "resource": {"name": "cpu", "current": held}}]
+    status.setdefault("currentMetrics", None)
+    return obj | {"spec": spec, "status": status}
+
+
+_CONVERSIONS: Final[Mapping[tuple[str, str], Callable[[Object], Object]]] = {
+    ("v1", "events.k8s.io/v1"): _to_new_event,
+    ("events.k8s.io/v1", "v1"): _to_core_event,
+    ("autoscaling/v2", "autoscaling/v1"): _to_scaler_v1,
+    ("autoscaling/v1", "autoscaling/v2"): _to_scaler_v2,
+}
