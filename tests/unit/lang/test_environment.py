@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiphys.lang.expr import ExprError, environment, evaluate, expand
+from tiphys.lang.expr import ExprError, compile, environment, evaluate, expand
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,12 @@ def test_a_scope_does_not_hide_the_functions() -> None:
 def test_functions_fail_as_expressions(source: str) -> None:
     with pytest.raises(ExprError):
         evaluate(source, environment({}))
+
+
+def test_a_program_says_what_it_reads() -> None:
+    assert set(compile("a.b + c['d'] + len(e)").roots or ()) >= {"a", "c", "e"}
+    assert compile("$env.a").roots is None
+    scope = {"a.b": 1, "x.y": 2}
+    program = compile("a.b")
+    assert program.run(environment(scope, program.roots)) == 1
+    assert "x" not in environment(scope, program.roots)

@@ -112,3 +112,9 @@ def test_large_values_are_fast() -> None:
     started = time.perf_counter()
     tags.replace(text, {"a": "x" * 10_000}, allow_unresolved=False)
     assert time.perf_counter() - started < 1.0
+
+
+def test_expressions_of_one_text_may_read_different_parts_of_the_scope() -> None:
+    text = '{"a":"{{=a.x}}","b":"{{=b.y + a.x}}","c":"{{=$env[\'c\'].z}}","d":"{{=b.y}}"}'
+    scope = {"a.x": "1", "b.y": "2", "c.z": "3"}
+    assert tags.replace(text, scope, allow_unresolved=True) == '{"a":"1","b":"21","c":"3","d":"2"}'

@@ -37,13 +37,10 @@ def expand(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict
 
     As in the original a name is dropped when the name after it in order is longer and starts with it and a dot.
     """
-    wanted = None if roots is None else frozenset(roots)
     levels: dict[str, dict[str, Any]] = {}
     found: dict[str, Any] = {}
-    names = sorted(scope)
+    names = sorted(scope if roots is None else _under(scope, frozenset(roots)))
     for name, following in pairwise([*names, ""]):
-        if wanted is not None and name.partition(".")[0] not in wanted:
-            continue
         if following.startswith(name + "."):
             continue
         parent, dot, leaf = name.rpartition(".")
@@ -51,6 +48,11 @@ def expand(scope: Mapping[str, Any], roots: Iterable[str] | None = None) -> dict
         if name not in levels:
             level[leaf] = scope[name]
     return found
+
+
+def _under(scope: Iterable[str], roots: frozenset[str]) -> list[str]:
+    starts = tuple(f"{root}." for root in roots)
+    return [name for name in scope if name in roots or name.startswith(starts)]
 
 
 def _level(levels: dict[str, dict[str, Any]], found: dict[str, Any], path: str) -> dict[str, Any]:

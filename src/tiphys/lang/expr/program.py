@@ -40,6 +40,11 @@ class Program:
         self._names = tuple(_names(self._tree))
         self._built: dict[Shape, tuple[Code, int]] = {}
 
+    @property
+    def roots(self) -> tuple[str, ...] | None:
+        """The only variables that ``run`` looks at; None when it may look at all."""
+        return None if "$env" in self.source else self._names
+
     def run(self, env: Mapping[str, Any], *, now: Time | None = None) -> Any:
         """The value of the expression. ``now`` is what ``now()`` answers.
 

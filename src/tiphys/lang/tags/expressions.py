@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from tiphys.lang.expr import ExprError, environment
+from tiphys.lang.expr import ExprError, Program, environment
 from tiphys.lang.expr import compile as compile_expression
 from tiphys.lang.expr.errors import Panic
 from tiphys.lang.expr.jsontext import marshal
@@ -43,24 +43,27 @@ _CACHED_NAMES = 2_048
 
 
 class Names:
-    """A scope as expressions see it, nested when it is first needed."""
+    """A scope as expressions see it: what they read of it, nested, is made when it is first needed."""
 
     def __init__(self, scope: Mapping[str, Any], sources: Sources | None = None) -> None:
         self.scope = scope
         self.sources = sources
-        self._env: dict[str, Any] | None = None
+        self._env: dict[str, Any] = {}
+        self._roots: frozenset[str] | None = frozenset()
 
-    @property
-    def env(self) -> dict[str, Any]:
-        if self._env is None:
-            self._env = environment(self.scope, sources=self.sources)
+    def env(self, program: Program) -> dict[str, Any]:
+        """The environment for ``program``; one for all programs that read the same."""
+        roots = program.roots
+        if not self._env or (self._roots is not None and (roots is None or not self._roots.issuperset(roots))):
+            self._roots = None if roots is None else self._roots.union(roots) if self._roots is not None else None
+            self._env = environment(self.scope, self._roots, sources=self.sources)
         return self._env
 
-    def has(self, name: str) -> bool:
+    def has(self, name: str, program: Program) -> bool:
         """Whether the dotted ``name`` leads to something, even nil."""
-        if name in self.env:
+        current: Any = self.env(program)
+        if name in current:
             return True
-        current: Any = self.env
         for part in name.split("."):
             if not isinstance(current, dict) or part not in current:
                 return False
@@ -98,12 +101,12 @@ def insert(out: Output, tag: str, names: Names, strict: Callable[[str], bool] | 
     except JsonSyntaxError as err:
         raise TagError(f"failed to unmarshall JSON expression: {err}") from err
     try:
-        wanted = _identifiers(source)
+        wanted, program = _identifiers(source), compile_expression(source)
     except ExprError as err:
         if names.holds_placeholders():
             return out.keep(f"{{{{={written}}}}}")
         raise _failed(err) from err
-    missing = [name for name in wanted if not names.has(name)]
+    missing = [name for name in wanted if not names.has(name, program)]
     for name in missing:
         if strict is not None and strict(name):
             raise TagError(f"failed to evaluate expression: {name} is missing")
@@ -111,13 +114,13 @@ def insert(out: Output, tag: str, names: Names, strict: Callable[[str], bool] | 
     if may_wait and not _LATE.isdisjoint(missing):
         out.keep(f"{{{{={written}}}}}")
         return
-    _insert_value(out, written, source, names, may_wait)
+    _insert_value(out, written, program, names, may_wait)
 
 
-def _insert_value(out: Output, written: str, source: str, names: Names, may_wait: bool) -> None:
+def _insert_value(out: Output, written: str, program: Program, names: Names, may_wait: bool) -> None:
     try:
         now = names.sources.now() if names.sources is not None else None
-        value = compile_expression(source).run(names.env, now=now)
+        value = program.run(names.env(program), now=now)
     except ExprError as err:
         if may_wait or names.holds_placeholders():
             return out.keep(f"{{{{={written}}}}}")

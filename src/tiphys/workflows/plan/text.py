@@ -11,7 +11,7 @@ from typing import Any
 
 from tiphys.lang import govaluate, tags
 from tiphys.lang.expr import ExprError, environment, eval_bool
-from tiphys.lang.expr import evaluate as eval_expression
+from tiphys.lang.expr import compile as compile_expression
 from tiphys.workflows.plan.problems import MissingVariable, Problem
 
 Values = Mapping[str, Any]
@@ -87,7 +87,8 @@ def resolve_reference(reference: str, values: Values) -> tuple[str, Any]:
 def evaluate(expression: str, values: Values) -> Any:
     """The value of an expression over the variables, with Argo's functions. Raises `Problem`."""
     try:
-        return eval_expression(expression, environment(values))
+        program = compile_expression(expression)
+        return program.run(environment(values, program.roots))
     except ExprError as err:
         raise Problem(str(err)) from err
 
@@ -95,7 +96,7 @@ def evaluate(expression: str, values: Values) -> Any:
 def evaluate_bool(expression: str, values: Values) -> bool:
     """The value of a condition. Raises `Problem`, also where it is no boolean."""
     try:
-        return eval_bool(expression, environment(values))
+        return eval_bool(expression, environment(values, compile_expression(expression).roots))
     except ExprError as err:
         raise Problem(str(err)) from err
 
