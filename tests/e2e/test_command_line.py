@@ -231,6 +231,15 @@ def test_up_keeps_a_cluster_that_the_other_verbs_talk_to(tmp_path: Path) -> None
         assert tiphys("wait", "@latest", env=home).stdout.startswith("a Succeeded at ")
         assert "✔ release" in tiphys("get", "a", env=home).stdout
         assert tiphys("list", "-o", "name", env=home).stdout == "a\n"
+        assert "cannot shutdown a completed workflow" in tiphys("stop", "a", env=home).stderr
+        assert "a: To retry a succeeded workflow" in tiphys("retry", "a", env=home).stderr
+        again = tiphys("resubmit", "a", env=home).stdout
+        assert again.startswith("a resubmitted as approval-")
+        name = again.split()[-1]
+        assert tiphys("terminate", name, env=home).stdout == f"{name} terminated\n"
+        assert tiphys("wait", name, env=home).returncode == 1
+        assert tiphys("retry", name, env=home).stdout == f"{name} goes on\n"
+        assert tiphys("delete", name, env=home).stdout == f"{name} deleted\n"
         assert "[2].release: released" in tiphys("logs", "a", env=home).stdout
         assert tiphys("delete", "a", env=home).stdout == "a deleted\n"
         assert tiphys("get", "a", env=home).returncode == 1

@@ -42,6 +42,7 @@ def act(names: tuple[str, ...], given: Mapping[str, Any], change: Change) -> int
 async def _act(names: tuple[str, ...], given: Mapping[str, Any], change: Change) -> int:
     from tiphys.cli import naming, session
     from tiphys.machinery.errors import ApiError
+    from tiphys.workflows.plan.problems import Problem
 
     code = OK
     async with session.remote(given) as cluster:
@@ -49,7 +50,7 @@ async def _act(names: tuple[str, ...], given: Mapping[str, Any], change: Change)
         for key in await naming.keys(cluster, names, selectors):
             try:
                 print(f"{key.name} (dry run)" if given["dry_run"] else await change(cluster, key), flush=True)
-            except ApiError as err:
+            except (ApiError, Problem) as err:
                 click.echo(f"tiphys: {key.name}: {err}", err=True)
                 code = FAILED
     return code
@@ -62,22 +63,33 @@ async def patch(cluster: Session, key: ObjectKey, changed: Mapping[str, Any]) ->
     await cluster.client.patch(WORKFLOWS, key, changed)
 
 
+async def patch_if(
+    cluster: Session, key: ObjectKey, allowed: Callable[[Mapping[str, Any]], object], changed: Mapping[str, Any]
+) -> None:
+    """A merge patch, unless ``allowed`` raises Problem about the workflow as it is."""
+    from tiphys.machinery.resources import WORKFLOWS
+
+    allowed(await cluster.client.get(WORKFLOWS, key))
+    await patch(cluster, key, changed)
+
+
 _ATTEMPTS_MAX = 8
 
 
 async def change(
-    cluster: Session, key: ObjectKey, decide: Callable[[Mapping[str, Any], datetime], dict[str, Any] | None]
+    cluster: Session, key: ObjectKey, decide: Callable[[Mapping[str, Any], datetime], Mapping[str, Any]]
 ) -> bool:
-    """Reads, decides, patches; again when the workflow changed meanwhile. False when there is nothing to change."""
+    """Reads, decides, writes; again when the workflow changed meanwhile. False when ``decide`` changes nothing."""
     from tiphys.machinery.errors import Conflict
     from tiphys.machinery.resources import WORKFLOWS
 
     for attempt in range(_ATTEMPTS_MAX):
-        wanted = decide(await cluster.client.get(WORKFLOWS, key), cluster.clock.now())
-        if wanted is None:
+        found = await cluster.client.get(WORKFLOWS, key)
+        wanted = decide(found, cluster.clock.now())
+        if wanted == found:
             return False
         try:
-            await patch(cluster, key, wanted)
+            await cluster.client.replace(WORKFLOWS, wanted)
         except Conflict:
             if attempt + 1 == _ATTEMPTS_MAX:
                 raise
@@ -91,27 +103,10 @@ def node_filter(text: str | None) -> Callable[[Mapping[str, Any]], bool] | None:
     if not text:
         return None
     from tiphys.machinery import selectors
+    from tiphys.workflows.plan.interventions import node_fields
 
     try:
         selector = selectors.parse_fields(text)
     except selectors.SelectorError as err:
         raise click.UsageError(f"--node-field-selector: {err}") from err
     return lambda node: selector.matches(node_fields(node))
-
-
-def node_fields(node: Mapping[str, Any]) -> dict[str, str]:
-    """The fields of a node that a selector may name."""
-    reference = node.get("templateRef") or {}
-    found = {
-        "displayName": node.get("displayName") or "",
-        "templateName": reference.get("template") or node.get("templateName") or "",
-        "phase": node.get("phase") or "",
-        "name": node.get("name") or "",
-        "id": node.get("id") or "",
-    }
-    if reference:
-        found["templateRef.name"] = reference.get("name") or ""
-        found["templateRef.template"] = reference.get("template") or ""
-    for parameter in (node.get("inputs") or {}).get("parameters") or ():
-        found[f"inputs.parameters.{parameter.get('name')}.value"] = str(parameter.get("value") or "")
-    return found

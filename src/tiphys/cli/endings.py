@@ -21,7 +21,7 @@ from typing import Self
 
 import click
 
-from tiphys.machinery.errors import ApiError, BadRequest, DriverError, Invalid, SpecError, TiphysError
+from tiphys.machinery.errors import BadRequest, Bug, Invalid, SpecError, TiphysError
 
 OK, FAILED, WRONG_USE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
 REPORT = "This is a bug in tiphys. Please report it with the lines above."
@@ -78,7 +78,7 @@ def report(err: BaseException) -> int:
     if isinstance(err, SpecError | Invalid | BadRequest):
         _say(str(err))
         return WRONG_USE
-    if isinstance(err, ApiError | DriverError):
+    if isinstance(err, TiphysError) and not isinstance(err, Bug):
         _say(str(err))
         return FAILED
     if isinstance(err, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError) and err.filename:

@@ -45,6 +45,8 @@ VERBS: dict[str, dict[str, str]] = {
         "terminate": "End workflows at once; exit handlers do not run",
         "suspend": "Hold workflows: nothing new starts",
         "resume": "Let suspended workflows go on",
+        "retry": "Run the failed steps of workflows again",
+        "resubmit": "Submit workflows again under new names",
         "delete": "Delete workflows",
     },
     "More": {

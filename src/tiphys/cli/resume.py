@@ -24,8 +24,12 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 
 async def _resume(cluster: Session, key: ObjectKey, selector: str | None) -> str:
-    from tiphys.workflows.plan.suspended import resume
+    from tiphys.workflows.plan import interventions
 
-    chosen = acting.node_filter(selector)
-    changed = await acting.change(cluster, key, lambda workflow, now: resume(workflow, now, chosen))
+    if selector:
+        await acting.change(
+            cluster, key, lambda found, now: interventions.set_nodes(found, selector, {"phase": "Succeeded"}, now)
+        )
+        return f"{key.name}: steps resumed"
+    changed = await acting.change(cluster, key, interventions.resume)
     return f"{key.name} {'resumed' if changed else 'is not suspended'}"

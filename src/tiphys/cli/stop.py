@@ -26,13 +26,12 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 
 async def _stop(cluster: Session, key: ObjectKey, given: dict[str, Any]) -> str:
-    chosen = acting.node_filter(given["node_field_selector"])
-    if chosen is None:
-        await acting.patch(cluster, key, {"spec": {"shutdown": "Stop"}})
-        return f"{key.name} stopped"
-    from tiphys.workflows.plan.suspended import set_nodes
+    from tiphys.workflows.plan import interventions
 
-    await acting.change(
-        cluster, key, lambda workflow, now: set_nodes(workflow, now, chosen, phase="Failed", message=given["message"])
-    )
+    selector = given["node_field_selector"]
+    if not selector:
+        await acting.patch_if(cluster, key, interventions.stop, {"spec": {"shutdown": "Stop"}})
+        return f"{key.name} stopped"
+    values = {"phase": "Failed", "message": given["message"]}
+    await acting.change(cluster, key, lambda found, now: interventions.set_nodes(found, selector, values, now))
     return f"{key.name}: steps failed"

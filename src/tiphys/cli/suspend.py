@@ -21,5 +21,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 
 async def _suspend(cluster: Session, key: ObjectKey) -> str:
-    await acting.patch(cluster, key, {"spec": {"suspend": True}})
+    from tiphys.workflows.plan import interventions
+
+    await acting.patch_if(cluster, key, interventions.suspend, {"spec": {"suspend": True}})
     return f"{key.name} suspended"

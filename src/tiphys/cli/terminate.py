@@ -21,5 +21,7 @@ def command(names: tuple[str, ...], **given: Any) -> int:
 
 
 async def _terminate(cluster: Session, key: ObjectKey) -> str:
-    await acting.patch(cluster, key, {"spec": {"shutdown": "Terminate"}})
+    from tiphys.workflows.plan import interventions
+
+    await acting.patch_if(cluster, key, interventions.terminate, {"spec": {"shutdown": "Terminate"}})
     return f"{key.name} terminated"
