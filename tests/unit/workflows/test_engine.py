@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.workflows.kit import Cluster, container
+from tiphys.workflows.observe import Changes
 
 
 def test_a_single_container_runs_and_succeeds() -> None:
@@ -132,3 +133,27 @@ def test_the_status_patch_names_only_what_changed() -> None:
     (changed,) = patch["status"]["nodes"].values()
     assert changed == {"phase": "Running"}
     assert patch["metadata"]["resourceVersion"] == "1"
+
+
+def test_a_pod_that_is_seen_before_the_result_it_names_is_not_the_end_of_its_node() -> None:
+    steps = [
+        [{"name": "a", "template": "t"}],
+        [{"name": "b", "template": "t", "when": "{{steps.a.outputs.result}} == yes"}],
+    ]
+    cluster = Cluster({"entrypoint": "main", "templates": [{"name": "main", "steps": steps}, container("t")]})
+    cluster.decide()
+    name = cluster.pod_of("wf[0].a")
+    pod = cluster.lookup.live_pods[name]
+    node_id = pod["metadata"]["annotations"]["workflows.argoproj.io/node-id"]
+    annotations = {**pod["metadata"]["annotations"], "workflows.argoproj.io/reported-in": node_id}
+    state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": "2026-01-01T00:00:00Z"}}
+    status = {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}
+    ended = {**pod, "metadata": {**pod["metadata"], "annotations": annotations}, "status": status}
+    cluster.lookup.live_pods[name] = ended
+    cluster.decide(Changes(pods={name: ended}))
+    assert cluster.nodes()["wf[0].a"] == "Pending"
+    labels = {"workflows.argoproj.io/report-outputs-completed": "true"}
+    result = {"metadata": {"name": node_id, "labels": labels}, "outputs": {"result": "yes"}}
+    cluster.decide(Changes(task_results={node_id: result}))
+    assert cluster.nodes()["wf[0].a"] == "Succeeded"
+    assert cluster.running_pods() == ["wf[1].b"]

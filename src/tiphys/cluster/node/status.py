@@ -17,7 +17,6 @@ from tiphys.cluster.node.lifecycle import Life, Shape, Stop
 from tiphys.machinery.podlife import Exit, Failure
 from tiphys.machinery.times import to_time
 
-
 # One status writes the same few moments many times over.
 _time = lru_cache(maxsize=256)(to_time)
 

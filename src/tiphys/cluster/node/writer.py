@@ -23,6 +23,9 @@ Object = Mapping[str, Any]
 # A step shorter than this is never seen Running. Well below what a person notices.
 LATER_SECONDS = 0.05
 _RETRY_FIRST_SECONDS, _RETRY_CAP_SECONDS = 0.1, 10.0
+# Names the object that was written with the final status. They come to a controller through different watches: this
+# tells it that there is more to come, whichever it sees first.
+REPORTED_IN = "workflows.argoproj.io/reported-in"
 # What extensions may write; the API's resource by kind.
 _RESOURCES: Mapping[str, Resource] = {"WorkflowTaskResult": WORKFLOW_TASK_RESULTS}
 
@@ -60,7 +63,8 @@ class StatusWriter:
             await asyncio.wait([self._task])
         self._agent.effects.before("finish", {"metadata": {"name": self._key.name, "uid": self._uid}})
         writes = [self._put(obj) for obj in objects]
-        await asyncio.gather(*writes, self._write(status))
+        reported = {REPORTED_IN: objects[0]["metadata"]["name"]} if objects else None
+        await asyncio.gather(*writes, self._write(status, reported))
 
     def close(self) -> None:
         self._closed = True
@@ -94,9 +98,11 @@ class StatusWriter:
         finally:
             self._task = None
 
-    async def _write(self, status: dict[str, Any]) -> None:
+    async def _write(self, status: dict[str, Any], annotations: Mapping[str, str] | None = None) -> None:
         self._last = status
-        patch = {"metadata": {"uid": self._uid}, "status": status}
+        patch: dict[str, Any] = {"metadata": {"uid": self._uid}, "status": status}
+        if annotations:
+            patch["metadata"]["annotations"] = dict(annotations)
 
         async def call() -> None:
             await self._agent.client.patch(PODS, self._key, patch, subresource="status")

@@ -14,7 +14,7 @@ from tiphys.workflows.plan import leaf, memoize, outputs
 from tiphys.workflows.plan.assess import assess, is_valid_progress
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.problems import Problem
-from tiphys.workflows.plan.state import LABEL_ON_EXIT, LABEL_RESULT_COMPLETED, State
+from tiphys.workflows.plan.state import ANNOTATION_REPORTED_IN, LABEL_ON_EXIT, LABEL_RESULT_COMPLETED, State
 from tiphys.workflows.plan.templates import has_outputs
 
 if TYPE_CHECKING:
@@ -140,8 +140,12 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
     fields = result.fields
     if fields is None or (node.id in state.ended and node.completed and fields.get("phase") == "Running"):
         return False, False  # one that was ended stays so while its pod winds down
-    if fields.get("phase", node.phase) == "Succeeded" and is_result_incomplete(state, node):
-        return False, True
+    if fields.get("phase", node.phase) == "Succeeded":
+        if is_result_incomplete(state, node):
+            return False, True
+        if _is_result_on_its_way(state, pod, node):
+            state.fresh_pods[name] = None
+            return False, True
     synced_before = state.synced_before_mark.pop(node.id, None)
     if synced_before is not None:
         fields["synced"] = synced_before
@@ -154,6 +158,23 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
     if node.completed and node.synced is False and node.id in state.task_results:
         state.stale_results[node.id] = None
     return changed, False
+
+
+def _is_result_on_its_way(state: State, pod: Mapping[str, Any], node: Node) -> bool:
+    """Whether the pod's end names a result that was written with it and has not been seen yet.
+
+    Both are durable at one moment but come through different watches. A result that somebody took away is not waited
+    for longer than ``task_result_timeout_seconds``.
+    """
+    name = ((pod.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION_REPORTED_IN)
+    if not name or name in state.task_results or node.id in state.task_results:
+        return False
+    until = state.awaited_results.get(node.id)
+    if until is None:
+        until = state.now + timedelta(seconds=state.settings.task_result_timeout_seconds)
+        state.awaited_results[node.id] = until
+        state.at(until, node.id)
+    return state.now < until
 
 
 def _mark_complete_quietly(state: State, node: Node) -> None:

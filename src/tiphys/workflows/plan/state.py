@@ -37,6 +37,7 @@ LABEL_COMPONENT = "workflows.argoproj.io/component"
 LABEL_INSTANCE_ID = "workflows.argoproj.io/controller-instanceid"
 LABEL_RESULT_COMPLETED = "workflows.argoproj.io/report-outputs-completed"
 ANNOTATION_NODE_ID = "workflows.argoproj.io/node-id"
+ANNOTATION_REPORTED_IN = "workflows.argoproj.io/reported-in"
 ANNOTATION_NODE_NAME = "workflows.argoproj.io/node-name"
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -126,6 +127,7 @@ class State:
     task_results: dict[str, Object] = field(default_factory=dict)
     fresh_pods: dict[str, None] = field(default_factory=dict)
     fresh_results: dict[str, None] = field(default_factory=dict)
+    awaited_results: dict[str, datetime] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
     task_set: Object | None = None
     tasks: dict[str, Any] = field(default_factory=dict)
