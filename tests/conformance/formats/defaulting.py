@@ -15,15 +15,11 @@ from tiphys.api.decode import DecodeError
 
 
 def recognises(sample: Sample) -> bool:
-    answered = [row for row in sample.rows if "out" in row]
-    return bool(answered) and all(
-        isinstance(row.get("in"), dict) and isinstance(row["out"], dict) and same_object(row["in"], row["out"])
-        for row in answered
+    """Objects in, the same kind of object out."""
+    return all(isinstance(row.get("in"), dict) for row in sample.rows) and any(
+        isinstance(row.get("out"), dict) and "kind" in row["out"] and row["out"]["kind"] == row["in"].get("kind")
+        for row in sample.rows
     )
-
-
-def same_object(sent: dict[str, Any], stored: dict[str, Any]) -> bool:
-    return "kind" in sent and all(sent.get(key) == stored.get(key) for key in ("apiVersion", "kind"))
 
 
 def judge(sample: Sample) -> Iterator[Row]:
