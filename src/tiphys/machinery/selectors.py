@@ -122,6 +122,32 @@ def from_structured(selector: Mapping[str, Any] | None) -> LabelSelector:
     return LabelSelector(tuple(sorted(found, key=lambda r: r.key)))
 
 
+def problems_of(selector: Mapping[str, Any], path: str) -> list[str]:
+    """What validation of an object finds wrong with its structured selector at ``path``, a text for each problem."""
+    found: list[str] = []
+    for key, value in sorted((selector.get("matchLabels") or {}).items()):
+        found += _invalid(f"{path}.matchLabels", key, name_rules.qualified_name(key))
+        found += _invalid(f"{path}.matchLabels", value, name_rules.label_value(value))
+    for index, expression in enumerate(selector.get("matchExpressions") or ()):
+        place = f"{path}.matchExpressions[{index}]"
+        operator, key, values = (
+            expression.get("operator", ""),
+            expression.get("key", ""),
+            expression.get("values") or (),
+        )
+        if operator in ("In", "NotIn") and not values:
+            found.append(f"{place}.values: Required value: must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist") and values:
+            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            found.append(f"{place}.values: Forbidden: {text}")
+        elif operator not in _STRUCTURED:
+            found += _invalid(f"{place}.operator", operator, ["not a valid selector operator"])
+        found += _invalid(f"{place}.key", key, name_rules.qualified_name(key))
+        for position, value in enumerate(values):
+            found += _invalid(f"{place}.values[{position}]", value, name_rules.label_value(value))
+    return found
+
+
 def to_structured(selector: LabelSelector) -> dict[str, Any]:
     """The ``{matchLabels, matchExpressions}`` form; ``gt`` and ``lt`` have none and are refused."""
     labels: dict[str, str] = {}
@@ -254,6 +280,10 @@ def _wrong_values(operator: str, values: Sequence[str]) -> str | None:
 
 def _invalid_key(key: str) -> str:
     return f"Invalid value: {quote(key)}: {'; '.join(name_rules.qualified_name(key))}"
+
+
+def _invalid(path: str, value: str, complaints: Iterable[str]) -> list[str]:
+    return [f"{path}: Invalid value: {quote(value)}: {complaint}" for complaint in complaints]
 
 
 def _int64(text: str) -> int | None:

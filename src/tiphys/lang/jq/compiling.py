@@ -626,16 +626,22 @@ def _applied(node: syntax.Call, scope: Scope, locate: Located) -> Node:
 
     def run(machine: Machine, value: Any, place: Place, env: Env, then: Then) -> Task:
         function, home = locate(env)
+        return enter(machine, function, 0, home, value, place, env, then)
 
-        def enter(inner: Machine, number: int, now: Env) -> Task:
-            if number == len(arguments):
-                return function.body, value, place, now, then
-            argument = arguments[number]
-            if function.parameters[number][0] != "$":
-                return enter(inner, number + 1, ((argument, env), now))
-            return argument(inner, value, None, env, lambda m, known, _p: enter(m, number + 1, (known, now)))
+    def enter(
+        machine: Machine, function: Function, number: int, inner: Env, value: Any, place: Place, env: Env, then: Then
+    ) -> Task:
+        """Binds the arguments from ``number`` on into ``inner``, the environment of the body."""
+        if number == len(arguments):
+            return function.body, value, place, inner, then
+        argument = arguments[number]
+        if function.parameters[number][0] != "$":
+            return enter(machine, function, number + 1, ((argument, env), inner), value, place, env, then)
 
-        return enter(machine, 0, home)
+        def bound(m: Machine, known: Any, _place: Place) -> Task:
+            return enter(m, function, number + 1, (known, inner), value, place, env, then)
+
+        return argument(machine, value, None, env, bound)
 
     return run
 

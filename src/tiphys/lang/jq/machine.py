@@ -17,7 +17,6 @@ is known when the filter is compiled. Calls in tail position keep nothing, so lo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,13 +25,6 @@ from tiphys.lang.jq.errors import Break, Failure, JqError, JqLimitError
 
 STEPS_MAX: Final = 100_000
 """Steps of one evaluation, about a microsecond each; callers add to it for large documents."""
-
-STEP_SECONDS: Final = 3e-6
-"""Processor time a step may take on average. Steps that cost far more (deep recursion outside tail position makes the
-garbage collector walk an ever longer chain) end the evaluation before its steps do."""
-
-ROUND: Final = 4_096
-"""Steps between two looks at the clock."""
 
 Task = tuple[Any, ...] | None
 Place = tuple[Any, Any] | None
@@ -72,7 +64,6 @@ class Machine:
         self.choices: list[Any] = []
         self.now = now
         self._steps = steps
-        self._seconds = steps * STEP_SECONDS
 
     def run(self, node: Node, value: Any) -> Iterator[Any]:
         """The values of a filter, one after the other. Raises `JqError` where the filter ends in one."""
@@ -98,17 +89,13 @@ class Machine:
 
     def _until_output(self, task: Task, output: list[Any]) -> None:
         choices = self.choices
-        begin = time.thread_time()
-        steps = round_ = min(self._steps, ROUND)
+        steps = self._steps
         try:
             while True:
                 while task is not None:
-                    if not steps:
-                        self._steps -= round_
-                        if self._steps <= 0 or time.thread_time() - begin > self._seconds:
-                            raise JqLimitError("the filter takes too many steps")
-                        steps = round_ = min(self._steps, ROUND)
                     steps -= 1
+                    if steps < 0:
+                        raise JqLimitError("the filter takes too many steps")
                     task = task[0](self, *task[1:])
                 if output:
                     return
@@ -120,8 +107,7 @@ class Machine:
                 else:
                     return
         finally:
-            self._steps -= round_ - steps
-            self._seconds -= time.thread_time() - begin
+            self._steps = steps
 
     def _handle(self, err: JqError) -> Task:
         """Unwinds to whoever takes the error; raises it when nobody does."""
