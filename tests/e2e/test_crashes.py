@@ -36,12 +36,7 @@ STEPS = 50
 KILLS = 50
 SECONDS_MAX = 240.0
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.slow,
-    # Connections of a server that was killed are found open by the collector: that is what happened to them.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @dataclass

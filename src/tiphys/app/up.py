@@ -13,9 +13,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -74,26 +73,30 @@ def detach(settings: Settings, command: Sequence[str]) -> ServerInfo:
     home = data_dir_of(settings)
     home.path.mkdir(parents=True, exist_ok=True, mode=0o700)
     reading, writing = os.pipe()
-    with home.log.open("ab") as log, os.fdopen(reading, "rb") as told:
-        process = subprocess.Popen(
-            [*command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=[writing],
-            env=os.environ | {_READY_FD: str(writing)},
-        )
+    os.set_inheritable(writing, True)
+    with os.fdopen(reading, "rb") as told:
+        pid = _spawn(command, home.log, {_READY_FD: str(writing)})
         os.close(writing)
         # The pipe ends when the server closes it: Ready, or dead. No looking again and again.
         ready = _read_within(told.fileno(), _READY_SECONDS)
     server = home.server()
-    if ready and server is not None and server.pid == process.pid:
+    if ready and server is not None and server.pid == pid:
         return server
-    if process.poll() is None:
-        process.kill()
-    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
     raise DriverError(f"tiphys up did not become Ready:\n{_tail(home.log)}")
+
+
+def _spawn(command: Sequence[str], log: Path, env: Mapping[str, str]) -> int:
+    """A process in a session of its own, whose output goes to the end of ``log``; the pid."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), append, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], list(command), os.environ | env, file_actions=actions, setsid=True)
 
 
 _READY_FD = "TIPHYS_READY_FD"

@@ -77,6 +77,9 @@ class HttpTransport:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            # Sockets of abandoned streams close in the next turns of the loop.
+            for _ in range(2):
+                await asyncio.sleep(0)
 
     async def _body(self, request: Request) -> bytes:
         async with self._send(request, CALL_SECONDS_MAX) as response:
@@ -117,8 +120,10 @@ class HttpTransport:
         try:
             yield response
         finally:
-            # A watch that is left early has more to come: such a connection cannot be used again.
-            response.release() if response.content.at_eof() else response.close()
+            if response.content.at_eof():
+                response.release()
+            else:
+                _abandon(response)
 
     async def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -127,6 +132,14 @@ class HttpTransport:
             connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=context or True)
             self._session = aiohttp.ClientSession(connector=connector, read_bufsize=2**18, auto_decompress=True)
         return self._session
+
+
+def _abandon(response: aiohttp.ClientResponse) -> None:
+    """Ends a response that has more to come (a watch left early): at once, without waiting for the server's goodbye."""
+    transport = response.connection.transport if response.connection is not None else None
+    if transport is not None:
+        transport.abort()
+    response.close()
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[WatchEvent]:
