@@ -13,13 +13,16 @@ what was there before is the user's and stays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
+import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
 from tiphys.workflows.executor import inputs, outputs
@@ -72,10 +75,12 @@ class NativeExecutor:
         wanted = _Wanted.of(job)
         mounts: list[tuple[Path, str, bool]] = []
         try:
+            if not dirs.isolated:
+                _refuse_others_directories(job.template)
             if wanted.files:
                 place = _private(dirs, job)
                 drivers = await self._drivers(pod, job)
-                mounts = await asyncio.to_thread(_stage_files, job.template, dirs, place, drivers)
+                mounts = await _in_thread(lambda: _stage_files(job.template, dirs, place, drivers))
             elif wanted.script:
                 place = _private(dirs, job)
                 inputs.write_staged_file(job.template, place)
@@ -126,7 +131,7 @@ class NativeExecutor:
         def collect() -> outputs.Collected:
             return outputs.collect(job.template, sources, drivers, scratch, include_result=job.captures)
 
-        return await asyncio.to_thread(collect) if job.stores else collect()
+        return await _in_thread(collect) if job.stores else collect()
 
     def _job(self, pod: Object) -> Job:
         return Job.of(pod, self._default_location)
@@ -351,6 +356,47 @@ def _task_result(pod: Object, job: Job, found: Object, progress: str = "") -> di
     if progress:
         made["progress"] = progress
     return made
+
+
+def _refuse_others_directories(template: Object) -> None:
+    """Where paths are this machine's, a directory that is there already is not the step's to hand out."""
+    for artifact in (template.get("outputs") or {}).get("artifacts") or ():
+        path = artifact.get("path") or ""
+        if overlapping_mount(template, path) is None and Path(path).is_dir():
+            raise ExecutorError(
+                f"output artifact '{artifact.get('name', '')}': {path} is a directory of this machine; the process"
+                " runtime does not hand out what was there before the step; use --runtime sandbox"
+            )
+
+
+T = TypeVar("T")
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Like ``asyncio.to_thread``, but the program's end does not wait for a large archive that nobody wants any more."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, err: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if err is not None:
+            done.set_exception(err)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except (ExecutorError, OSError, ValueError) as err:
+            failure = err
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(tell, result, failure or sys.exception())
+
+    threading.Thread(target=run, name="tiphys-artifacts", daemon=True).start()
+    return await done
 
 
 _NOT_ARTIFACTS = ("container", "script", "containerSet", "sidecars", "initContainers", "volumes")

@@ -176,3 +176,14 @@ async def test_archived_logs(here: Node, tmp_path: Path) -> None:
     (saved,) = (await outputs(here))["artifacts"]
     assert saved == {"name": "main-logs", "s3": {"key": "wf/step/main.log"}}
     assert (tmp_path / "artifacts/artifacts/wf/step/main.log").read_text() == "said\n"
+
+
+async def test_directories_of_this_machine_are_not_handed_out(here: Node, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    artifact = {"name": "d", "path": str(tmp_path / "mine")}
+    template = {"name": "t", "container": sh("true"), "outputs": {"artifacts": [artifact]}}
+    pod = await here.run(a_step(template))
+    if here.runtime == "process":
+        assert "use --runtime sandbox" in state(pod, "init")["terminated"]["message"]
+    else:
+        assert "no such file" in state(pod, "wait")["terminated"]["message"]
