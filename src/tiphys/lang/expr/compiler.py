@@ -264,7 +264,7 @@ class _Builder:
         def run(f: Frame) -> Any:
             values = [argument(f) for argument in arguments]
             function = callee(f)
-            f.turn(_CALL_COST)
+            f.turn(_CALL_COST + getattr(function, "steps", 0))
             for value in values:
                 if isinstance(value, str):
                     f.turn(len(value) // _CALL_CHARACTERS)

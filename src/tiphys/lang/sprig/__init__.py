@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -60,13 +61,18 @@ class Sources:
 
     now: Callable[[], Time]
     random: Callable[[int], bytes]
-    makers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    makers: Mapping[str, Callable[..., Any]] = field(default_factory=dict, hash=False, compare=False)
 
 
 def functions(sources: Sources | None = None) -> Mapping[str, Function]:
     """All functions by name; with ``sources`` those that need the time or chance work too."""
     if sources is None:
         return FUNCTIONS
+    return _built(sources)
+
+
+@lru_cache(maxsize=16)
+def _built(sources: Sources) -> Mapping[str, Function]:
     return MappingProxyType(_build(sources))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from tiphys.lang import names
 from tiphys.machinery.actions import Emit, Plan
 from tiphys.workflows.observe import Changes, Lookup, Object
-from tiphys.workflows.plan import agent, cleanup, events, lifecycle, locks, patches, reconcile
+from tiphys.workflows.plan import agent, chance, cleanup, events, lifecycle, locks, patches, reconcile
 from tiphys.workflows.plan.locks import LockTable
 from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
 from tiphys.workflows.plan.progress import Progress
@@ -69,7 +69,7 @@ class Run:
         self._begin(now)
         self._absorb(changes)
         if not state.is_broken:
-            with _deep_recursion():
+            with _deep_recursion(), chance.deciding(state.uid or state.key, now):
                 self._passes()
         return self._plan()
 

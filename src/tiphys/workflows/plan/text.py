@@ -12,6 +12,7 @@ from typing import Any
 from tiphys.lang import govaluate, tags
 from tiphys.lang.expr import ExprError, environment, eval_bool
 from tiphys.lang.expr import compile as compile_expression
+from tiphys.workflows.plan import chance
 from tiphys.workflows.plan.problems import MissingVariable, Problem
 
 Values = Mapping[str, Any]
@@ -57,7 +58,7 @@ def replace(text: str, values: Values, *, allow_unresolved: bool = True) -> str:
     if "{{" not in text:
         return text
     try:
-        return tags.replace(text, values, allow_unresolved=allow_unresolved)
+        return tags.replace(text, values, allow_unresolved=allow_unresolved, sources=chance.sources())
     except tags.TagError as err:
         raise _problem(err) from err
 
@@ -67,7 +68,7 @@ def replace_strict(text: str, values: Values, prefixes: tuple[str, ...]) -> str:
     if "{{" not in text:
         return text
     try:
-        return tags.replace_strict(text, values, prefixes)
+        return tags.replace_strict(text, values, prefixes, sources=chance.sources())
     except tags.TagError as err:
         raise _problem(err) from err
 
@@ -87,8 +88,7 @@ def resolve_reference(reference: str, values: Values) -> tuple[str, Any]:
 def evaluate(expression: str, values: Values) -> Any:
     """The value of an expression over the variables, with Argo's functions. Raises `Problem`."""
     try:
-        program = compile_expression(expression)
-        return program.run(environment(values, program.roots))
+        return compile_expression(expression).run(_environment(expression, values), now=chance.now())
     except ExprError as err:
         raise Problem(str(err)) from err
 
@@ -96,9 +96,13 @@ def evaluate(expression: str, values: Values) -> Any:
 def evaluate_bool(expression: str, values: Values) -> bool:
     """The value of a condition. Raises `Problem`, also where it is no boolean."""
     try:
-        return eval_bool(expression, environment(values, compile_expression(expression).roots))
+        return eval_bool(expression, _environment(expression, values), now=chance.now())
     except ExprError as err:
         raise Problem(str(err)) from err
+
+
+def _environment(expression: str, values: Values) -> dict[str, Any]:
+    return environment(values, compile_expression(expression).roots, sources=chance.sources())
 
 
 def should_execute(when: str) -> bool:
