@@ -1,8 +1,8 @@
 """The time and chance that expressions of a workflow get: what its decision was given, and what follows from that.
 
 ``now()``, ``sprig.now``, ``sprig.uuidv4`` and their like work while a decision is made, and only then. The present is
-the decision's. Random bytes follow from the workflow, the present and how many were drawn before, so a simulation that is
-run again sees the same ones. They are not fit for secrets, nor are they in the original.
+the decision's. Random bytes follow from the workflow, the present and how many were drawn before, so a simulation that
+is run again sees the same ones. They are not fit for secrets, nor are they in the original.
 """
 
 from __future__ import annotations
