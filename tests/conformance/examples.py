@@ -32,6 +32,12 @@ MADE_BY_HAND: tuple[dict[str, Any], ...] = (
         "metadata": {"name": "my-config"},
         "data": {"template": "3", "workflow": "2"},
     },
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "artifact-repositories"},
+        "data": {"my-key": "{}"},  # the local store
+    },
 )
 
 
