@@ -12,6 +12,7 @@ from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+from tiphys.machinery.errors import SpecError
 from tiphys.runtime.trace import NO_TRACE
 from tiphys.workflows.drivers.artifacts.registry import native_executor
 
@@ -37,4 +38,8 @@ async def start_agent(context: NodeContext, runtime: str) -> Node:
 def _candidates(runtime: str, data_dir: Path) -> Sequence[Runtime]:
     """Best isolated first; ``auto`` takes the first that really starts something."""
     known: dict[str, Runtime] = {"sandbox": SandboxRuntime(data_dir), "process": ProcessRuntime(data_dir)}
-    return tuple(known.values()) if runtime == "auto" else (known[runtime],)
+    if runtime == "auto":
+        return tuple(known.values())
+    if runtime not in known:
+        raise SpecError("runtime", f"this cluster cannot run pods with {runtime!r}; it can with {', '.join(known)}")
+    return (known[runtime],)

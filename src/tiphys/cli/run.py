@@ -6,6 +6,7 @@ read the files ─► check them ─► start (or join) a cluster ─► apply w
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ RUNTIMES = ("auto", "sandbox", "process", "engine", "stage")
 @options.namespace()
 @click.option("--timeout", metavar="DURATION", type=options.Duration(), help="Terminate what has not ended by then.")
 @click.option("--runtime", type=click.Choice(RUNTIMES), help="What runs the pods [default: the best that works].")
+@click.option("--stage", metavar="FILE", help="Pods only pretend, in no time, by the rules in this YAML file.")
 @click.option(
     "-o",
     "--output",
@@ -57,6 +59,11 @@ def command(places: tuple[str, ...], **given: Any) -> int:
     from tiphys.cli import session, submission
 
     wanted = submission.read(places, given)
+    if (given["runtime"] == "stage" or given["stage"]) and not session.names_a_cluster(given):
+        from tiphys.testing.stage import Script, run_on_stage
+
+        script = Script.load(Path(given["stage"])) if given["stage"] else Script()
+        return run_on_stage(lambda world: _run(wanted, given | {"script": script, "world": world}))
     return session.run(_run(wanted, given))
 
 

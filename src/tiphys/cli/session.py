@@ -1,6 +1,7 @@
 """Which cluster a command talks to, and how it gets a client for it.
 
     --context, --kubeconfig or $KUBECONFIG given    that cluster, over HTTPS
+    --runtime stage                                 `run`: one that only pretends, in virtual time
     none of them                                    `run`: an own one inside this process, gone afterwards
                                                     other verbs: the one that `tiphys up` keeps, else ~/.kube/config
 
@@ -38,6 +39,8 @@ def for_run(given: Mapping[str, Any]) -> AbstractAsyncContextManager[Session]:
     """The cluster that is named, else an own one. ``given`` are the options of ``run``."""
     if names_a_cluster(given):
         return remote(given)
+    if given.get("world") is not None:
+        return staged(given)
     return local(given)
 
 
@@ -59,6 +62,22 @@ async def local(given: Mapping[str, Any]) -> AsyncIterator[Session]:
             choice = cluster.runtime
             where = f"{choice.name}: {choice.why}"
             yield Session(cluster.client, given.get("namespace") or "default", where, clock)
+
+
+@asynccontextmanager
+async def staged(given: Mapping[str, Any]) -> AsyncIterator[Session]:
+    """An embedded cluster whose pods only pretend, by the ``script`` in ``given`` and in the time of its ``world``."""
+    from tiphys.app import settings
+    from tiphys.app.local import LocalCluster
+    from tiphys.cli.tracing import tracing
+    from tiphys.testing.stage import stage
+
+    world = given["world"]
+    with tracing(bool(given.get("trace")), world.clock) as trace:
+        chosen = settings.load({"runtime": "stage", "data_dir": given.get("keep")})
+        async with LocalCluster.start(chosen, node=stage(given["script"]), world=world, trace=trace) as cluster:
+            where = f"{cluster.runtime.name}: {cluster.runtime.why}"
+            yield Session(cluster.client, given.get("namespace") or "default", where, world.clock)
 
 
 @asynccontextmanager

@@ -144,14 +144,17 @@ def _task_result(pod: Object, part: Part) -> Action | None:
             "ownerReferences": meta.get("ownerReferences") or [],
         },
     }
-    outputs = _outputs(_template(annotations), part)
+    outputs = _outputs(_template(annotations), part, f"{labels[_WORKFLOW]}/{meta['name']}")
     if outputs:
         result["outputs"] = outputs
     return Create(WORKFLOW_TASK_RESULTS, result, why="the outputs of a finished pod")
 
 
-def _outputs(template: Mapping[str, Any], part: Part) -> dict[str, Any]:
-    """What the script says; a declared parameter that it does not name has its default, else no text."""
+def _outputs(template: Mapping[str, Any], part: Part, place: str) -> dict[str, Any]:
+    """What the script says; a declared parameter that it does not name has its default, else no text.
+
+    Artifacts are said to be where the local store would have them (``place`` is the beginning of the key).
+    """
     declared = (template.get("outputs") or {}).get("parameters") or ()
     values = {
         parameter["name"]: str((parameter.get("valueFrom") or {}).get("default", ""))
@@ -164,7 +167,9 @@ def _outputs(template: Mapping[str, Any], part: Part) -> dict[str, Any]:
         outputs["parameters"] = [{"name": name, "value": value} for name, value in values.items()]
     artifacts = (template.get("outputs") or {}).get("artifacts")
     if artifacts and part.exit_code == 0:
-        outputs["artifacts"] = [{"name": artifact["name"], "path": artifact.get("path", "")} for artifact in artifacts]
+        outputs["artifacts"] = [
+            {"s3": {"key": f"{place}/{artifact['name']}.tgz"}, **artifact} for artifact in artifacts
+        ]
     if part.result is not None:
         outputs["result"] = part.result
     return outputs

@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
@@ -88,6 +89,15 @@ class Script:
         except yaml.YAMLError as err:
             raise SpecError("", f"not YAML: {err}") from err
         return cls.of(document or {})
+
+    @classmethod
+    def load(cls, path: Path) -> Script:
+        try:
+            return cls.parse(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as err:
+            raise SpecError(str(path), str(err)) from err
+        except SpecError as err:
+            raise SpecError(f"{path}: {err.path}", err.message) from err
 
     @classmethod
     def of(cls, document: Any) -> Script:
