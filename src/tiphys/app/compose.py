@@ -32,6 +32,7 @@ from tiphys.machinery.resources import NODES, PODS, SERVICE_ACCOUNTS
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
+from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
 from tiphys.workflows.controller import WorkflowController
 from tiphys.workflows.settings import Settings as WorkflowSettings
@@ -205,18 +206,21 @@ async def _listening(server: ApiServer, settings: Settings, folder: Path) -> Asy
 @asynccontextmanager
 async def _controllers(client: Client, settings: Settings, world: World, trace: Trace) -> AsyncIterator[None]:
     events = EventRecorder(client, world.clock, "workflow-controller")
-    workflows = WorkflowController(
-        client,
-        WorkflowSettings(),
-        clock=world.clock,
-        rng=world.rng,
-        events=events,
-        workers=settings.workflow_workers,
-        trace=trace,
-    )
-    ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
-    async with _background(events.run(), workflows.run(), ttl.run()):
-        yield
+    with contextlib.ExitStack() as stack:
+        recorder = stack.enter_context(FlightRecorder(settings.flight_record)) if settings.flight_record else None
+        workflows = WorkflowController(
+            client,
+            WorkflowSettings(),
+            clock=world.clock,
+            rng=world.rng,
+            events=events,
+            workers=settings.workflow_workers,
+            recorder=recorder,
+            trace=trace,
+        )
+        ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
+        async with _background(events.run(), workflows.run(), ttl.run()):
+            yield
 
 
 @asynccontextmanager

@@ -50,6 +50,7 @@ VERBS: dict[str, dict[str, str]] = {
         "delete": "Delete workflows",
     },
     "More": {
+        "replay": "Decide a flight recording again",
         "completion": "Print the completion script of a shell",
         "version": "Print the version",
     },

@@ -51,8 +51,8 @@ def read(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def encode(value: Any) -> bytes:
-    """JSON with sorted keys; dataclasses, enums and times included, so that equal values have equal bytes."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    """JSON, dataclasses, enums and times included. Keys keep their order: it can matter to a decision."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _plain(value: Any) -> Any:

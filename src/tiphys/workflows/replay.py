@@ -20,7 +20,7 @@ from tiphys.runtime.recorder import FlightRecorder, encode, read
 from tiphys.workflows.observe import Changes, Lookup
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.locks import LockTable
-from tiphys.workflows.settings import Settings
+from tiphys.workflows.settings import FailedPodRestart, Image, Settings
 
 
 class RecordedRun:
@@ -69,15 +69,15 @@ class Replayed:
         return bool(self.recorded == self.now_decided)
 
 
-def replay(path: Path, settings: Callable[[Mapping[str, Any]], Settings]) -> Iterator[Replayed]:
-    """Every recorded decision with what this version of tiphys decides; ``settings`` reads recorded settings."""
+def replay(path: Path) -> Iterator[Replayed]:
+    """Every recorded decision with what this version of tiphys decides."""
     runs: dict[str, tuple[Run, _Answers]] = {}
     for number, line in enumerate(read(path), 1):
         key, seen = line["key"], line.get("observed", {})
         if line["what"] == "load":
             answers = _Answers()
             answers.put(line["asked"])
-            runs[key] = (Run.load(seen["workflow"], settings(seen["settings"]), cast(Lookup, answers)), answers)
+            runs[key] = (Run.load(seen["workflow"], _settings(seen["settings"]), cast(Lookup, answers)), answers)
         elif key in runs:
             run, answers = runs[key]
             answers.put(line["asked"])
@@ -86,6 +86,19 @@ def replay(path: Path, settings: Callable[[Mapping[str, Any]], Settings]) -> Ite
             else:
                 plan = run.decide(Changes(**seen["changes"]), datetime.fromisoformat(line["now"]))
                 yield Replayed(number, key, line["plan"], orjson.loads(encode(plan)))
+
+
+def _settings(recorded: Mapping[str, Any]) -> Settings:
+    """Settings from their JSON; what this version does not know any more is left out."""
+    values = {name: value for name, value in recorded.items() if name in Settings.__dataclass_fields__}
+    values["images"] = {
+        name: Image(tuple(image["entrypoint"]), tuple(image["cmd"])) for name, image in recorded["images"].items()
+    }
+    values["failed_pod_restart"] = FailedPodRestart(**recorded["failed_pod_restart"])
+    values["user_override_allowlist"] = frozenset(recorded["user_override_allowlist"])
+    if recorded.get("default_image") is not None:
+        values["default_image"] = Image(**recorded["default_image"])
+    return Settings(**values)
 
 
 def _listening(lookup: Lookup, asked: list[list[Any]]) -> Lookup:
