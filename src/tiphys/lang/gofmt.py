@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from tiphys.lang.gotext import utf8
+
 _ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 
 
@@ -95,7 +97,7 @@ def sort_key(key: object) -> tuple[int, Any]:
         return (1, key)
     if isinstance(key, int | float):
         return (2, -math.inf if key != key else key)
-    return (3, sprint(key).encode("utf-8", "surrogateescape")) if key is not None else (0, 0)
+    return (3, utf8(sprint(key))) if key is not None else (0, 0)
 
 
 def format_float(value: float) -> str:

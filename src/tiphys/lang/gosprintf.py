@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tiphys.lang.gofmt import format_float, quote, shortest_digits, sort_key, type_name
-from tiphys.lang.govalues import CallError, Uint8, kind_of, refuse_size, utf8
+from tiphys.lang.gotext import utf8
+from tiphys.lang.govalues import CallError, Uint8, kind_of, refuse_size
 
 WIDTH_MAX = 1_000_000
 """Larger widths and precisions are taken for mistakes, as Go does."""

@@ -1,4 +1,4 @@
-"""Which characters Go calls letters, digits and spaces; Python's own tests differ in a few places."""
+"""Go's strings: their bytes, and which characters are letters, digits and spaces (Python differs in places)."""
 
 from __future__ import annotations
 
@@ -17,3 +17,16 @@ def is_letter(character: str) -> bool:
 def is_digit(character: str) -> bool:
     """unicode.IsDigit (category Nd): narrower than str.isdigit()."""
     return character.isdecimal()
+
+
+def utf8(text: str) -> bytes:
+    """The bytes of a Go string. Halves of surrogate pairs, which no Go string has, become bytes of their own."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def from_utf8(data: bytes) -> str:
+    """The string of some bytes, whatever they are."""
+    return data.decode("utf-8", "surrogateescape")

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from tiphys.lang.gofmt import quote
-from tiphys.lang.govalues import from_utf8, utf8
+from tiphys.lang.gotext import from_utf8, utf8
 
 _UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~"
 _KEPT = {

@@ -177,16 +177,6 @@ def is_list(value: object) -> bool:
     return isinstance(value, list | tuple | bytes)
 
 
-def utf8(text: str) -> bytes:
-    """The bytes of a Go string."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def from_utf8(data: bytes) -> str:
-    """The string of some bytes, whatever they are."""
-    return data.decode("utf-8", "surrogateescape")
-
-
 def wrap64(value: int) -> int:
     """What an int64 keeps of a result that overflows it."""
     return value if -_HALF <= value < _HALF else (value + _HALF) % _WHOLE - _HALF
@@ -233,8 +223,8 @@ def _with_base(body: str, text: str) -> tuple[str, int]:
     return (body[1:], 8) if len(body) > 1 and body[0] == "0" else (body, 10)
 
 
-_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_HEX_FLOAT = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?\d+")
+_FLOAT = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
+_HEX_FLOAT = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+(?:\.[0-9a-fA-F]*)?|\.[0-9a-fA-F]+)[pP][+-]?\d+")
 _SPECIAL = {"inf": math.inf, "infinity": math.inf, "nan": math.nan}
 
 

@@ -289,10 +289,11 @@ def _invalid(path: str, value: str, complaints: Iterable[str]) -> list[str]:
 def _int64(text: str) -> int | None:
     if not _INTEGER.fullmatch(text):
         return None
-    number = int(text)
+    number = int(_ZEROS.sub("", text))
     return number if -(2**63) <= number < 2**63 else None
 
 
+_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 _INTEGER = re.compile(r"[+-]?0*[0-9]{1,19}")
 # A NUL byte ends the text, or the token right before it: the original's lexer uses it as its end mark.
 _LABEL_TOKEN = re.compile(r"[ \t\r\n]*(?:(?P<word>[^ \t\r\n=!(),<>\0]+)\0?|(?P<symbol>!=|==|[=!(),<>])\0?)")

@@ -76,10 +76,10 @@ def test_a_long_chain_needs_no_stack() -> None:
     ],
 )
 def test_too_much_is_refused_quickly(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(GovaluateError):
         compile(text)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_nesting_up_to_the_limit_works() -> None:

@@ -224,3 +224,14 @@ def test_any_filter_runs_or_is_refused(source: str, value: Any) -> None:
     with contextlib.suppress(JqError):
         for _ in zip(range(50), jq.evaluate(source, value, steps_max=20_000), strict=False):
             pass
+
+
+@pytest.mark.parametrize("link", [".a", "[0]", "?", "+1", "//1"])
+def test_long_chains_are_refused(link: str) -> None:
+    with pytest.raises(JqSyntaxError, match="nested deeper than"):
+        list(jq.evaluate(".a" + link * 5000, {}))
+
+
+@pytest.mark.parametrize("link", ["|.", ",."])
+def test_long_pipes_and_lists_are_fine(link: str) -> None:
+    assert set(jq.evaluate("." + link * 5000, 1)) == {1}

@@ -33,8 +33,8 @@ from tiphys.lang.expr.values import AnyMap, Pair, PairList
 from tiphys.lang.gofmt import sprint_s, type_name
 from tiphys.lang.gojson_read import JsonSyntaxError, loads
 from tiphys.lang.gosize import refuse_size
-from tiphys.lang.gotext import TRIMMED
-from tiphys.lang.govalues import IntList, StringList, float_to_int, kind_of, parse_float, parse_int, utf8, wrap64
+from tiphys.lang.gotext import TRIMMED, utf8
+from tiphys.lang.govalues import IntList, StringList, float_to_int, kind_of, parse_float, parse_int, wrap64
 from tiphys.lang.moments import Duration, Location, Time, TimeError, load_location, parse
 
 MEMORY_BUDGET = 1_000_000

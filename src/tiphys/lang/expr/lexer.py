@@ -18,8 +18,7 @@ import re
 
 from tiphys.lang.expr.errors import ExprError
 from tiphys.lang.gofmt import quote
-from tiphys.lang.gotext import SPACES, is_digit, is_letter
-from tiphys.lang.govalues import utf8
+from tiphys.lang.gotext import SPACES, is_digit, is_letter, utf8
 
 SOURCE_LENGTH_MAX = 1_000_000
 """Characters of an expression; beyond this nothing is read."""

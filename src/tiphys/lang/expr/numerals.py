@@ -8,7 +8,7 @@ import re
 from tiphys.lang.gofmt import quote
 
 _INT_MAX = (1 << 63) - 1
-_FLOAT = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_FLOAT = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 class NumeralError(ValueError):

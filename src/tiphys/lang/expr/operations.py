@@ -15,7 +15,8 @@ from tiphys.lang.expr.values import AnyMap, NilList, Struct
 from tiphys.lang.gofmt import sprint, type_name
 from tiphys.lang.goregexp import RegexpError, compile_pattern
 from tiphys.lang.gosize import refuse_size
-from tiphys.lang.govalues import Function, StringMap, Uint8, deep_equal, float_to_int, from_utf8, kind_of, utf8, wrap64
+from tiphys.lang.gotext import from_utf8, utf8
+from tiphys.lang.govalues import Function, StringMap, Uint8, deep_equal, float_to_int, kind_of, wrap64
 from tiphys.lang.moments import Duration, Location, Month, Time, Weekday
 
 STRING_LENGTH_MAX = 4_000_000

@@ -48,7 +48,7 @@ from tiphys.lang.expr.nodes import (
 )
 from tiphys.lang.expr.numerals import NumeralError, number
 from tiphys.lang.gofmt import quote
-from tiphys.lang.govalues import from_utf8
+from tiphys.lang.gotext import from_utf8
 
 NODES_MAX = 10_000
 """Nodes of a program (the original's default)."""

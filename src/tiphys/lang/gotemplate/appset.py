@@ -17,8 +17,8 @@ from tiphys.lang import gojson, gojson_read, goyaml
 from tiphys.lang.gofmt import quote, type_name
 from tiphys.lang.gotemplate.errors import ExecError, ParseError
 from tiphys.lang.gotemplate.template import Functions, compile
-from tiphys.lang.gotext import TRIMMED
-from tiphys.lang.govalues import CallError, Function, from_utf8, functions, utf8
+from tiphys.lang.gotext import TRIMMED, from_utf8, utf8
+from tiphys.lang.govalues import CallError, Function, functions
 from tiphys.lang.sprig import FUNCTIONS as SPRIG
 from tiphys.lang.sprig.choices import plain
 

@@ -12,7 +12,8 @@ from typing import Any
 from tiphys.lang import gosprintf, gourl
 from tiphys.lang.gofmt import type_name
 from tiphys.lang.gotemplate.state import NIL
-from tiphys.lang.govalues import CallError, Function, Uint8, function, is_list, kind_of, utf8
+from tiphys.lang.gotext import utf8
+from tiphys.lang.govalues import CallError, Function, Uint8, function, is_list, kind_of
 
 VALUE = "reflect.Value"
 ESCAPED_HTML = {"\0": "\ufffd", '"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;"}

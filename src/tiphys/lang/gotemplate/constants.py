@@ -6,7 +6,8 @@ import re
 
 from tiphys.lang.gofmt import quote
 from tiphys.lang.gotemplate.nodes import Number
-from tiphys.lang.govalues import float_to_int, from_utf8, parse_float, parse_int, utf8
+from tiphys.lang.gotext import from_utf8, utf8
+from tiphys.lang.govalues import float_to_int, parse_float, parse_int
 
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))|([^\\]+)", re.DOTALL)
 _SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\"}

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from tiphys.lang.gofmt import quote
-from tiphys.lang.gotext import is_digit, is_letter
+from tiphys.lang.gotext import is_digit, is_letter, utf8
 
 _SPACES = " \t\r\n"
 _WORD = re.compile(r"\w*")
@@ -81,7 +81,7 @@ class Token(NamedTuple):
             return self.text
         if self.kind.value >= Kind.DOT.value:
             return f"<{self.text}>"
-        return f"{quote(self.text[:10])}..." if len(self.text.encode()) > 10 else quote(self.text)
+        return f"{quote(self.text[:10])}..." if len(utf8(self.text)) > 10 else quote(self.text)
 
 
 class Lexer:

@@ -8,6 +8,7 @@ from typing import Any
 from tiphys.lang.gofmt import quote
 from tiphys.lang.gotemplate.errors import ExecError
 from tiphys.lang.gotemplate.nodes import Node
+from tiphys.lang.gotext import utf8
 
 OUTPUT_MAX = 10_000_000
 """Characters of a result."""
@@ -111,7 +112,7 @@ class State:
             return ExecError(f"template: {self.name}: {message}")
         before = self.text[: self.node.position]
         line = before.count("\n") + 1
-        column = len(before[before.rfind("\n") + 1 :].encode("utf-8", "surrogateescape"))
+        column = len(utf8(before[before.rfind("\n") + 1 :]))
         place = f"template: {self.file}:{line}:{column}: executing {quote(self.name)} at <{self.node}>"
         return ExecError(f"{place}: {message}")
 

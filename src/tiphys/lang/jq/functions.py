@@ -124,7 +124,7 @@ def _to_number(value: Any) -> Any:
     if is_number(value):
         return value
     text = _text("tonumber", value)
-    if not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text):
+    if not re.fullmatch(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", text):
         raise Failure(f"tonumber cannot be applied to {preview(value)}: invalid number")
     return values.number_from(text)
 

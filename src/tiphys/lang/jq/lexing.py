@@ -33,7 +33,7 @@ class Token:
 _TOKEN: Final = re.compile(
     r"""
     (?P<space>[ \t\r\n]+|\#(?:[^\\\r\n]|\\(?:\\|\r\n|\n|\r)?)*)
-  | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?P<broken>[eE][+-]?[a-zA-Z_]?|[a-zA-Z_.])?)
+  | (?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?P<broken>[eE][+-]?[a-zA-Z_]?|[a-zA-Z_.])?)
   | (?P<field>\.[a-zA-Z_][a-zA-Z0-9_]*)
   | (?P<word>[a-zA-Z_][a-zA-Z0-9_]*(?:::[a-zA-Z_][a-zA-Z0-9_]*)?)
   | (?P<variable>\$[a-zA-Z_][a-zA-Z0-9_]*(?:::[a-zA-Z_][a-zA-Z0-9_]*)?)

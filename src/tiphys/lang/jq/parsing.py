@@ -13,10 +13,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from tiphys.lang import gojson
 from tiphys.lang.jq import syntax
@@ -28,6 +28,8 @@ from tiphys.lang.jq.values import number_from
 LENGTH_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 100
 """Brackets, operators and definitions within each other."""
+TREE_DEPTH_MAX: Final = 250
+"""The same for the tree, where chains such as ``.a.b.c`` or ``1 + 2 + 3`` count too; pipes and commas need little."""
 
 
 @lru_cache(maxsize=256)
@@ -38,7 +40,35 @@ def parse(source: str) -> Node:
     found = tokens(source)
     if len(found) == 1:
         raise JqSyntaxError('missing query (try ".")')
-    return _Parser(found).program()
+    node = _Parser(found).program()
+    _check_depth(node)
+    return node
+
+
+def _check_depth(root: Node) -> None:
+    level, depth = [root], 0
+    while level:
+        depth += 1
+        if depth > TREE_DEPTH_MAX:
+            raise JqSyntaxError(f"nested deeper than {TREE_DEPTH_MAX}")
+        level = [part for node in level for part in _parts(node)]
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """What a node or a tuple of nodes holds: nodes, tuples, names."""
+    if isinstance(node, tuple):
+        yield from (part for part in node if not isinstance(part, str))
+    elif is_dataclass(node) and not isinstance(node, syntax.Constant):
+        values = (getattr(node, one.name) for one in fields(node))
+        yield from (value for value in values if value is not None and not isinstance(value, str))
+
+
+def _balanced(kind: type[syntax.Pipe] | type[syntax.Comma], nodes: Sequence[Node]) -> Node:
+    """Pipes and commas are associative, so that a long chain needs no deep tree."""
+    if len(nodes) == 1:
+        return nodes[0]
+    half = (len(nodes) + 1) // 2
+    return kind(_balanced(kind, nodes[:half]), _balanced(kind, nodes[half:]))
 
 
 _KEYWORDS: Final = frozenset(
@@ -117,16 +147,13 @@ class _Parser:
             if not self._skip("|"):
                 break
         self._depth -= 1
-        node = pipes.pop()
-        while pipes:
-            node = syntax.Pipe(pipes.pop(), node)
-        return node
+        return _balanced(syntax.Pipe, pipes)
 
     def _commas(self) -> Node:
-        node = self._binding()
+        nodes = [self._binding()]
         while self._skip(","):
-            node = syntax.Comma(node, self._binding())
-        return node
+            nodes.append(self._binding())
+        return _balanced(syntax.Comma, nodes)
 
     def _binding(self) -> Node:
         if self._skip("def"):

@@ -226,7 +226,7 @@ class _Parser:
         text = self._text[start : self._position]
         if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
             return Number(Literal(text))
-        if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", text):
+        if re.fullmatch(r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)", text):
             return Number(float(text))
         raise JsonPathSyntaxError(f"cannot parse number {text}")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from tiphys.lang.govalues import CallError, from_utf8, refuse_size, utf8
+from tiphys.lang.gotext import from_utf8, utf8
+from tiphys.lang.govalues import CallError, refuse_size
 from tiphys.lang.sprig.text import _first_illegal
 
 _BLOCK = 16

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tiphys.lang.gofmt import sprint
+from tiphys.lang.gotext import from_utf8
 from tiphys.lang.govalues import (
     CallError,
     Int64,
     StringList,
     Uint8,
     float_to_int,
-    from_utf8,
     kind_of,
     parse_float,
     parse_int,

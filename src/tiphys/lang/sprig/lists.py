@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from tiphys.lang.gotext import utf8
 from tiphys.lang.govalues import (
     CallError,
     ListList,
@@ -13,7 +14,6 @@ from tiphys.lang.govalues import (
     identity_of,
     is_list,
     refuse_count,
-    utf8,
 )
 from tiphys.lang.sprig.convert import elements, is_empty, strings, strval, to_int
 

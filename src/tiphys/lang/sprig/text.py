@@ -9,8 +9,8 @@ from typing import Any
 
 from tiphys.lang.gofmt import quote as go_quote
 from tiphys.lang.gofmt import sprint
-from tiphys.lang.gotext import SPACES, TRIMMED
-from tiphys.lang.govalues import CallError, StringList, StringMap, from_utf8, refuse_count, refuse_size, utf8
+from tiphys.lang.gotext import SPACES, TRIMMED, from_utf8, utf8
+from tiphys.lang.govalues import CallError, StringList, StringMap, refuse_count, refuse_size
 from tiphys.lang.sprig.convert import strings, strval
 from tiphys.lang.sprig.words import camel_case, lower_words
 

@@ -25,8 +25,8 @@ from tiphys.lang.expr.jsonpath.steps import (
     Wildcard,
     as_expression_problem,
 )
-from tiphys.lang.gotext import TRIMMED
-from tiphys.lang.govalues import parse_int, utf8
+from tiphys.lang.gotext import TRIMMED, utf8
+from tiphys.lang.govalues import parse_int
 
 PATH_LENGTH_MAX = 4_000
 STEPS_OF_PATH_MAX = 100

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tiphys.lang.expr.jsonpath.errors import JsonPathError
-from tiphys.lang.govalues import Int64, kind_of, utf8
+from tiphys.lang.gotext import utf8
+from tiphys.lang.govalues import Int64, kind_of
 
 STEPS_MAX = 200_000
 """Steps that one query may take; ``..`` over a deep document multiplies quickly."""

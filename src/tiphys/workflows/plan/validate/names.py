@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tiphys.lang.gotext import utf8
 from tiphys.workflows.plan.validate.problem import Invalid
 
 FIELD_NAME_MAX = 128
@@ -42,7 +43,7 @@ def parameter_name_faults(name: str) -> list[str]:
 def field_name_faults(name: str) -> list[str]:
     """What is wrong with the name of a template, step or task."""
     faults = []
-    if len(name.encode()) > FIELD_NAME_MAX:
+    if len(utf8(name)) > FIELD_NAME_MAX:
         faults.append(f"must be no more than {FIELD_NAME_MAX} bytes")
     if not _FIELD_NAME.fullmatch(name):
         faults.append(FIELD_RULE)

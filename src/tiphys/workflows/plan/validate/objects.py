@@ -13,6 +13,7 @@ from typing import Any
 from tiphys.api import decode
 from tiphys.lang import cron as cron_language
 from tiphys.lang import moments
+from tiphys.lang.gotext import utf8
 from tiphys.workflows.plan.validate.arguments import check_arguments
 from tiphys.workflows.plan.validate.callers import Arguments, Given
 from tiphys.workflows.plan.validate.names import CRON_NAME_MAX, OBJECT_NAME_MAX, check_field_names, holds_parameter
@@ -177,7 +178,7 @@ def _check_workflow(
 
 
 def _check_object_name(words: str, name: str, limit: int) -> None:
-    length = len(name.encode())
+    length = len(utf8(name))
     if length > limit:
         what = f'{words} name "{name}" must not be more than {limit} characters long (currently {length})'
         raise Invalid(what, "", Place("metadata.name"))
