@@ -130,7 +130,7 @@ async def compose(
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
-        await stack.enter_async_context(_background(its_node.run()))
+        await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)
         await stack.enter_async_context(_controllers(client, settings, world, trace))
@@ -219,12 +219,12 @@ async def _controllers(client: Client, settings: Settings, world: World, trace: 
             trace=trace,
         )
         ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
-        async with _background(events.run(), workflows.run(), ttl.run()):
+        async with _background(events.run, workflows.run, ttl.run):
             yield
 
 
 @asynccontextmanager
-async def _background(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _background(*parts: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
     """Runs ``parts`` beside the block and ends them with it. One that fails ends the block, with its error.
 
     Not a TaskGroup around the block: errors of the block itself come out as they are, not in a group.
@@ -233,7 +233,7 @@ async def _background(*parts: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     async def all_parts() -> None:
         async with asyncio.TaskGroup() as group:
             for part in parts:
-                group.create_task(part)
+                group.create_task(part())
 
     block = asyncio.current_task()
     assert block is not None
