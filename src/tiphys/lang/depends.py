@@ -133,11 +133,76 @@ def decide(logic: Logic, states: Mapping[str, State | None]) -> Outcome:
         if state is None or not state.fulfilled or not state.hooks_done:
             return Outcome(execute=False, proceed=False)
         env.setdefault(name.replace("-", "_"), state.results())
+    quick = _quickly(logic.text, states)
+    if quick is not None:
+        return Outcome(execute=quick, proceed=True)
     source = logic.text.replace("-", "_")
     try:
         return Outcome(execute=eval_bool(source, env), proceed=True)
     except ExprError as err:
         raise DependsError(f"unable to evaluate expression '{source}': {err}") from err
+
+
+_TOKEN = re.compile(r"\s*(?:([\w-]+)\.(\w+)|(&&|\|\||[()!]))\s*")
+_QUICK = {
+    "Succeeded": lambda state: state.phase == "Succeeded",
+    "Failed": lambda state: state.phase == "Failed",
+    "Errored": lambda state: state.phase == "Error",
+    "Skipped": lambda state: state.phase == "Skipped",
+    "Omitted": lambda state: state.phase == "Omitted",
+    "Daemoned": lambda state: state.daemoned and state.phase != "Pending",
+}
+
+
+def _quickly(text: str, states: Mapping[str, State | None]) -> bool | None:
+    """The value of logic made of results, ``&&``, ``||``, ``!`` and parentheses alone; None for any other."""
+    tokens: list[bool | str] = []
+    at = 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            return None
+        name, result, mark = match.groups()
+        if mark is not None:
+            tokens.append(mark)
+        else:
+            state, test = states.get(name), _QUICK.get(result)
+            if state is None or test is None:
+                return None
+            tokens.append(test(state))
+        at = match.end()
+    tokens.reverse()
+    value = _any_of(tokens)
+    return None if tokens else value
+
+
+def _any_of(tokens: list[bool | str]) -> bool | None:
+    value = _all_of(tokens)
+    while value is not None and tokens and tokens[-1] == "||":
+        tokens.pop()
+        other = _all_of(tokens)
+        value = None if other is None else value or other
+    return value
+
+
+def _all_of(tokens: list[bool | str]) -> bool | None:
+    value = _one_of(tokens)
+    while value is not None and tokens and tokens[-1] == "&&":
+        tokens.pop()
+        other = _one_of(tokens)
+        value = None if other is None else value and other
+    return value
+
+
+def _one_of(tokens: list[bool | str]) -> bool | None:
+    token = tokens.pop() if tokens else None
+    if token == "!":
+        value = _one_of(tokens)
+        return None if value is None else not value
+    if token == "(":
+        value = _any_of(tokens)
+        return value if tokens and tokens.pop() == ")" else None
+    return token if isinstance(token, bool) else None
 
 
 def check_results(depends: str) -> None:

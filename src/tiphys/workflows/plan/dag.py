@@ -41,6 +41,7 @@ class Frame:
     tasks: dict[str, Task]
     graph: graphs.Graph
     targets: list[str]
+    hooked_targets: list[str]
     unmet: dict[str, int] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     copies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -89,7 +90,8 @@ def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
     graph = graphs.graph(tasks)
     target = (template.get("dag") or {}).get("target")
     targets = str(target).split(" ") if target else graph.leaves()
-    frame = Frame(call, template, inner, tasks, graph, targets)
+    hooked = [name for name in targets if name in tasks and tasks[name].get("hooks")]
+    frame = Frame(call, template, inner, tasks, graph, targets, hooked)
     frame.unmet = {name: len(graph.dependencies[name]) for name in graph.reachable(targets)}
     return frame
 
@@ -118,8 +120,8 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
                 if dependent in frame.unmet:
                     frame.unmet[dependent] -= 1
                     todo.append(dependent)
-    for name in frame.targets:
-        task_node = state.nodes.by_id.get(_id(state, frame, name)) if frame.tasks[name].get("hooks") else None
+    for name in frame.hooked_targets:
+        task_node = state.nodes.by_id.get(_id(state, frame, name))
         if task_node is not None:
             _run_hooks(state, frame, frame.tasks[name], task_node)
     state.visited(node.id, dirty)

@@ -259,6 +259,8 @@ class Run:
     def _refresh_progress(self) -> None:
         state = self._state
         self._progress.refresh(list(state.nodes.changed))
+        if state.phase in ("Succeeded", "Failed", "Error"):
+            self._progress.settle()
         if state.phase:
             done, total = self._progress.total
             state.set_status(progress=f"{done}/{total}")

@@ -144,6 +144,14 @@ def _add_containers(state: State, call: Call, node: Node, template: Template) ->
             state.link(node, child_id)
 
 
+_RESULT_USES = {
+    family: re.compile(
+        rf"{family}\.([^.\s{{}}]+)\.outputs\.result|{family}\[(?:'|\\?\")?([^\]'\"\\]+)(?:'|\\?\")?\]\.outputs.result"
+    )
+    for family in ("", "steps", "tasks")
+}
+
+
 def _result_is_used(state: State, call: Call) -> bool:
     """Whether the template that called this one mentions the node's result anywhere."""
     if not call.boundary_id:
@@ -154,15 +162,13 @@ def _result_is_used(state: State, call: Call) -> bool:
 
 def mentions_result(state: State, template: Template, name: str) -> bool:
     """Whether the text of a Steps or DAG template refers to ``<name>.outputs.result``."""
-    key = (id(template), name)
-    known = state.result_uses.get(key)
+    known = state.result_uses.get(id(template))
     if known is None:
         family = "tasks" if template.get("dag") is not None else "steps" if template.get("steps") is not None else ""
-        quoted = re.escape(name)
-        pattern = rf"{family}\.{quoted}\.outputs\.result|{family}\[(?:'|\\?\")?{quoted}(?:'|\\?\")?\]\.outputs.result"
-        known = re.search(pattern, dumps(template)) is not None
-        state.result_uses[key] = known
-    return known
+        found = _RESULT_USES[family].findall(dumps(template))
+        known = (template, frozenset(plain or bracketed for plain, bracketed in found))
+        state.result_uses[id(template)] = known  # which keeps the template, so that nothing else gets its id
+    return name in known[1]
 
 
 def member_name(node_name: str) -> str:

@@ -2,6 +2,9 @@
 
 The sums are kept by differences: a change of one node goes to its lineage, the composite nodes above it. Nodes with
 one parent share the lineage of that parent, so a chain of pods in a DAG has one lineage, not one for each.
+
+In a long chain every finished group counts all that comes after it. There a lineage is cut: it has the nearest nodes
+and those that are not done; the others are brought up to date when the workflow is complete.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from tiphys.workflows.plan.assess import is_valid_progress
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node, NodeStore
 
 Lineage = tuple[str, ...]
+NEAR = 24
+FEW_NODES = 500  # with which nothing is cut
 
 
 @dataclass(eq=False)
@@ -24,6 +29,7 @@ class Progress:
     counted: dict[str, tuple[int, int]] = field(default_factory=dict)
     lineages: dict[str, Lineage] = field(default_factory=dict)
     stale: bool = False
+    is_cut: bool = False
 
     def refresh(self, changed: list[str]) -> None:
         """Brings the progress of all nodes up to date after ``changed`` ones were."""
@@ -37,6 +43,32 @@ class Progress:
                 self._count(node, touched)
         for node_id in touched:
             self._show(node_id)
+
+    def settle(self) -> None:
+        """Brings those up to date that lineages leave out: each node counts for the first parent that leads to it."""
+        if not self.is_cut:
+            return
+        self.is_cut = False
+        order: dict[str, str] = {}
+        todo = [(node.id, "") for node in self.nodes if not self.nodes.parents.get(node.id)]
+        while todo:
+            node_id, parent = todo.pop()
+            if node_id in order or node_id not in self.nodes.by_id:
+                continue
+            order[node_id] = parent
+            todo.extend((child, node_id) for child in reversed(self.nodes.by_id[node_id].children))
+        sums: dict[str, list[int]] = {}
+        for node_id in reversed(order):
+            own = sums.setdefault(node_id, [0, 0])
+            done, total = self.counted.get(node_id, (0, 0))
+            above = sums.setdefault(order[node_id], [0, 0])
+            above[0] += own[0] + done
+            above[1] += own[1] + total
+        for node_id in order:
+            known = self.sums.get(node_id)
+            if known is not None and sums[node_id][1] > known[1]:
+                self.sums[node_id] = sums[node_id]
+                self._show(node_id)
 
     def _count(self, node: Node, touched: dict[str, None]) -> None:
         done, total = _own(self.nodes, node)
@@ -92,7 +124,15 @@ class Progress:
                     own = self.lineages[key] = (parent_id, *above)
                 above = own
             found = above if found is None or found is above else tuple(dict.fromkeys((*found, *above)))
-        return found or ()
+        return self._cut(found or ())
+
+    def _cut(self, lineage: Lineage) -> Lineage:
+        if len(lineage) <= 2 * NEAR or len(self.nodes) < FEW_NODES:
+            return lineage
+        far = (above for above in lineage[NEAR:] if not self.nodes.by_id[above].phase_fulfilled)
+        kept = (*lineage[:NEAR], *far)
+        self.is_cut = self.is_cut or len(kept) < len(lineage)
+        return kept
 
     def _has_late_links(self) -> bool:
         """Whether a node that was counted got another parent: sums above it may be wrong."""
@@ -102,7 +142,7 @@ class Progress:
         return late
 
     def _rebuild(self) -> None:
-        self.total, self.sums, self.counted, self.lineages = [0, 0], {}, {}, {}
+        self.total, self.sums, self.counted, self.lineages, self.is_cut = [0, 0], {}, {}, {}, False
         touched: dict[str, None] = {}
         for node in list(self.nodes):
             if node.type in EXECUTABLE:

@@ -108,7 +108,7 @@ class State:
     created_pods: set[str] = field(default_factory=set)
     terminated: set[str] = field(default_factory=set)
     signalled: list[str] = field(default_factory=list)
-    result_uses: dict[tuple[int, str], bool] = field(default_factory=dict)
+    result_uses: dict[int, tuple[Mapping[str, Any], frozenset[str]]] = field(default_factory=dict)
     caches: dict[str, Any] = field(default_factory=dict)
     processed: dict[str, tuple[int, Any, Any, Any]] = field(default_factory=dict)
     timed: set[str] = field(default_factory=set)

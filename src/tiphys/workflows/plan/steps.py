@@ -27,13 +27,18 @@ Step = Mapping[str, Any]
 
 @dataclass(eq=False)
 class Group:
-    """One step group while it runs. ``unstarted`` are steps that have no node yet, ``open`` nodes not yet done."""
+    """One step group while it runs.
+
+    ``unstarted`` are steps that have no node yet, ``open`` nodes not yet done, ``fresh`` those just executed.
+    """
 
     node: Node
+    index: int
     steps: dict[str, Step] = field(default_factory=dict)
     unstarted: dict[str, Step] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     open: dict[str, None] = field(default_factory=dict)
+    fresh: dict[str, None] = field(default_factory=dict)
     hooked: dict[str, Step] = field(default_factory=dict)
     hook_nodes: dict[str, str] = field(default_factory=dict)
     resolved: bool = False
@@ -41,13 +46,15 @@ class Group:
 
 @dataclass(eq=False)
 class Frame:
-    """See the module."""
+    """See the module. ``owner`` says to which group a node belongs; ``hooked`` are the groups with hooks."""
 
     call: Call
     template: Template
     context: TemplateContext
     scope: Scope
     groups: list[Group] = field(default_factory=list)
+    owner: dict[str, int] = field(default_factory=dict)
+    hooked: list[Group] = field(default_factory=list)
     done: int = 0
 
 
@@ -97,11 +104,9 @@ def _advance(state: State, frame: Frame, node: Node, dirty: dict[str, None]) -> 
 
 def _first_affected(frame: Frame, dirty: dict[str, None]) -> int:
     """The earliest group that has a dirty child: a daemon of a finished group may have failed."""
-    for index in range(frame.done):
-        group = frame.groups[index]
-        if any(node_id in group.calls or node_id in group.hook_nodes for node_id in dirty):
-            return index
-    return frame.done
+    affected = [frame.owner.get(node_id, frame.done) for node_id in dirty]
+    affected += [g.index for g in frame.hooked if any(node_id in g.hook_nodes for node_id in dirty)]
+    return min([frame.done, *affected])
 
 
 def _open_group(state: State, frame: Frame, node: Node, index: int) -> Group:
@@ -123,7 +128,7 @@ def _open_group(state: State, frame: Frame, node: Node, index: int) -> Group:
     elif not group_node.fulfilled:
         state.mark_phase(group_node, "Running")
     _connect(state, node, group_node, index)
-    group = Group(group_node)
+    group = Group(group_node, index)
     frame.groups.append(group)
     return group
 
@@ -263,7 +268,10 @@ def _new_call(state: State, frame: Frame, group: Group, name: str, step: Step) -
         on_exit=frame.call.on_exit,
     )
     group.calls[call.node_id] = call
+    frame.owner[call.node_id] = group.index
     if step.get("hooks") or step.get("onExit"):
+        if not group.hooked:
+            frame.hooked.append(group)
         group.hooked[call.node_id] = step
     return call
 
@@ -282,15 +290,16 @@ def _execute_step(state: State, group: Group, call: Call) -> bool:
         return False
     if outcome.node is not None:
         state.link(group.node, call.node_id)
-        group.open[call.node_id] = None
+        group.open[call.node_id] = group.fresh[call.node_id] = None
     return True
 
 
 def _judge(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> Problem | None:
     """Completes the group when everything in it is done."""
-    for node_id in [n for n in group.open if n in dirty or n not in group.hooked]:
+    fresh, group.fresh = group.fresh, {}
+    for node_id in (*dirty, *fresh):
         child = state.nodes.by_id.get(node_id)
-        if child is not None and child.fulfilled and node_id not in group.hooked:
+        if node_id in group.open and child is not None and child.fulfilled and node_id not in group.hooked:
             del group.open[node_id]
     for node_id, step in group.hooked.items():
         child = state.nodes.by_id.get(node_id)
