@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from tiphys.testing.sim import Result, simulate, undisturbed
+from tiphys.testing.sim import Result, interrupted, simulate, undisturbed
 
 
 def main() -> int:
@@ -29,7 +29,8 @@ def main() -> int:
 
 
 def check(seed: int) -> Result:
-    """Raises when an invariant is broken or the end differs from that of an undisturbed run."""
+    """Raises when an invariant is broken, by a shutdown too, or the end differs from that of an undisturbed run."""
+    interrupted(seed)
     disturbed, calm = simulate(seed), undisturbed(seed)
     assert disturbed.phase == calm.phase, f"ended {disturbed.phase}, undisturbed {calm.phase}"
     assert disturbed.nodes == calm.nodes, f"nodes differ: {disturbed.nodes.items() ^ calm.nodes.items()}"

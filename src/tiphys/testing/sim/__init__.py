@@ -2,6 +2,17 @@
 
 from tiphys.testing.sim.faults import NO_FAULTS, Faults
 from tiphys.testing.sim.invariants import Invariants, Violation
-from tiphys.testing.sim.simulation import Result, run, simulate, undisturbed
+from tiphys.testing.sim.simulation import Result, Shutdown, interrupted, run, simulate, undisturbed
 
-__all__ = ["NO_FAULTS", "Faults", "Invariants", "Result", "Violation", "run", "simulate", "undisturbed"]
+__all__ = [
+    "NO_FAULTS",
+    "Faults",
+    "Invariants",
+    "Result",
+    "Shutdown",
+    "Violation",
+    "interrupted",
+    "run",
+    "simulate",
+    "undisturbed",
+]

@@ -87,11 +87,29 @@ def undisturbed(seed: int) -> Result:
     return run(workflow, script, random.Random(0), NO_FAULTS)
 
 
-def run(workflow: Object, script: Script, rng: random.Random, faults: Faults) -> Result:
+def interrupted(seed: int, faults: Faults | None = None) -> Result:
+    """The workflow of ``seed`` under its faults, stopped or terminated by a user at some moment."""
+    workflow, script = workflow_and_script(seed)
+    rng = random.Random(f"interruption {seed}")
+    order = Shutdown(rng.choice(("Stop", "Terminate")), rng.uniform(0.0, 120.0))
+    return run(workflow, script, rng, faults or Faults(), order)
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """``strategy`` is Stop or Terminate, ordered ``after_seconds``."""
+
+    strategy: str
+    after_seconds: float
+
+
+def run(
+    workflow: Object, script: Script, rng: random.Random, faults: Faults, shutdown: Shutdown | None = None
+) -> Result:
     clock = VirtualClock()
     world = World(clock, rng, SeededIds(rng))
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock, rng)) as runner:
-        return runner.run(_Simulation(world, workflow, script, faults).run())
+        return runner.run(_Simulation(world, workflow, script, faults, shutdown).run())
 
 
 @dataclass
@@ -100,6 +118,7 @@ class _Simulation:
     workflow: Object
     script: Script
     faults: Faults
+    shutdown: Shutdown | None = None
     trace: list[str] = field(default_factory=list)
     crashes: int = 0
 
@@ -125,7 +144,9 @@ class _Simulation:
                     group.create_task(self._lives("controller", client, self._controller)),
                     group.create_task(self._lives("agent", client, self._agent)),
                 ]
-                await client.create(WORKFLOWS, self.workflow)
+                made = await client.create(WORKFLOWS, self.workflow)
+                if self.shutdown is not None:
+                    tasks.append(group.create_task(self._order(client, key_of(made), self.shutdown)))
                 try:
                     async with asyncio.timeout(_PATIENCE_SECONDS):
                         await finished.wait()
@@ -141,6 +162,10 @@ class _Simulation:
             tuple(self.trace),
             self.crashes,
         )
+
+    async def _order(self, client: Client, key: ObjectKey, shutdown: Shutdown) -> None:
+        await self.world.clock.sleep_until(self.world.clock.monotonic() + shutdown.after_seconds)
+        await client.patch(WORKFLOWS, key, {"spec": {"shutdown": shutdown.strategy}})
 
     async def _observe(self, client: Client, resource: Resource, check: Callable[[WatchEvent], None]) -> None:
         async with client.watch(resource, resourceVersion="0") as events:
