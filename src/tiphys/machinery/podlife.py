@@ -35,9 +35,9 @@ class PodDirs:
     """The places that belong to one pod.
 
     ``private`` is for the extension alone and outlives the agent. ``host_path(container, path)`` is where this machine
-    sees a container's path once it has run (None: nowhere); ``volume(container, path)`` is the same for what lies in one
-    of its volumes, before it has run too. ``log_files(container)`` are its output files (one, or standard output and
-    standard error apart). ``isolated`` is false where container paths are this machine's own.
+    sees a container's path once it has run (None: nowhere); ``volume(container, path)`` is the same for what lies in
+    one of its volumes, before it has run too. ``log_files(container)`` are its output files (one, or standard output
+    and standard error apart). ``isolated`` is false where container paths are this machine's own.
     """
 
     private: Path

@@ -373,7 +373,7 @@ T = TypeVar("T")
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Like ``asyncio.to_thread``, but the program's end does not wait for a large archive that nobody wants any more."""
+    """Like ``asyncio.to_thread``, but the program's end does not wait for an archive that nobody wants any more."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
