@@ -43,7 +43,10 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, list):
         return [_jsonable(one) for one in value]
     if isinstance(value, Time):
-        return json_text(value)
+        try:
+            return json_text(value)
+        except Panic as panic:
+            raise Panic(f"json: error calling MarshalJSON for type time.Time: {panic.message}") from None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, Location):

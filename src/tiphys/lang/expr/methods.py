@@ -27,7 +27,7 @@ from tiphys.lang.expr.types import (
     function,
 )
 from tiphys.lang.govalues import Int64, wrap64
-from tiphys.lang.moments import UTC, Duration, Location, Month, Time, date, format_time
+from tiphys.lang.moments import LOCAL, UTC, Duration, Month, Time, date, format_time
 
 _NANOS = 1_000_000_000
 _ZERO_UNIX = -62_135_596_800  # January 1 of the year 1
@@ -43,10 +43,10 @@ def _method(call: Callable[..., Any], out: Type, *ins: Type, results: int = 1) -
     return Method(function(ins, out, results=results), call)
 
 
-def json_text(moment: Time) -> str:
+def json_text(moment: Time, method: str = "MarshalJSON") -> str:
     """What a moment is in JSON, without quotes. Panics outside the years that RFC 3339 can write."""
     if not 0 <= moment.civil()[0] <= 9999:
-        raise Panic("Time.MarshalJSON: year outside of range [0,9999]")
+        raise Panic(f"Time.{method}: year outside of range [0,9999]")
     return format_time(moment, _RFC3339_NANO)
 
 
@@ -73,7 +73,7 @@ def _round_time(moment: Time, span: int) -> Time:
 
 
 def _local(moment: Time) -> Time:
-    return moment.in_location(Location("Local"))
+    return moment.in_location(LOCAL)
 
 
 def _compare(moment: Time, other: Time) -> int:
@@ -83,7 +83,8 @@ def _compare(moment: Time, other: Time) -> int:
 def _go_string(moment: Time) -> str:
     year, month, day = moment.civil()
     hour, minute, second = moment.clock()
-    zone = "time.UTC" if moment.location is UTC else f'time.Location("{moment.location.name}")'
+    known = "time.UTC" if moment.location is UTC else "time.Local" if moment.location is LOCAL else ""
+    zone = known or f'time.Location("{moment.location.name}")'
     shown = f"{year}, time.{Month(month).go_string()}, {day}, {hour}, {minute}, {second}, {moment.nanos}, {zone}"
     return f"time.Date({shown})"
 
@@ -108,7 +109,7 @@ _TIME: dict[str, Method] = {
     "Local": _method(_local, TIME),
     "Location": _method(lambda t: t.location, LOCATION),
     "MarshalJSON": _method(lambda t: f'"{json_text(t)}"'.encode(), BYTES, results=2),
-    "MarshalText": _method(lambda t: json_text(t).encode(), BYTES, results=2),
+    "MarshalText": _method(lambda t: json_text(t, "MarshalText").encode(), BYTES, results=2),
     "Minute": _method(lambda t: t.clock()[1], INT),
     "Month": _method(lambda t: Month(t.civil()[1]), MONTH),
     "Nanosecond": _method(lambda t: t.nanos, INT),

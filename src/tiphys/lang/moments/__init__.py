@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from tiphys.lang.moments.layouts import format_time
 from tiphys.lang.moments.reading import TimeError, parse, recognise
-from tiphys.lang.moments.values import UTC, Duration, Location, Month, Time, Weekday, date, load_location
+from tiphys.lang.moments.values import LOCAL, UTC, Duration, Location, Month, Time, Weekday, date, load_location
 
 __all__ = [
+    "LOCAL",
     "UTC",
     "Duration",
     "Location",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from tiphys.lang.moments.layouts import elements
-from tiphys.lang.moments.values import DAYS, MONTHS, UTC, Location, Time, date, days_in
+from tiphys.lang.moments.values import DAYS, MONTHS, LOCAL, UTC, Location, Time, date, days_in
 
 _SHORT_MONTHS = tuple(m[:3] for m in MONTHS)
 _SHORT_DAYS = tuple(d[:3] for d in DAYS)
@@ -62,8 +62,12 @@ def recognise(text: str) -> Time | None:
     return None
 
 
-def parse(layout: str, text: str, location: Location = UTC) -> Time:
-    """The moment written in ``text``; without a zone of its own it is one of ``location``. Raises TimeError."""
+def parse(layout: str, text: str, location: Location | None = None) -> Time:
+    """The moment written in ``text``. Raises TimeError.
+
+    Without a zone of its own it is one of ``location`` (None: UTC); a zone that is the same as ``location`` (None: the
+    local one) becomes that.
+    """
     if max(len(layout), len(text)) > LENGTH_MAX:
         raise TimeError(f"parsing time: text longer than {LENGTH_MAX} characters")
     return _Reader(layout, text).read(location)
@@ -82,7 +86,7 @@ class _Reader:
         self.offset: int | None = None
         self.zone_name = ""
 
-    def read(self, location: Location) -> Time:
+    def read(self, location: Location | None) -> Time:
         for index, (literal, element) in enumerate(elements(self.layout)):
             self._literal(literal)
             if not element:
@@ -269,15 +273,16 @@ class _Reader:
             raise self._error(": day-of-year does not match day")
         self.month, self.day = month, left
 
-    def _moment(self, location: Location) -> Time:
+    def _moment(self, given: Location | None) -> Time:
+        location, local = given or UTC, given or LOCAL
         seconds = (self.hour * 60 + self.minute) * 60 + self.second
         if self.zone is not None:
             return date(self.year, self.month, self.day, seconds, self.nanos, self.zone)
         if self.offset is not None:
             unix = date(self.year, self.month, self.day, seconds).unix - self.offset
-            name, offset = location.at(unix)
+            name, offset = local.at(unix)
             same = offset == self.offset and self.zone_name in ("", name)
-            return Time(unix, self.nanos, location if same else Location(self.zone_name, self.offset))
+            return Time(unix, self.nanos, local if same else Location(self.zone_name, self.offset))
         if self.zone_name:
             return self._named_zone(seconds, location)
         return date(self.year, self.month, self.day, seconds, self.nanos, location)

@@ -72,7 +72,7 @@ class Location:
     def at(self, unix: int) -> tuple[str, int]:
         """``(abbreviation, seconds east of UTC)`` at that moment."""
         if self.rules is None:
-            return self.name, self.offset
+            return ("UTC" if self is LOCAL else self.name), self.offset
         moment = _clamped(unix).astimezone(self.rules)
         offset = moment.utcoffset() or timedelta()
         return moment.tzname() or "", int(offset.total_seconds())
@@ -86,6 +86,8 @@ class Location:
 
 
 UTC = Location("UTC")
+LOCAL = Location("Local")
+"""Where the original's controllers run: UTC by another name."""
 
 
 def _clamped(unix: int) -> datetime:
@@ -102,7 +104,7 @@ def load_location(name: str) -> Location:
     if name in ("", "UTC"):
         return UTC
     if name == "Local":
-        return Location("Local")
+        return LOCAL
     if ".." in name or name[0] in "/\\":
         raise LookupError("time: invalid location name")
     try:
