@@ -15,10 +15,14 @@ def same(left: Any, right: Any) -> bool:
 
 def _same_types(left: Any, right: Any) -> bool:
     """Looks again at values that Python calls equal."""
-    if isinstance(left, str):
+    kind = type(left)  # the exact types first: asking for an abstract one is slow
+    if kind is str:
         return True
-    if isinstance(left, Mapping):
+    if kind is dict or (kind not in _SCALARS and isinstance(left, Mapping)):
         return all(value is right[key] or _same_types(value, right[key]) for key, value in left.items())
     if isinstance(left, list | tuple):
         return all(one is other or _same_types(one, other) for one, other in zip(left, right, strict=True))
-    return type(left) is type(right)
+    return kind is type(right)
+
+
+_SCALARS = frozenset((int, float, bool, type(None), list, tuple))

@@ -18,12 +18,12 @@ from tiphys.machinery.sharedmap import ABSENT, SharedMap
 
 def apply(document: Any, patch: Any) -> Any:
     """The patched document; ``document`` itself (same identity) where the patch changes nothing."""
-    if not isinstance(patch, Mapping):
+    if type(patch) is not dict and not isinstance(patch, Mapping):
         new = _without_nulls(patch)
         return document if same(document, new) else new
     if isinstance(document, SharedMap):
         return document.changed({key: _member(document, key, value) for key, value in patch.items()})
-    if not isinstance(document, Mapping):
+    if type(document) is not dict and not isinstance(document, Mapping):
         return _without_nulls(patch)
     result: dict[str, Any] | None = None
     for key, value in patch.items():
@@ -74,11 +74,17 @@ def _member(document: Mapping[str, Any], key: str, value: Any) -> Any:
 
 def _without_nulls(value: Any) -> Any:
     """Nulls of a patch mean "remove": members that are null are dropped, also inside lists; elements that are stay."""
-    if isinstance(value, Mapping):
+    kind = type(value)  # asking for the exact type first is many times cheaper than for an abstract one
+    if kind is str:
+        return value
+    if kind is dict or (kind not in _SCALARS and isinstance(value, Mapping)):
         return {key: _without_nulls(member) for key, member in value.items() if member is not None}
-    if isinstance(value, list):
+    if kind is list:
         return [_without_nulls(item) for item in value]
     return value
+
+
+_SCALARS = frozenset((int, float, bool, type(None), list))
 
 
 def _difference(original: Mapping[str, Any], modified: Mapping[str, Any]) -> dict[str, Any]:
