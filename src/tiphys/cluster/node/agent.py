@@ -51,8 +51,9 @@ USUAL_EVENTS = (
     ("Created", "Container created"),
     ("Started", "Container started"),
 )
-# Usual events per second, and at once; a kubelet's defaults (eventRecordQPS, eventBurst).
-EVENTS_PER_SECOND, EVENTS_BURST = 50.0, 100.0
+# Usual events per second, and at once: below a kubelet's defaults (50 and 100), since here they share the machine with
+# the steps that they tell about.
+EVENTS_PER_SECOND, EVENTS_BURST = 10.0, 60.0
 
 
 class Effects(Protocol):

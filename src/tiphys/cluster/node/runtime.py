@@ -138,7 +138,7 @@ class Runtime(Protocol):
         ...
 
     def start(self, launch: Launch) -> Container:
-        """Starts this life, or returns it if it was started before. Raises ``StartFailure``. Does not block."""
+        """Starts this life; one that was started before is not started again but returned. Raises ``StartFailure``."""
         ...
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[Container]:

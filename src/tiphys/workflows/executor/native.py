@@ -56,6 +56,8 @@ NODE_ID = f"{_PREFIX}/node-id"
 LABEL_WORKFLOW = f"{_PREFIX}/workflow"
 LABEL_COMPLETED = f"{_PREFIX}/report-outputs-completed"
 LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
+# Pods between staging and collecting whose annotations are kept parsed.
+JOBS_MAX = 10_000
 PROGRESS_VARIABLE = "ARGO_PROGRESS_FILE"
 
 
@@ -66,6 +68,7 @@ class NativeExecutor:
         self._make_drivers = make_drivers
         self._default_location = default_location
         self._secret = secret
+        self._jobs: dict[str, Job] = {}
 
     def claims(self, pod: Object) -> bool:
         return TEMPLATE in (pod["metadata"].get("annotations") or {})
@@ -115,7 +118,8 @@ class NativeExecutor:
                 found = await self._collect(pod, dirs, job)
             except ExecutorError as err:
                 found = outputs.Collected({}, [str(err)])
-        progress = _last_progress(dirs.private / "run" / "progress")
+        self._jobs.pop(pod["metadata"].get("uid", ""), None)
+        progress = _last_progress(dirs.private / "run" / "progress") if job.names_progress else ""
         remove = [] if dirs.isolated else _made_paths(dirs.private, job.output_paths)
         objects = []
         if _says_something(found.outputs) or progress:
@@ -134,7 +138,12 @@ class NativeExecutor:
         return await _in_thread(collect) if job.stores else collect()
 
     def _job(self, pod: Object) -> Job:
-        return Job.of(pod, self._default_location)
+        """What the pod asks, read once for both halves of its life."""
+        uid = pod["metadata"].get("uid", "")
+        job = self._jobs.pop(uid, None) or Job.of(pod, self._default_location)
+        if len(self._jobs) < JOBS_MAX:
+            self._jobs[uid] = job
+        return job
 
     async def _drivers(self, pod: Object, job: Job) -> ArtifactDrivers:
         """Drivers with the secrets that the template's artifacts name. Raises ``ExecutorError``.
@@ -166,6 +175,7 @@ class Job:
     reports: bool
     stores: bool
     repository: bool
+    names_progress: bool
 
     @classmethod
     def of(cls, pod: Object, default_location: DefaultLocation) -> Job:
@@ -199,6 +209,7 @@ class Job:
             reports=captures or stores or bool(parameters),
             stores=stores,
             repository=bool(own.keys() - {"archiveLogs"}),
+            names_progress=PROGRESS_VARIABLE in annotations[TEMPLATE],
         )
 
 
@@ -213,8 +224,7 @@ class _Wanted:
     @classmethod
     def of(cls, job: Job) -> _Wanted:
         given = (job.template.get("inputs") or {}).get("artifacts")
-        names_progress = PROGRESS_VARIABLE in json.dumps(job.template)
-        return cls(bool(given), inputs.staged_file(job.template) is not None, names_progress)
+        return cls(bool(given), inputs.staged_file(job.template) is not None, job.names_progress)
 
 
 @dataclass(frozen=True)

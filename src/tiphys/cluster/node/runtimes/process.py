@@ -67,9 +67,6 @@ class ProcessRuntime:
         await probe_by_starting(self.start(launch))
 
     def start(self, launch: Launch) -> shim.ShimContainer:
-        known = shim.adopt(launch.container, launch.attempt, launch.place, self.watch)
-        if known is not None:
-            return known
         make_links(launch)
         env = dict(launch.env)
         path = self._search_path(launch, env.get("PATH", DEFAULT_PATH))

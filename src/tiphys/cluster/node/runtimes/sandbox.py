@@ -106,9 +106,6 @@ class SandboxRuntime:
             raise RuntimeUnusable(str(err)) from err
 
     def start(self, launch: Launch) -> shim.ShimContainer:
-        known = shim.adopt(launch.container, launch.attempt, launch.place, self.watch, SandboxContainer)
-        if known is not None:
-            return known
         tag = f"{os.getpid()}-{next(self._tags)}"
         view = self._view(launch, tag)
         self._check_program(launch, view)

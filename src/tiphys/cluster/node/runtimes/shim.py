@@ -77,11 +77,10 @@ class ShimContainer:
         """Completes ``ended`` when the process is gone. ``child``: it is ours to reap."""
         self._watch.add(self.pid, self._gone, child=child)
 
-    def finish(self) -> None:
-        """Reads how the life ended. A shell that left no code was killed with its command."""
+    def finish(self, record: LifeRecord | None) -> None:
+        """Takes how the life ended from its file. A shell that left no code was killed with its command."""
         if self.ended.done():
             return
-        record = read_life(self.place)
         if record is None or record.code is None:
             code, finished = 128 + signal.SIGKILL, CLOCK.now()
         else:
@@ -92,21 +91,21 @@ class ShimContainer:
     def _gone(self) -> None:
         record = read_life(self.place)
         if record is not None and record.pid != self.pid:
-            self._follow_owner(record.pid)
+            self._follow_owner(record)
             return
         # Whatever of the group is left dies with its container, as in any pod. The shell is not reaped yet (or never
         # was our child), so that the group's number cannot have been given to somebody else.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        self.finish()
+        self.finish(record)
 
-    def _follow_owner(self, owner: int) -> None:
-        """Our shell came second: one that an earlier agent started has the life, and is the one to watch."""
-        self.pid = owner
-        if is_shim(owner, self.place):
+    def _follow_owner(self, record: LifeRecord) -> None:
+        """Our shell came second: an earlier one has the life, and is the one to watch."""
+        self.pid = record.pid
+        if record.code is None and is_shim(record.pid, self.place):
             self.follow(child=False)
         else:
-            self.finish()
+            self.finish(record)
 
 
 def spawn(
@@ -160,7 +159,7 @@ def adopt(
     if record.code is None and is_shim(record.pid, place):
         life.follow(child=False)
     else:
-        life.finish()
+        life.finish(record)
     return life
 
 
