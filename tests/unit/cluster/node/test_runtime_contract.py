@@ -93,6 +93,18 @@ async def test_a_program_that_is_not_there(runtime: Runtime, pod: Path) -> None:
         runtime.start(launch(runtime, pod, "/usr"))
 
 
+async def test_arguments_that_no_kernel_takes(runtime: Runtime, pod: Path) -> None:
+    end = await end_of(runtime.start(launch(runtime, pod, "sh", "-c", "true", "x" * (4 << 20))))
+    assert (end.code, end.reason) == (128, "StartError")
+    assert "rgument list too long" in end.message
+
+
+async def test_signals_that_come_at_once(runtime: Runtime, pod: Path) -> None:
+    container = runtime.start(launch(runtime, pod, "sleep", "1000"))
+    container.signal(signal.SIGKILL)
+    assert (await end_of(container)).code == 137
+
+
 async def test_a_polite_request_to_end(runtime: Runtime, pod: Path) -> None:
     life = launch(runtime, pod, "sh", "-c", "trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.02; done")
     container = runtime.start(life)

@@ -30,6 +30,7 @@ from pathlib import Path, PurePosixPath
 from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
+from tiphys.cluster.node.runtimes.spawn import Spawner
 
 INTERNAL = ("/argo", "/var/run/argo", "/mainctrfs", "/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -53,6 +54,7 @@ class ProcessRuntime:
         self._links = directory / "bin"
         self._farms: dict[tuple[tuple[str, Path], ...], str] = {}
         self._watch: ExitWatch | None = None
+        self._spawner: Spawner | None = None
         path = os.environ.get("PATH", "")
         self.base_env = {"PATH": f"{path}:{DEFAULT_PATH}" if path else DEFAULT_PATH, "HOME": str(Path.home())}
 
@@ -61,6 +63,12 @@ class ProcessRuntime:
         if self._watch is None:
             self._watch = ExitWatch()
         return self._watch
+
+    @property
+    def spawner(self) -> Spawner:
+        if self._spawner is None:
+            self._spawner = Spawner()
+        return self._spawner
 
     async def probe(self, scratch: Path) -> None:
         launch = Launch("probe", "probe", 0, scratch / "probe.0", ("true",), {"PATH": DEFAULT_PATH})
@@ -79,7 +87,7 @@ class ProcessRuntime:
         if awkward:  # a shell drops variables that are no identifiers
             argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in awkward.items()), *argv]
         cwd = rewrite(launch.cwd or "/")
-        return shim.spawn(launch, argv, env, cwd, self.watch)
+        return shim.spawn(launch, argv, env, cwd, self.watch, self.spawner)
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch)

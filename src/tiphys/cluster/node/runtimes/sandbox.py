@@ -34,6 +34,7 @@ from tiphys.cluster.node.runtimes.process import (
     end_lives,
     probe_by_starting,
 )
+from tiphys.cluster.node.runtimes.spawn import Spawner
 
 # The set that Docker and containerd give a container (moby oci/caps/defaults.go), less MKNOD: there is no device here.
 DEFAULT_CAPABILITIES = (
@@ -53,9 +54,7 @@ _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
 class SandboxContainer(shim.ShimContainer):
     """Signals reach process 1 of the container, not the shell and bubblewrap around it."""
 
-    def signal(self, number: int) -> None:
-        if self.ended.done():
-            return
+    def deliver(self, number: int) -> None:
         first = [child for bubblewrap in _children(self.pid) for child in _children(bubblewrap)]
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if first:
@@ -84,6 +83,7 @@ class SandboxRuntime:
         self._root = HostRoot(directory / "host")
         self._filter = directory / "seccomp.bpf"
         self._watch: ExitWatch | None = None
+        self._spawner: Spawner | None = None
         self._tags = itertools.count()
         self._found: set[tuple[str, str]] = set()
         self.base_env = {"PATH": DEFAULT_PATH, "HOME": "/root"}
@@ -94,6 +94,12 @@ class SandboxRuntime:
         if self._watch is None:
             self._watch = ExitWatch()
         return self._watch
+
+    @property
+    def spawner(self) -> Spawner:
+        if self._spawner is None:
+            self._spawner = Spawner()
+        return self._spawner
 
     async def probe(self, scratch: Path) -> None:
         if shutil.which(self._program) is None:
@@ -116,21 +122,18 @@ class SandboxRuntime:
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
         env["PATH"] = _search_path(launch)
         command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
-        hosts = _hosts_file(launch.hostname)
-        try:
-            return shim.spawn(
-                launch,
-                command,
-                env,
-                "/",
-                self.watch,
-                tag=tag,
-                open_files=() if launch.identity.privileged else ((SECCOMP_FD, str(self._filter)),),
-                hand_over=((HOSTS_FD, hosts),),
-                kind=SandboxContainer,
-            )
-        finally:
-            os.close(hosts)
+        return shim.spawn(
+            launch,
+            command,
+            env,
+            "/",
+            self.watch,
+            self.spawner,
+            tag=tag,
+            open_files=() if launch.identity.privileged else ((SECCOMP_FD, str(self._filter)),),
+            hand_over=((HOSTS_FD, _hosts_file(launch.hostname)),),
+            kind=SandboxContainer,
+        )
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch, SandboxContainer)

@@ -25,8 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from tiphys.cluster.node.runtime import Launch, StartFailure
+from tiphys.cluster.node.runtime import Launch
 from tiphys.cluster.node.runtimes.exits import ExitWatch
+from tiphys.cluster.node.runtimes.spawn import Action, Order, Spawner
 from tiphys.machinery.podlife import Exit
 from tiphys.runtime.clock import SystemClock
 
@@ -49,14 +50,15 @@ if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" 2>&7 7>&-; else (exit 128); fi
 echo $? >>"$f"
 """
 
-# Python ignores these two for itself; a command must not inherit that.
-_DEFAULT_SIGNALS = [signal.SIGPIPE, signal.SIGXFSZ]
 # Creating and signing the claim are two system calls of the shell; a reader in between looks again.
 _CLAIM_READS = 100
 
 
 class ShimContainer:
-    """A life under the shim. ``ended`` is completed by the kernel's notice that the shell is gone."""
+    """A life under the shim. ``ended`` is completed by the kernel's notice that the shell is gone.
+
+    ``pid`` is 0 until the shell has begun; signals that come before are sent then.
+    """
 
     def __init__(self, name: str, attempt: int, place: Path, pid: int, watch: ExitWatch, started: datetime) -> None:
         self.name = name
@@ -66,12 +68,29 @@ class ShimContainer:
         self.started_at = started
         self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._watch = watch
+        self._early: list[int] = []
 
     def signal(self, number: int) -> None:
+        if not self.pid:
+            self._early.append(number)
+        elif not self.ended.done():
+            self.deliver(number)
+
+    def deliver(self, number: int) -> None:
         """To the whole process group, as a terminal does: a shell's children die with it."""
-        if not self.ended.done():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def begun(self, pid: int, failure: OSError | None) -> None:
+        """The shell was started, or could not be (arguments too long, no more processes)."""
+        if failure is not None:
+            message = f"failed to start container process: {failure.strerror}"
+            self.ended.set_result(Exit(128, self.started_at, CLOCK.now(), "StartError", message))
+            return
+        self.pid = pid
+        self.follow(child=True)
+        for number in self._early:
+            self.signal(number)
 
     def follow(self, *, child: bool) -> None:
         """Completes ``ended`` when the process is gone. ``child``: it is ours to reap."""
@@ -114,6 +133,7 @@ def spawn(
     env: Mapping[str, str],
     cwd: str,
     watch: ExitWatch,
+    spawner: Spawner,
     *,
     tag: str = "-",
     open_files: Sequence[tuple[int, str]] = (),
@@ -121,30 +141,29 @@ def spawn(
     kind: type[ShimContainer] = ShimContainer,
 ) -> ShimContainer:
     """Starts the shim. In the command, ``open_files`` (descriptor, path) are open for reading and ``hand_over``
-    (descriptor there, descriptor here) are passed on.
+    (descriptor there, descriptor here) are passed on; those here are closed then.
 
     ``tag`` (no spaces) ends up in the claim if this shell gets the life: it tells which starter's preparations count.
-    Raises ``StartFailure`` where the kernel refuses (arguments too long, no more processes).
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     place = os.fspath(launch.place)
     out, err = (f"{place}.stdout", f"{place}.stderr") if launch.split_output else (f"{place}.log", "")
-    actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
-        # First of all, before another action can take its number.
-        *((os.POSIX_SPAWN_DUP2, here, number) for number, here in hand_over),
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, out, append, 0o644),
-        (os.POSIX_SPAWN_OPEN, 2, err, append, 0o644) if err else (os.POSIX_SPAWN_DUP2, 1, 2),
-        *((os.POSIX_SPAWN_OPEN, number, path, os.O_RDONLY, 0) for number, path in open_files),
+    actions: list[Action] = [
+        *hand_over,  # first of all, before another action can take its number
+        (0, os.devnull, os.O_RDONLY),
+        (1, out, append),
+        (2, err, append) if err else (2, 1),
+        *((number, path, os.O_RDONLY) for number, path in open_files),
     ]
+    life = kind(launch.container, launch.attempt, launch.place, 0, watch, CLOCK.now())
+
+    def told(pid: int, failure: OSError | None) -> None:
+        for _, here in hand_over:
+            os.close(here)
+        life.begun(pid, failure)
+
     argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, *command]
-    started = CLOCK.now()
-    try:
-        pid = os.posix_spawn(SHELL, argv, env, file_actions=actions, setsid=True, setsigdef=_DEFAULT_SIGNALS)
-    except OSError as error:
-        raise StartFailure("StartError", f"failed to start container process: {error.strerror}") from error
-    life = kind(launch.container, launch.attempt, launch.place, pid, watch, started)
-    life.follow(child=True)
+    spawner.start(Order(argv, env, actions, told))
     return life
 
 
