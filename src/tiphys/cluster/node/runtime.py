@@ -154,8 +154,8 @@ class Runtime(Protocol):
         """
         ...
 
-    def log_files(self, place: Path) -> Sequence[Path]:
-        """The files with a life's output: one, or standard output and standard error."""
+    def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
+        """The files with a life's output: one, or standard output and standard error (``apart``; None: find out)."""
         ...
 
     def termination_message(self, launch: Launch) -> Path | None:

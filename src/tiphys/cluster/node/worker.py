@@ -300,7 +300,7 @@ class PodWorker:
         life.running_since = adopted.started_at
         self._containers[name] = adopted
         if self._runtime.uses_files:
-            files = self._runtime.log_files(launch.place)
+            files = self._runtime.log_files(launch.place, launch.split_output)
             self.logs[name, life.attempt] = LifeLog(files, adopted.started_at, self._agent.clock.now)
         adopted.ended.add_done_callback(self._rouse)
         self._agent.started(self.pod, name, self._images[name])
@@ -393,7 +393,7 @@ class PodWorker:
 
         def log_files(container: str) -> list[Path]:
             launch = self._latest_launch(container)
-            return [] if launch is None else list(self._runtime.log_files(launch.place))
+            return [] if launch is None else list(self._runtime.log_files(launch.place, launch.split_output))
 
         return PodDirs(self.directory / "extension", self._runtime.isolated, host_path, self._volume_path, log_files)
 
@@ -496,7 +496,7 @@ class PodWorker:
             text = _head(place, TERMINATION_MESSAGE_MAX) if place is not None else ""
             wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError" and life.exit.code != 0
             if not text and wants_log:
-                text = _tail(self._runtime.log_files(launch.place)[-1])
+                text = _tail(self._runtime.log_files(launch.place, launch.split_output)[-1])
             if text:
                 found[name] = text
         return found

@@ -95,8 +95,8 @@ class ProcessRuntime:
     def host_path(self, launch: Launch, path: str) -> Path | None:
         return Path(Rewriter(launch.mounts)(path))
 
-    def log_files(self, place: Path) -> Sequence[Path]:
-        return shim.log_files(place)
+    def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
+        return shim.log_files(place, apart)
 
     def termination_message(self, launch: Launch) -> Path | None:
         return None

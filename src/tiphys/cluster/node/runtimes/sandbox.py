@@ -142,8 +142,8 @@ class SandboxRuntime:
         record = shim.read_life(launch.place)
         return None if record is None else self._view(launch, record.tag).resolve(path)
 
-    def log_files(self, place: Path) -> Sequence[Path]:
-        return shim.log_files(place)
+    def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
+        return shim.log_files(place, apart)
 
     def termination_message(self, launch: Launch) -> Path | None:
         record = shim.read_life(launch.place)

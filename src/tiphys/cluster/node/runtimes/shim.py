@@ -194,10 +194,10 @@ def lives(directory: Path) -> Iterator[tuple[str, int, Path]]:
     yield from sorted(found)
 
 
-def log_files(place: Path) -> list[Path]:
-    """The life's output: one file, or standard output and standard error where they were kept apart."""
-    apart = Path(f"{place}.stdout")
-    return [apart, Path(f"{place}.stderr")] if apart.exists() else [Path(f"{place}.log")]
+def log_files(place: Path, apart: bool | None = None) -> list[Path]:
+    """The life's output: one file, or standard output and standard error where they are kept apart (None: look)."""
+    out = Path(f"{place}.stdout")
+    return [out, Path(f"{place}.stderr")] if apart or (apart is None and out.exists()) else [Path(f"{place}.log")]
 
 
 class LifeRecord(NamedTuple):
