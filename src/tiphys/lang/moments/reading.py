@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from tiphys.lang.moments.layouts import elements
-from tiphys.lang.moments.values import DAYS, MONTHS, LOCAL, UTC, Location, Time, date, days_in
+from tiphys.lang.moments.values import DAYS, LOCAL, MONTHS, UTC, Location, Time, date, days_in
 
 _SHORT_MONTHS = tuple(m[:3] for m in MONTHS)
 _SHORT_DAYS = tuple(d[:3] for d in DAYS)

@@ -27,10 +27,5 @@ class Output:
             self.harmless = False
         self._pieces.append(quoted)
 
-    def insert_unsure(self, text: str) -> None:
-        """Adds text that may be anything."""
-        self.harmless = False
-        self._pieces.append(text)
-
     def text(self) -> str:
         return "".join(self._pieces)
