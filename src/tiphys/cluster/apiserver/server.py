@@ -26,6 +26,7 @@ from tiphys.cluster.apiserver.patching import patcher
 from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
+from tiphys.cluster.apiserver.services import ServiceAddresses
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
@@ -71,7 +72,7 @@ class ApiServer:
         )
         self.verbs.after_create[crds.COLLECTION] = self._establish
         self.verbs.after_remove = self._finish_definition
-        self.verbs.admission.append(self._admit_custom)
+        self.verbs.admission += [self._admit_custom, ServiceAddresses(self.store)]
         customs = crds.CustomResources(self.registry)
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)

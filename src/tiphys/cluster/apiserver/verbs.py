@@ -407,6 +407,8 @@ class Verbs:
                 new["status"] = old["status"]
         if strategy.on_update is not None:
             strategy.on_update(new, old)
+        for admit in self.admission:
+            admit(info, new, old)
 
     # Deleting
 

@@ -15,11 +15,12 @@ import orjson
 from aiohttp import web
 
 from tiphys.client.transport import Request, Verb
-from tiphys.cluster.apiserver.http import bodies, representation
+from tiphys.cluster.apiserver.http import bodies, representation, reviews
 from tiphys.cluster.apiserver.http.discovery import Discovery
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer, User
 from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
+from tiphys.cluster.apiserver.http.rbac import Rbac
 from tiphys.cluster.apiserver.http.representation import Representation
 from tiphys.cluster.apiserver.listing import Page
 from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
@@ -31,6 +32,7 @@ from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
+from tiphys.machinery.times import to_time
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -45,6 +47,7 @@ class HttpHandler:
         self._server = server
         self._authenticator = authenticator
         self._authorizer = authorizer
+        self._rbac = Rbac(server.store)
         self._discovery = Discovery(server.registry)
         self._openapi = OpenApi(server.registry)
 
@@ -96,6 +99,8 @@ class HttpHandler:
         if info.resource.namespaced and where.namespace is None and verb in ("create", "deletecollection"):
             raise not_allowed()
         self._authorizer.check(user, verb, where)
+        if verb == "create" and info.is_virtual and reviews.is_review(info.kind):
+            return await self._review(request, info, user)
         kind_request = self._request(info.resource, where, verb, query)
         if where.subresource == "log":
             return await self._log(request, kind_request)
@@ -181,6 +186,14 @@ class HttpHandler:
             watcher.close()
         await response.write_eof()
         return response
+
+    async def _review(self, request: web.BaseRequest, info: ResourceInfo, user: User) -> web.StreamResponse:
+        """A question about access or identity."""
+        how = representation.negotiate(request.headers.get("Accept", ""))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), info.kind)
+        now = to_time(self._server.clock.now())
+        found = reviews.answer(info.kind, body if isinstance(body, dict) else {}, user, self._rbac, now)
+        return web.Response(status=201, body=how.encode(found), headers={**_NO_CACHE, "Content-Type": how.media_type})
 
     async def _log(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:
         async with self._server.open_log(asked) as chunks:

@@ -10,12 +10,10 @@ from typing import Any, Final, Protocol
 from aiohttp import web
 
 from tiphys.cluster.apiserver.http.paths import ResourcePath
-from tiphys.machinery.errors import Forbidden, Unauthorized
+from tiphys.machinery.errors import Unauthorized
 
 MASTERS: Final = "system:masters"
 AUTHENTICATED: Final = "system:authenticated"
-# What anybody may read, as the original's discovery role says.
-_PUBLIC_PATHS: Final = ("/healthz", "/livez", "/readyz", "/version")
 
 
 @dataclass(frozen=True)
@@ -89,19 +87,6 @@ class Authorizer(Protocol):
     def check_path(self, user: User, verb: str, path: str) -> None: ...
 
 
-class MastersOnly:
-    """Everything for ``system:masters``, discovery for whoever is known, nothing for others."""
-
-    def check(self, user: User, verb: str, where: ResourcePath) -> None:
-        if not user.is_master:
-            raise Forbidden(refusal_text(user, verb, where), _details(where))
-
-    def check_path(self, user: User, verb: str, path: str) -> None:
-        if user.is_master or AUTHENTICATED in user.groups or path in _PUBLIC_PATHS:
-            return
-        raise Forbidden(f'forbidden: User "{user.name}" cannot {verb} path "{path}"', {})
-
-
 def refusal_text(user: User, verb: str, where: ResourcePath) -> str:
     """The wording of RBAC's refusals."""
     plural = f"{where.plural}.{where.group}" if where.group else where.plural
@@ -114,7 +99,7 @@ def refusal_text(user: User, verb: str, where: ResourcePath) -> str:
     )
 
 
-def _details(where: ResourcePath) -> dict[str, Any]:
+def details_of(where: ResourcePath) -> dict[str, Any]:
     details: dict[str, Any] = {"name": where.name} if where.name else {}
     if where.group:
         details["group"] = where.group
