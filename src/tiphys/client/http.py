@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ _METHODS: Final = {
     "connect": "POST",
 }
 CALL_SECONDS_MAX: Final = 60.0
+WHOLE_BYTES_MAX: Final = 512 * 1024
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """The longest watch frame: a workflow of 100,000 nodes is tens of megabytes."""
 
@@ -93,9 +95,11 @@ class HttpTransport:
         session = await self._opened()
         assert self._source is not None
         headers = {"Accept": "application/json", "User-Agent": self.user_agent, **await self._source.headers()}
-        body = None
+        body: bytes | BytesIO | None = None
         if request.body is not None:
-            body = orjson.dumps(request.body, default=_plain)
+            content = orjson.dumps(request.body, default=_plain)
+            # aiohttp sends what can be read in pieces; long bytes would hold up the loop.
+            body = BytesIO(content) if len(content) > WHOLE_BYTES_MAX else content
             headers["Content-Type"] = request.content_type
         query = dict(request.query)
         if request.verb == "watch":

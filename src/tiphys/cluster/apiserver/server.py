@@ -14,7 +14,10 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, Final
+
+import orjson
 
 from tiphys.client.inprocess import InProcessTransport
 from tiphys.client.transport import Request, WatchEvent
@@ -78,13 +81,16 @@ class ApiServer:
         self.store.subscribe(customs.published)
 
     @classmethod
-    async def start(cls, store: Store, clock: Clock, ids: Ids, definitions: Collection[str] = ()) -> ApiServer:
+    async def start(
+        cls, store: Store, clock: Clock, ids: Ids, definitions: Collection[str] = (), roles: bool | None = None
+    ) -> ApiServer:
         """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
 
-        ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster.
+        ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster. ``roles``:
+        with the users' cluster roles; by default where nothing was left out.
         """
         server = cls(store, clock, ids)
-        await server._bootstrap(definitions)
+        await server._bootstrap(definitions, not definitions if roles is None else roles)
         return server
 
     def register_log_source(self, source: LogSource) -> None:
@@ -322,7 +328,22 @@ class ApiServer:
             why = "create not allowed while custom resource definition is terminating"
             raise forbidden(info, obj["metadata"].get("name", ""), why)
 
-    async def _bootstrap(self, only: Collection[str]) -> None:
+    def _first_roles(self) -> list[tuple[ResourceInfo, Object]]:
+        """cluster-admin, admin, edit and view, and who is the first."""
+        group = "rbac.authorization.k8s.io"
+        roles = self.registry.find(group, "v1", "clusterroles")
+        bindings = self.registry.find(group, "v1", "clusterrolebindings")
+        assert roles is not None
+        assert bindings is not None
+        data = resources.files("tiphys.cluster.apiserver").joinpath("data/cluster_roles.json").read_bytes()
+        binding = {
+            "metadata": {"name": "cluster-admin"},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:masters"}],
+        }
+        return [*((roles, role) for role in orjson.loads(data)), (bindings, binding)]
+
+    async def _bootstrap(self, only: Collection[str], roles: bool) -> None:
         """Creates what is missing, all at once: one group commit."""
         wanted: list[tuple[ResourceInfo, Object]] = []
         namespaces, definitions = self.registry.find(*_NAMESPACE_PLACE), self.registry.find(*crds.PLACE)
@@ -330,6 +351,8 @@ class ApiServer:
         assert definitions is not None
         wanted += [(namespaces, {"metadata": {"name": name}}) for name in NAMESPACES_AT_START]
         wanted += [(definitions, crd) for crd in crds.bundled(only)]
+        if roles:
+            wanted += self._first_roles()
         missing = [
             self.verbs.create(Target(info), obj, WriteOptions())
             for info, obj in wanted

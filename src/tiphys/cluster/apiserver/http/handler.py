@@ -9,15 +9,17 @@ One handler, no routing table: paths of the Kubernetes API are regular, and reso
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from tiphys.client.transport import Request, Verb
-from tiphys.cluster.apiserver.http import bodies, representation, reviews
+from tiphys.cluster.apiserver.http import bodies, escalation, representation, reviews
 from tiphys.cluster.apiserver.http.discovery import Discovery
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer, User
+from tiphys.cluster.apiserver.http.impersonation import impersonated
 from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
 from tiphys.cluster.apiserver.http.rbac import Rbac
@@ -32,6 +34,7 @@ from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
+from tiphys.machinery.selectors import SelectorError, parse_fields
 from tiphys.machinery.times import to_time
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
@@ -63,7 +66,7 @@ class HttpHandler:
             return web.Response(text="ok", headers=_NO_CACHE)
         if raw in ("/version", "/version/"):
             return answer_json(VERSION)
-        user = self._authenticator.identify(request)
+        user = impersonated(request.headers, self._authenticator.identify(request), self._authorizer)
         where = parse(raw)
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
@@ -98,7 +101,7 @@ class HttpHandler:
         verb = _verb(request.method, where, query)
         if info.resource.namespaced and where.namespace is None and verb in ("create", "deletecollection"):
             raise not_allowed()
-        self._authorizer.check(user, verb, where)
+        self._authorizer.check(user, verb, _named(where, verb, query))
         if verb == "create" and info.is_virtual and reviews.is_review(info.kind):
             return await self._review(request, info, user)
         kind_request = self._request(info.resource, where, verb, query)
@@ -107,7 +110,7 @@ class HttpHandler:
         how = representation.negotiate(request.headers.get("Accept", ""))
         if verb == "watch":
             return await self._watch(request, info, kind_request, how)
-        answer = await self._answer(request, kind_request, verb)
+        answer = await self._answer(request, kind_request, verb, user)
         return self._respond(info, answer, how, query)
 
     def _is_custom(self, group: str) -> bool:
@@ -120,7 +123,7 @@ class HttpHandler:
         name = None if verb == "watch" else where.name
         return Request(verb, resource, where.namespace, name, where.subresource, query)
 
-    async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb) -> Answer:
+    async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb, user: User) -> Answer:
         if verb in ("get", "list"):
             return await self._server.answer(asked)
         writer = Writer(_agent(request), trusted=False)
@@ -128,9 +131,17 @@ class HttpHandler:
         media = bodies.media_type(request)
         if not content and verb in ("delete", "deletecollection"):
             return await self._server.answer(asked, writer)
-        return await self._server.answer(
-            _with_body(asked, bodies.parse(content, media, asked.resource.kind), media), writer
-        )
+        full = _with_body(asked, bodies.parse(content, media, asked.resource.kind), media)
+        info = self._server.target(asked).info
+        if escalation.concerns(info) and not user.is_master and verb in ("create", "update", "patch"):
+            await self._check_grant(full, writer, info, user)
+        return await self._server.answer(full, writer)
+
+    async def _check_grant(self, asked: Request, writer: Writer, info: ResourceInfo, user: User) -> None:
+        """What the write would make is looked at before it is made."""
+        preview = await self._server.answer(replace(asked, query={**asked.query, "dryRun": "All"}), writer)
+        if isinstance(preview.value, Record):
+            escalation.check(info, preview.value.view, user, self._rbac)
 
     def _respond(
         self, info: ResourceInfo, answer: Answer, how: Representation, query: Mapping[str, str]
@@ -231,6 +242,17 @@ def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
     if verb is None:
         raise not_allowed()
     return verb
+
+
+def _named(where: ResourcePath, verb: Verb, query: Mapping[str, str]) -> ResourcePath:
+    """A list or watch of one name is judged as a request for that object."""
+    if where.name is not None or verb not in ("list", "watch", "deletecollection"):
+        return where
+    try:
+        name = parse_fields(query.get("fieldSelector", "")).exact_value("metadata.name")
+    except SelectorError:
+        return where
+    return replace(where, name=name) if name else where
 
 
 def _with_body(asked: Request, body: Any, media: str) -> Request:

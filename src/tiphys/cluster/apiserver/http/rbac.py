@@ -19,11 +19,11 @@ from tiphys.cluster.apiserver.store import Store
 from tiphys.machinery.errors import Forbidden
 from tiphys.machinery.selectors import SelectorError, from_structured
 
-_GROUP: Final = "rbac.authorization.k8s.io"
-_ROLES: Final = f"roles.{_GROUP}"
-_CLUSTER_ROLES: Final = f"clusterroles.{_GROUP}"
-_BINDINGS: Final = f"rolebindings.{_GROUP}"
-_CLUSTER_BINDINGS: Final = f"clusterrolebindings.{_GROUP}"
+GROUP: Final = "rbac.authorization.k8s.io"
+_ROLES: Final = f"roles.{GROUP}"
+_CLUSTER_ROLES: Final = f"clusterroles.{GROUP}"
+_BINDINGS: Final = f"rolebindings.{GROUP}"
+_CLUSTER_BINDINGS: Final = f"clusterrolebindings.{GROUP}"
 _DISCOVERY: Final = ("/api", "/apis", "/healthz", "/livez", "/openapi", "/readyz", "/version")
 _REVIEWS: Final = ("selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
 
@@ -81,19 +81,20 @@ class Rbac:
         """All rules that hold for a user in a namespace ("": those of the whole cluster)."""
         for binding in self._views(_CLUSTER_BINDINGS):
             if _binds(binding, user, ""):
-                yield from self._role_rules(binding.get("roleRef") or {}, "")
+                yield from self.role_rules(binding.get("roleRef") or {}, "") or ()
         if namespace:
             for binding in self._views(_BINDINGS, namespace):
                 if _binds(binding, user, namespace):
-                    yield from self._role_rules(binding.get("roleRef") or {}, namespace)
+                    yield from self.role_rules(binding.get("roleRef") or {}, namespace) or ()
 
-    def _role_rules(self, reference: Mapping[str, Any], namespace: str) -> Sequence[Rule]:
+    def role_rules(self, reference: Mapping[str, Any], namespace: str) -> Sequence[Rule] | None:
+        """The rules of the role that a binding refers to; None where there is no such role."""
         if reference.get("kind") == "Role":
             record = self._store.get(_ROLES, f"{namespace}/{reference.get('name')}")
         else:
             record = self._store.get(_CLUSTER_ROLES, str(reference.get("name")))
         if record is None:
-            return ()
+            return None
         role = self._store.view(record)
         return [*(role.get("rules") or ()), *self._aggregated(role)]
 
@@ -112,6 +113,22 @@ class Rbac:
         found = self._store.collection(collection)
         for key in found.keys(namespace):
             yield self._store.view(found.records[key])
+
+
+def covers(rule: Rule, part: Mapping[str, Any]) -> bool:
+    """Whether a rule gives all of a part: one verb on one resource (perhaps one name of it) or one path."""
+    if not _has(rule.get("verbs"), part["verbs"][0]):
+        return False
+    if "nonResourceURLs" in part:
+        return any(_path_fits(str(p), part["nonResourceURLs"][0]) for p in rule.get("nonResourceURLs") or ())
+    if not _has(rule.get("apiGroups"), part["apiGroups"][0]):
+        return False
+    resource = str(part["resources"][0])
+    wanted = {"*", resource} | ({f"*/{resource.partition('/')[2]}"} if "/" in resource else set())
+    if not wanted & set(rule.get("resources") or ()):
+        return False
+    names = rule.get("resourceNames")
+    return not names or (bool(part.get("resourceNames")) and part["resourceNames"][0] in names)
 
 
 def _binds(binding: Object, user: User, namespace: str) -> bool:
