@@ -11,7 +11,11 @@ SEEDS = 250
 BATCH = 25
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+# the first batch belongs to `make check`, the others to `make test`
+BATCHES = [pytest.param(first, marks=[pytest.mark.slow] if first else []) for first in range(0, SEEDS, BATCH)]
+
+
+@pytest.mark.parametrize("first", BATCHES)
 def test_invariants_hold_and_the_end_is_that_of_an_undisturbed_run(first: int) -> None:
     for seed in range(first, first + BATCH):
         try:
