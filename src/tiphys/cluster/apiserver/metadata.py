@@ -80,8 +80,8 @@ def generated_name(base: str, suffix: str) -> str:
     return base[:GENERATED_NAME_BASE_MAX] + suffix
 
 
-def complaints(obj: Object, rule: Callable[[str], list[str]]) -> Iterator[Complaint]:
-    """What is wrong with an object's metadata (apimachinery ``ValidateObjectMeta``)."""
+def complaints(obj: Object, rule: Callable[[str], list[str]], *, is_custom: bool = False) -> Iterator[Complaint]:
+    """What is wrong with an object's metadata (``ValidateObjectMeta``)."""
     meta = obj["metadata"]
     base = meta.get("generateName")
     if base:
@@ -96,8 +96,7 @@ def complaints(obj: Object, rule: Callable[[str], list[str]]) -> Iterator[Compla
     yield from label_complaints(meta.get("labels") or {}, "metadata.labels")
     yield from annotation_complaints(meta.get("annotations") or {})
     yield from _owner_complaints(meta.get("ownerReferences") or [])
-    for finalizer in meta.get("finalizers") or ():
-        yield from _finalizer_complaints(finalizer)
+    yield from finalizer_complaints(meta.get("finalizers") or [], is_custom=is_custom)
 
 
 def _name_complaints(field: str, name: str, rule: Callable[[str], list[str]], judged: str) -> Iterator[Complaint]:
@@ -140,9 +139,15 @@ def _owner_complaints(owners: list[Mapping[str, Any]]) -> Iterator[Complaint]:
         yield Complaint("metadata.ownerReferences", "FieldValueInvalid", f"Invalid value: {shown(owners)}: {text}")
 
 
-def _finalizer_complaints(finalizer: str) -> Iterator[Complaint]:
-    for message in name_rules.qualified_name(finalizer):
-        yield invalid_value("metadata.finalizers", finalizer, message)
-    if "/" not in finalizer and finalizer not in _SERVER_FINALIZERS:
-        text = "name is neither a standard finalizer name nor is it fully qualified"
-        yield invalid_value("metadata.finalizers", finalizer, text)
+def finalizer_complaints(finalizers: list[str], *, is_custom: bool) -> Iterator[Complaint]:
+    """Built-in kinds want a standard or a qualified name; for the others any name of a label's form will do."""
+    for finalizer in finalizers:
+        for message in name_rules.qualified_name(finalizer):
+            yield invalid_value("metadata.finalizers", finalizer, message)
+    if {"orphan", "foregroundDeletion"} <= set(finalizers):
+        text = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield Complaint("metadata.finalizers", "FieldValueInvalid", f"Invalid value: {shown(finalizers)}: {text}")
+    for at, finalizer in enumerate(() if is_custom else finalizers):
+        if "/" not in finalizer and finalizer not in _SERVER_FINALIZERS:
+            text = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid_value(f"metadata.finalizers[{at}]", finalizer, text)

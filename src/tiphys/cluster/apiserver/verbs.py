@@ -503,7 +503,7 @@ class Verbs:
 
     def _judge(self, info: ResourceInfo, obj: Object, old: Object | None = None) -> None:
         """Refuses what is wrong with an object; of a changed one only what the change made wrong (ratcheting)."""
-        found = list(metadata.complaints(obj, info.strategy.name_rule))
+        found = list(metadata.complaints(obj, info.strategy.name_rule, is_custom=info.custom is not None))
         if not found and info.codec is not None:
             faults = info.codec.faults(obj)
             found = [Complaint(*fault) for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
