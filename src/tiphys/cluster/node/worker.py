@@ -69,6 +69,7 @@ class PodWorker:
         self._started_at = _start_time(pod) or agent.clock.now()
         self._stop: Stop | None = None
         self._absent = False
+        self._resumed = False
         self.ended = asyncio.Event()
         self._writer = StatusWriter(agent, self.key, self.uid, bind=not pod["spec"].get("nodeName"))
         self._extension: PodExtension | None = next((e for e in agent.extensions if e.claims(pod)), None)
@@ -151,6 +152,7 @@ class PodWorker:
         if self._runtime.uses_files and not self.directory.is_dir():
             return
         for container in self._runtime.adopt(self.uid, self.directory):
+            self._resumed = True
             life = self._lives.get(container.name)
             if life is None:
                 continue
@@ -422,7 +424,7 @@ class PodWorker:
 
     async def _collect(self, extension: PodExtension, failure: Failure | None) -> Harvest:
         kept = self.directory / "harvest.json"
-        if not self._runtime.isolated and kept.exists():
+        if self._resumed and not self._runtime.isolated and kept.exists():
             return _read_harvest(kept)
         self._agent.effects.before("collect", self.pod)
         exits = {name: life.exit for name, life in self._lives.items() if life.exit is not None}
@@ -434,7 +436,7 @@ class PodWorker:
 
         The harvest is kept first: another agent could not collect it again afterwards.
         """
-        if not self._runtime.uses_files or not (harvest.remove or (self.directory / "made").exists()):
+        if not harvest.remove and not any(launch.mounts for launch in self.launches.values()):
             return
         _write_harvest(self.directory / "harvest.json", harvest)
         self._agent.effects.before("tidy", self.pod)

@@ -40,6 +40,8 @@ CANNOT_START = (
     " unable to start container process: "
 )
 PROBE_DEADLINE_SECONDS = 5.0
+# Programs whose place is remembered; one that goes away meanwhile is the shell's to complain about.
+FOUND_MAX = 4096
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -55,6 +57,7 @@ class ProcessRuntime:
         self._farms: dict[tuple[tuple[str, Path], ...], str] = {}
         self._watch: ExitWatch | None = None
         self._spawner: Spawner | None = None
+        self._found: dict[tuple[str, str], str] = {}
         path = os.environ.get("PATH", "")
         self.base_env = {"PATH": f"{path}:{DEFAULT_PATH}" if path else DEFAULT_PATH, "HOME": str(Path.home())}
 
@@ -127,7 +130,13 @@ class ProcessRuntime:
 
     def _program(self, launch: Launch, word: str, path: str) -> str:
         provided = launch.programs.get(word)
-        return find_program(str(provided) if provided else word, path)
+        asked = str(provided) if provided else word, path
+        found = self._found.get(asked)
+        if found is None:
+            found = find_program(*asked)
+            if len(self._found) < FOUND_MAX:
+                self._found[asked] = found
+        return found
 
 
 def find_program(word: str, path: str) -> str:
