@@ -35,6 +35,7 @@ from tiphys.runtime.ids import Ids, SystemIds
 from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
 from tiphys.workflows.controller import WorkflowController
+from tiphys.workflows.cron import CronController
 from tiphys.workflows.settings import Settings as WorkflowSettings
 from tiphys.workflows.ttl import TtlController
 
@@ -218,8 +219,10 @@ async def _controllers(client: Client, settings: Settings, world: World, trace: 
             recorder=recorder,
             trace=trace,
         )
-        ttl = TtlController(client, workflows.caches.workflows, clock=world.clock, rng=world.rng, events=events)
-        async with _background(events.run, workflows.run, ttl.run):
+        known = workflows.caches.workflows
+        ttl = TtlController(client, known, clock=world.clock, rng=world.rng, events=events)
+        crons = CronController(client, known, clock=world.clock, rng=world.rng, events=events)
+        async with _background(events.run, workflows.run, ttl.run, crons.run):
             yield
 
 

@@ -27,7 +27,8 @@ from tiphys.machinery.resources import (
     Resource,
 )
 from tiphys.runtime.clock import Clock
-from tiphys.runtime.informer import Informer, by_label
+from tiphys.runtime.informer import IndexBy, Informer, by_label
+from tiphys.workflows.cron import by_cron
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 
@@ -43,9 +44,9 @@ class Caches:
     """The informers of one controller, all namespaces or one."""
 
     def __init__(self, client: Client, clock: Clock, rng: random.Random, namespace: str | None = None) -> None:
-        def informer(resource: Resource) -> Informer:
+        def informer(resource: Resource, **indexes: IndexBy) -> Informer:
             where = namespace if resource.namespaced else None
-            return Informer(client, resource, clock=clock, rng=rng, namespace=where)
+            return Informer(client, resource, clock=clock, rng=rng, namespace=where, indexes=indexes)
 
         def owned_by_workflow(resource: Resource) -> Informer:
             """Those with a workflow's label, indexed by it."""
@@ -59,7 +60,7 @@ class Caches:
                 labelSelector=WORKFLOW_LABEL,
             )
 
-        self.workflows = informer(WORKFLOWS)
+        self.workflows = informer(WORKFLOWS, cron=by_cron)
         self.pods = owned_by_workflow(PODS)
         self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
         self.task_sets = informer(WORKFLOW_TASK_SETS)
