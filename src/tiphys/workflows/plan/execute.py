@@ -44,14 +44,19 @@ def execute(state: State, call: Call) -> Outcome:
 
 
 def _only_waits_for_its_pod(state: State, node: Node) -> bool:
-    return (
-        node.type == "Pod"
-        and not node.fulfilled
-        and node.waiting_for is None
-        and node.memoization is None
-        and state.nodes.pod_exists(node.id)
-        and node.id not in state.timed
-    )
+    if (
+        node.type != "Pod"
+        or node.fulfilled
+        or node.waiting_for is not None
+        or node.memoization is not None
+        or not state.nodes.pod_exists(node.id)
+        or node.id in state.timed
+    ):
+        return False
+    known = state.processed.get(node.id)
+    if known is None:
+        return node.phase == "Pending"
+    return not known[3].get("synchronization") and not (node.phase != "Pending" and annotation(known[3], DISPLAY_NAME))
 
 
 def _execute(state: State, call: Call, node: Node | None) -> Outcome:
