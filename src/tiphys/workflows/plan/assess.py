@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tiphys.workflows.plan import usage
 from tiphys.workflows.plan.nodes import COMPLETED, Node, moment
 from tiphys.workflows.plan.templates import has_outputs, is_daemon, main_containers
 from tiphys.workflows.settings import FailedPodRestart
@@ -113,6 +114,7 @@ def _complete(
     synced = node.synced is not False
     if node.finished_at is None and ((new_phase in COMPLETED and synced) or (daemoned and new_phase != "Pending")):
         new["finished_at"] = latest_finish(status, now)
+        new["resources_duration"] = usage.of_pod(pod)
     differing = {name: value for name, value in new.items() if getattr(node, name) != value}
     return Assessment(differing or None, _container_nodes(node, status), result_complete, restarts, stops)
 

@@ -264,6 +264,8 @@ class Run:
         if state.phase:
             done, total = self._progress.total
             state.set_status(progress=f"{done}/{total}")
+            if self._progress.total_durations:
+                state.set_status(resourcesDuration=dict(self._progress.total_durations))
 
     def _emitted(self) -> Iterable[Emit]:
         state = self._state

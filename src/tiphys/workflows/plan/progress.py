@@ -1,5 +1,7 @@
 """Progress ``N/M``: each executable node counts, every other node sums what is below it (by children), once each.
 
+``resourcesDuration`` is summed the same way, from the pods.
+
 The sums are kept by differences: a change of one node goes to its lineage, the composite nodes above it. Nodes with
 one parent share the lineage of that parent, so a chain of pods in a DAG has one lineage, not one for each.
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tiphys.workflows.plan import usage
 from tiphys.workflows.plan.assess import is_valid_progress
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node, NodeStore
 
@@ -28,6 +31,8 @@ class Progress:
     sums: dict[str, list[int]] = field(default_factory=dict)
     counted: dict[str, tuple[int, int]] = field(default_factory=dict)
     lineages: dict[str, Lineage] = field(default_factory=dict)
+    durations: dict[str, dict[str, int]] = field(default_factory=dict)
+    timed: dict[str, dict[str, int]] = field(default_factory=dict)
     stale: bool = False
     is_cut: bool = False
 
@@ -41,8 +46,32 @@ class Progress:
             node = self.nodes.by_id.get(node_id)
             if node is not None and node.type in EXECUTABLE:
                 self._count(node, touched)
+                self._time(node)
         for node_id in touched:
             self._show(node_id)
+        for node_id in dict.fromkeys((*changed, *touched)):
+            self._show_durations(node_id)
+
+    @property
+    def total_durations(self) -> dict[str, int]:
+        """``resourcesDuration`` of the workflow."""
+        return self.durations.get("", {})
+
+    def _time(self, node: Node) -> None:
+        """Adds how long a pod used its resources to all above it."""
+        own = node.resources_duration
+        if not own or self.timed.get(node.id) == own:
+            return
+        more = dict(own)
+        usage.add(more, {resource: -seconds for resource, seconds in self.timed.get(node.id, {}).items()})
+        self.timed[node.id] = own
+        for above in ("", *self._lineage(node.id)):
+            usage.add(self.durations.setdefault(above, {}), more)
+
+    def _show_durations(self, node_id: str) -> None:
+        node = self.nodes.by_id.get(node_id)
+        if node is not None and node.type not in EXECUTABLE and node.fulfilled and node_id in self.durations:
+            self.nodes.update(node, resources_duration=dict(self.durations[node_id]))
 
     def settle(self) -> None:
         """Brings those up to date that lineages leave out: each node counts for the first parent that leads to it."""
@@ -143,12 +172,15 @@ class Progress:
 
     def _rebuild(self) -> None:
         self.total, self.sums, self.counted, self.lineages, self.is_cut = [0, 0], {}, {}, {}, False
+        self.durations, self.timed = {}, {}
         touched: dict[str, None] = {}
         for node in list(self.nodes):
             if node.type in EXECUTABLE:
                 self._count(node, touched)
+                self._time(node)
         for node_id in touched:
             self._show(node_id)
+            self._show_durations(node_id)
 
 
 def _own(nodes: NodeStore, node: Node) -> tuple[int, int]:
