@@ -114,7 +114,8 @@ def cli_page() -> str:
 def command_section(command: click.Command, context: click.Context) -> list[str]:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     lines = ["", f"## tiphys {context.info_name}", "", f"    {usage}", "", paragraphs(command.help or "")]
-    rows = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
+    options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
+    rows = [record for option in options if (record := option.get_help_record(context))]
     if rows:
         lines += ["", "| Option | Meaning |", "|---|---|"]
         lines += [f"| `{cell(name)}` | {cell(meaning)} |" for name, meaning in rows]

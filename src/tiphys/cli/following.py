@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from tiphys.client.client import Client
 from tiphys.lang import durations
 from tiphys.machinery.errors import ApiError, NotFound
 from tiphys.machinery.resources import WORKFLOWS, ObjectKey, key_of
-from tiphys.runtime.clock import Clock
+from tiphys.runtime.clock import Clock, SystemClock
 
 Workflow = Mapping[str, Any]
 
@@ -104,12 +104,12 @@ class Following:
 
     async def _paint(self) -> None:
         pace = Pace()
+        # in virtual time an hour of ticks would have to be drawn while nothing happens
+        tick = _TICK_SECONDS if self._view.moves and isinstance(self._clock, SystemClock) else None
         while True:
-            try:
-                async with asyncio.timeout(_TICK_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(tick):
                     await self._news.wait()
-            except TimeoutError:
-                pass
             now = self._clock.monotonic()
             await self._clock.sleep_until(now + pace.wait_seconds(now))
             self._news.clear()

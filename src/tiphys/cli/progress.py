@@ -25,6 +25,11 @@ _URGENCY = {"Running": 0, "Failed": 0, "Error": 0, "Pending": 1}
 
 
 class View(Protocol):
+    @property
+    def moves(self) -> bool:
+        """Whether it shows how time passes, and wants to be refreshed without news."""
+        ...
+
     def state(self, workflow: Workflow) -> None:
         """The newest state of one workflow."""
         ...
@@ -42,6 +47,8 @@ class View(Protocol):
 
 class Live:
     """A tree that is redrawn in place."""
+
+    moves = True
 
     def __init__(self, stream: TextIO, look: tree.Look) -> None:
         self._screen = Screen(stream).__enter__()
@@ -66,6 +73,8 @@ class Live:
 
 class Plain:
     """A line when a workflow or a step of it changes its phase; for logs and pipes."""
+
+    moves = False
 
     def __init__(self, stream: TextIO, look: tree.Look, began: datetime) -> None:
         self._stream = stream
@@ -120,6 +129,8 @@ class Plain:
 
 class Silent:
     """Shows nothing but remarks (``-o json`` with no terminal to draw on)."""
+
+    moves = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

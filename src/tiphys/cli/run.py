@@ -86,7 +86,7 @@ async def follow(cluster: Session, keys: list[Any], given: dict[str, Any]) -> Ou
 
     view, look = options.view(given, cluster.clock.now())
     if cluster.where:
-        view.say(f"tiphys: steps run as {cluster.where}")
+        view.say(f"tiphys: {cluster.where}")
     logs = LogStream(view.say, look) if given.get("log") else None
     try:
         following = Following(

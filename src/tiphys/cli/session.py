@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Session:
-    """A client and the namespace to work in. ``where`` says how the pods are run, where that is our doing."""
+    """A client and the namespace to work in. ``where`` says which cluster it is, or how its pods are run."""
 
     client: Client
     namespace: str = "default"
@@ -60,7 +60,7 @@ async def local(given: Mapping[str, Any]) -> AsyncIterator[Session]:
     with tracing(bool(given.get("trace")), clock) as trace:
         async with LocalCluster.start(settings.load(flags), trace=trace) as cluster:
             choice = cluster.runtime
-            where = f"{choice.name}: {choice.why}"
+            where = f"steps run as {choice.name}: {choice.why}"
             yield Session(cluster.client, given.get("namespace") or "default", where, clock)
 
 
@@ -76,7 +76,7 @@ async def staged(given: Mapping[str, Any]) -> AsyncIterator[Session]:
     with tracing(bool(given.get("trace")), world.clock) as trace:
         chosen = settings.load({"runtime": "stage", "data_dir": given.get("keep")})
         async with LocalCluster.start(chosen, node=stage(given["script"]), world=world, trace=trace) as cluster:
-            where = f"{cluster.runtime.name}: {cluster.runtime.why}"
+            where = f"steps run as {cluster.runtime.name}: {cluster.runtime.why}"
             yield Session(cluster.client, given.get("namespace") or "default", where, world.clock)
 
 
@@ -89,7 +89,8 @@ async def remote(given: Mapping[str, Any]) -> AsyncIterator[Session]:
     cluster = kubeconfig.load(_kubeconfig(given), given.get("context"))
     transport = HttpTransport(cluster)
     try:
-        yield Session(Client(transport), given.get("namespace") or cluster.namespace)
+        namespace = given.get("namespace") or cluster.namespace
+        yield Session(Client(transport), namespace, f"on the cluster at {cluster.url}, namespace {namespace}")
     finally:
         await transport.close()
 

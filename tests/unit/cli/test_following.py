@@ -30,6 +30,8 @@ KEY = ObjectKey("default", "wf")
 class Notes:
     """A view that remembers."""
 
+    moves = True
+
     def __init__(self) -> None:
         self.said: list[str] = []
         self.phases: list[str] = []
