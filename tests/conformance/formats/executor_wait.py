@@ -24,6 +24,7 @@ from tests.conformance.golden import Format, Row, Sample
 from tiphys.workflows.drivers.artifacts.registry import Drivers
 from tiphys.workflows.executor.wait import STATUS, ApiRefusal, Step, Wait, grace_seconds, read_template, seconds_until
 
+PROGRESS_TICKS = ("ARGO_PROGRESS_FILE_TICK_DURATION", "ARGO_PROGRESS_PATCH_TICK_DURATION")
 NO_DEADLINE = "0001-01-01T00:00:00Z"
 GRACE = "ARGO_TERMINATION_GRACE_PERIOD_SECONDS"
 _TRANSIENT = ("ServiceUnavailable", "TooManyRequests", "ServerTimeout", "Timeout")
@@ -78,7 +79,7 @@ class PlayedTime:
     world: World
     actions: list[dict[str, Any]]
 
-    def until(self, claim: Callable[[], bool], seconds: float | None) -> bool:
+    def until(self, claim: Callable[[], bool], seconds: float | None, tick: Callable[[], None] | None = None) -> bool:
         left = float("inf") if seconds is None else seconds
         while not claim():
             if left <= 0 or not self.actions:
@@ -91,6 +92,8 @@ class PlayedTime:
                 self.actions[0] = {**action, "sleep": rest - left}
                 return False
             left -= rest
+            if rest and tick is not None:
+                tick()
             self.actions.pop(0)
             if "signal" in action:
                 return False
@@ -161,6 +164,7 @@ def _run(world: World, given: dict[str, Any]) -> dict[str, Any]:
         deadline_in=deadline_in,
         grace_seconds=grace_seconds(environment.get(GRACE, "")),
         plugins=[name for name in environment.get("ARGO_ARTIFACT_PLUGIN_NAMES", "").split(",") if name],
+        reports_progress=not {environment.get(name) for name in PROGRESS_TICKS} & {"0", "0s"},
         keep_local=environment.get("REMOVE_LOCAL_ART_PATH") != "true",
     )
     wait = Wait(step, world.place, Drivers(world.secret), api, PlayedTime(world, list(given.get("actions") or ())))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
-from tiphys.workflows.executor import inputs, outputs
+from tiphys.workflows.executor import inputs, outputs, progress
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError
@@ -119,11 +119,11 @@ class NativeExecutor:
             except ExecutorError as err:
                 found = outputs.Collected({}, [str(err)])
         self._jobs.pop(pod["metadata"].get("uid", ""), None)
-        progress = _last_progress(dirs.private / "run" / "progress") if job.names_progress else ""
+        said = progress.read(dirs.private / "run" / "progress") if job.names_progress else ""
         remove = [] if dirs.isolated else _made_paths(dirs.private, job.output_paths)
         objects = []
-        if _says_something(found.outputs) or progress:
-            objects.append(_task_result(pod, job, found.outputs, progress))
+        if _says_something(found.outputs) or said:
+            objects.append(_task_result(pod, job, found.outputs, said))
         failure = Failure("wait", found.errors[0]) if found.errors else None
         return Harvest(objects=objects, failure=failure, remove=remove)
 
@@ -341,7 +341,7 @@ def _says_something(found: Object) -> bool:
     return any(found.get(name) is not None for name in ("parameters", "artifacts", "result"))
 
 
-def _task_result(pod: Object, job: Job, found: Object, progress: str = "") -> dict[str, Any]:
+def _task_result(pod: Object, job: Job, found: Object, said: str = "") -> dict[str, Any]:
     meta = pod["metadata"]
     labels = {LABEL_WORKFLOW: job.workflow, LABEL_COMPLETED: "true"}
     instance = (meta.get("labels") or {}).get(LABEL_INSTANCE)
@@ -363,8 +363,8 @@ def _task_result(pod: Object, job: Job, found: Object, progress: str = "") -> di
         },
         "outputs": found,
     }
-    if progress:
-        made["progress"] = progress
+    if said:
+        made["progress"] = said
     return made
 
 
@@ -423,18 +423,6 @@ def secret_references(value: Any, skip: Sequence[str] = ()) -> Iterable[tuple[st
     elif isinstance(value, list):
         for inner in value:
             yield from secret_references(inner, skip)
-
-
-def _last_progress(path: Path) -> str:
-    """The last line of the progress file, if it is a progress."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    last = lines[-1].strip() if lines else ""
-    done, slash, total = last.partition("/")
-    valid = slash and done.isdigit() and total.isdigit() and int(done) <= int(total) and int(total) > 0
-    return last if valid else ""
 
 
 def _note_what_is_there(private: Path, paths: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ ended, a number in ``signal`` is sent to its command. Source: argoexec wait (exe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from tiphys.workflows.executor import inputs, outputs
+from tiphys.workflows.executor import inputs, outputs, progress
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError
-from tiphys.workflows.executor.template import VAR_RUN_ARGO, any_string, main_containers
+from tiphys.workflows.executor.template import PROGRESS_FILE, VAR_RUN_ARGO, any_string, main_containers
 
 Object = Mapping[str, Any]
 LABEL_WORKFLOW = "workflows.argoproj.io/workflow"
@@ -49,10 +50,12 @@ class TaskResults(Protocol):
 
 
 class Waiting(Protocol):
-    """How time passes. ``until(claim, deadline_in)``: True once the claim holds, False when the deadline passed or the
-    process was asked to end; ``pause`` lies between two tries of one call."""
+    """How time passes. ``until`` is True once the claim holds, False when the time is over or the process was asked to
+    end; meanwhile it calls ``tick`` now and then. ``pause`` lies between two tries of one call."""
 
-    def until(self, claim: Callable[[], bool], seconds: float | None) -> bool: ...
+    def until(
+        self, claim: Callable[[], bool], seconds: float | None, tick: Callable[[], None] | None = None
+    ) -> bool: ...
 
     def pause(self, attempt: int) -> None: ...
 
@@ -71,6 +74,7 @@ class Step:
     grace_seconds: float = DEFAULT_GRACE_SECONDS
     plugins: Sequence[str] = ()
     keep_local: bool = True
+    reports_progress: bool = True
 
 
 @dataclass
@@ -86,6 +90,7 @@ class Wait:
     message: str = ""
     unprepared: bool = False
     _created: bool = False
+    _progress: str = ""
 
     def run(self) -> int:
         """The exit code. ``message`` is what belongs into the termination message."""
@@ -132,11 +137,20 @@ class Wait:
         names = main_containers(self.step.template)
         for name in names:
             self._directory(name).mkdir(mode=0o777, parents=True, exist_ok=True)
-        if self.waiting.until(lambda: self._all_ended(names), self.step.deadline_in):
+        tick = self._report_progress if self.step.reports_progress else None
+        if self.waiting.until(lambda: self._all_ended(names), self.step.deadline_in, tick):
             return
         if self.step.deadline_in is not None:
             self.message = DEADLINE_MESSAGE
             self._kill(names)
+
+    def _report_progress(self) -> None:
+        """What the step has written since; a failure to report it is no reason for anything."""
+        said = progress.read(self.place(PROGRESS_FILE).real)
+        if said and said != self._progress:
+            self._progress = said
+            with contextlib.suppress(ApiRefusal):
+                self._upsert({"progress": said})
 
     def _all_ended(self, names: Sequence[str]) -> bool:
         return all((self._directory(name) / "exitcode").exists() for name in names)
