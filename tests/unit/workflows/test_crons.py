@@ -105,7 +105,7 @@ def test_concurrency(policy: str, submits: bool, terminates: bool) -> None:
     ("spec", "submits"),
     [
         ({"suspend": True}, False),
-        ({"when": "{{cronworkflow.succeeded}} > 2"}, False),
+        ({"when": "{{= cronworkflow.succeeded > 2}}"}, False),
         ({"when": "'{{cronworkflow.name}}' == 'nightly'"}, True),
         ({"timezone": "Asia/Tokyo"}, True),
         ({"schedules": ["30 12 * * *", "0 12 * * *"]}, True),
@@ -113,6 +113,13 @@ def test_concurrency(policy: str, submits: bool, terminates: bool) -> None:
 )
 def test_who_may_run(spec: dict[str, Any], submits: bool) -> None:
     assert bool(created(decide(cron(**spec)))) is submits
+
+
+@pytest.mark.parametrize(("last", "submits"), [("11:59", False), ("09:00", True)])
+def test_when_may_ask_how_long_ago_the_last_run_was(last: str, submits: bool) -> None:
+    when = "{{= (now() - cronworkflow.lastScheduledTime).Hours() > 1}}"
+    seen = cron(status={"lastScheduledTime": f"2026-01-01T{last}:00Z"}, when=when)
+    assert bool(created(decide(seen))) is submits
 
 
 def test_a_wrong_schedule_or_policy_is_a_condition() -> None:

@@ -20,10 +20,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tiphys.lang import cron as schedules
+from tiphys.lang import tags
+from tiphys.lang.gotime import from_datetime
 from tiphys.machinery.actions import Action, Create, Delete, Patch, Plan
 from tiphys.machinery.resources import CRON_WORKFLOWS, WORKFLOWS, key_of
 from tiphys.machinery.times import parse_time, to_time
-from tiphys.workflows.plan import submit, text
+from tiphys.workflows.plan import chance, submit, text
 from tiphys.workflows.plan.nodes import COMPLETED
 from tiphys.workflows.plan.problems import Problem
 
@@ -67,6 +69,11 @@ class Observed:
 
 def plan(seen: Observed, now: datetime) -> Plan:
     """``now`` is UTC."""
+    with chance.deciding(str(seen.cron["metadata"].get("uid", "")), now):
+        return _plan(seen, now)
+
+
+def _plan(seen: Observed, now: datetime) -> Plan:
     status, conditions = _counted(seen), _Conditions(seen.status.get("conditions") or ())
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
@@ -261,15 +268,22 @@ def _variables(seen: Observed, status: Object) -> dict[str, Any]:
         "cronworkflow.annotations.json": json.dumps(annotations, separators=(",", ":"), sort_keys=True),
         "cronworkflow.failed": int(status.get("failed") or 0),
         "cronworkflow.succeeded": int(status.get("succeeded") or 0),
-        "cronworkflow.lastScheduledTime": parse_time(last) if last else None,
+        "cronworkflow.lastScheduledTime": from_datetime(parse_time(last)) if last else None,
     }
 
 
 def _when_allows(seen: Observed) -> bool:
     when = str(seen.spec.get("when") or "")
-    return (
-        text.should_execute(text.replace(when, _variables(seen, seen.status), allow_unresolved=False)) if when else True
-    )
+    if not when:
+        return True
+    return text.should_execute(_filled_in(when, _variables(seen, seen.status)))
+
+
+def _filled_in(when: str, variables: Object) -> str:
+    try:
+        return tags.replace_raw(when, variables, allow_unresolved=False, sources=chance.sources())
+    except tags.TagError as err:
+        raise Problem(str(err)) from err
 
 
 def _stops(seen: Observed, status: Object) -> bool:
