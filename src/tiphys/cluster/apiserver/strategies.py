@@ -12,6 +12,7 @@ from typing import Any, Final
 from tiphys.cluster.apiserver import crds
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Strategy
+from tiphys.cluster.apiserver.typed import complete_secret
 from tiphys.lang import name_rules
 from tiphys.machinery.equality import same
 
@@ -37,6 +38,16 @@ def pod_grace_seconds(pod: Object, asked: int | None) -> int:
 
 def _new_pod(pod: Object) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
+    if (pod.get("spec") or {}).get("schedulingGates"):
+        gated = {
+            "type": "PodScheduled",
+            "status": "False",
+            "lastProbeTime": None,
+            "lastTransitionTime": pod["metadata"]["creationTimestamp"],
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }
+        pod["status"]["conditions"] = [gated]
 
 
 def _resource_amounts(container: Mapping[str, Any], side: str) -> dict[str, Any]:
@@ -47,7 +58,9 @@ def _resource_amounts(container: Mapping[str, Any], side: str) -> dict[str, Any]
 def qos_class(pod: Object) -> str:
     """Guaranteed, Burstable or BestEffort, from the containers' cpu and memory."""
     spec = pod.get("spec") or {}
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    whole = spec.get("resources") or {}
+    # Resources of the pod as a whole, where given, stand for those of its containers.
+    containers = [spec] if whole else [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     requests = [_resource_amounts(c, "requests") for c in containers]
     limits = [_resource_amounts(c, "limits") for c in containers]
     if not any(requests) and not any(limits):
@@ -113,12 +126,7 @@ def _new_job(job: Object) -> None:
 
 
 def _new_secret(secret: Object) -> None:
-    texts = secret.pop("stringData", None)
-    if texts:
-        from base64 import b64encode
-
-        coded = {key: b64encode(str(value).encode()).decode() for key, value in texts.items()}
-        secret["data"] = (secret.get("data") or {}) | coded
+    complete_secret(secret)
     secret.setdefault("type", "Opaque")
 
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tiphys.cluster.apiserver.deletion import DeleteOptions
-from tiphys.cluster.apiserver.problems import bad_request, conflict, invalid, invalid_value, required
+from tiphys.cluster.apiserver.problems import bad_request, conflict, invalid, invalid_object, invalid_value, required
 from tiphys.cluster.apiserver.record import Object, Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.verbs import Target, Verbs, WriteOptions
+from tiphys.machinery.errors import InternalError
 from tiphys.machinery.selectors import from_structured
 from tiphys.machinery.times import to_time
 
@@ -35,6 +36,9 @@ def scale_of(info: ResourceInfo, obj: Object) -> Object:
     }
     paths = _scale_paths(info)
     replicas = _at(obj, paths["specReplicasPath"])
+    if replicas is None and info.custom is not None:
+        text = f'the spec replicas field "{paths["specReplicasPath"]}" does not exist'
+        raise InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
     status: dict[str, Any] = {"replicas": _at(obj, paths["statusReplicasPath"]) or 0}
     selector = _selector_text(info, obj, paths)
     if selector:
@@ -48,6 +52,9 @@ def with_scale(info: ResourceInfo, obj: Object, scale: Mapping[str, Any]) -> Obj
     replicas = (scale.get("spec") or {}).get("replicas") or 0
     if not isinstance(replicas, int) or replicas < 0:
         name = obj["metadata"]["name"]
+        if info.custom is not None:
+            place = _scale_paths(info)["specReplicasPath"]
+            raise invalid_object(info, name, [invalid_value(place, replicas, "should be a non-negative integer")])
         text = "must be greater than or equal to 0"
         raise invalid("Scale", "autoscaling", name, [invalid_value("spec.replicas", replicas, text)])
     meta = dict(obj["metadata"])

@@ -5,8 +5,9 @@ Built-in kinds are read by ``tiphys.api`` as Go's structs would; custom ones as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from tiphys.api import decode, defaults, kube_messages
 from tiphys.api.defaults import internal
@@ -50,8 +51,9 @@ class BuiltinCodec:
             raise Unreadable(str(err)) from None
         normal = found.value
         defaults.apply(self._api_version, self._kind, normal)
-        if self._kind == "CustomResourceDefinition":
-            complete_definition(normal)
+        complete = _COMPLETIONS.get(self._kind)
+        if complete is not None:
+            complete(normal)
         internal.convert(self._kind, normal)
         read = decode.pruned(self._type, normal)
         return {"kind": self._kind, "apiVersion": self._api_version} | read, [str(field) for field in found.unknown]
@@ -74,6 +76,20 @@ def complete_definition(crd: Object) -> None:
     spec["conversion"] = spec.get("conversion") or {"strategy": "None"}
 
 
+def complete_secret(secret: Object) -> None:
+    """``stringData`` is a way of writing ``data``."""
+    texts = secret.pop("stringData", None)
+    if texts:
+        coded = {key: b64encode(str(value).encode()).decode() for key, value in texts.items()}
+        secret["data"] = (secret.get("data") or {}) | coded
+
+
+_COMPLETIONS: Final[Mapping[str, Callable[[Object], None]]] = {
+    "CustomResourceDefinition": complete_definition,
+    "Secret": complete_secret,
+}
+
+
 class StructuralCodec:
     """A custom kind at one version, by the structural schema of its definition."""
 
@@ -88,6 +104,11 @@ class StructuralCodec:
 
     def empty(self) -> Object:
         return {"kind": self._kind, "apiVersion": self._api_version}
+
+    def converted(self, obj: Object) -> Object:
+        """An object of another version as this one knows it: without what it does not have, nothing filled in."""
+        pruned: Object = structural.pruned(obj, self._schema, "", [], is_resource=True)
+        return pruned
 
     def faults(self, obj: Object) -> Sequence[structural.Fault]:
         found = structural.validate(obj, self._schema, "")

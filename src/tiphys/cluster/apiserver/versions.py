@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tiphys.cluster.apiserver.record import Object, Record
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
+from tiphys.cluster.apiserver.typed import StructuralCodec
 
 # Built-in kinds of several versions: the one that is stored.
 _STORED: Final = {
@@ -53,7 +54,7 @@ class Versions:
             convert = _CONVERSIONS.get((_version_of(obj), to.resource.api_version), dict)
             return named | {k: v for k, v in convert(obj).items() if k not in named}
         new = named | {key: value for key, value in obj.items() if key not in named}
-        return to.codec.read(new)[0] if to.codec is not None else new
+        return to.codec.converted(new) if isinstance(to.codec, StructuralCodec) else new
 
     def _storage_of(self, info: ResourceInfo) -> ResourceInfo | None:
         """The stored version's resource; None for a collection of one version."""
