@@ -47,7 +47,8 @@ def main() -> int:
 
 def fuzz(target: Target, rng: random.Random, seconds: float) -> int:
     """How many different failures were found; prints each."""
-    seeds, tried, findings = target.all_seeds(), 0, {}
+    seeds, tried = target.all_seeds(), 0
+    findings: dict[str, str] = {}
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and len(findings) < FINDINGS_MAX:
         text = mutated(rng, seeds, target.tokens)

@@ -50,14 +50,37 @@ def _texts(row: Any) -> list[str]:
 
 
 def targets() -> list[Target]:
-    from tiphys.lang import cron, depends, durations, expr, gjson, govaluate, goyaml, items, jsonpath, tags
-    from tiphys.machinery import selectors
+    from tiphys.lang import (
+        cron,
+        depends,
+        durations,
+        expr,
+        gjson,
+        gotemplate,
+        govaluate,
+        goyaml,
+        items,
+        jq,
+        jsonpath,
+        tags,
+    )
+    from tiphys.lang.gosprintf import sprintf
+    from tiphys.lang.gotemplate import appset
+    from tiphys.lang.govalues import CallError
+    from tiphys.machinery import resource_conditions, selectors
+    from tiphys.workflows.plan.validate import parse, validate
 
     now = datetime(2026, 1, 1, tzinfo=UTC)
     scope = {"inputs.parameters.x": "1", "workflow.name": 'a"b', "steps.a.outputs.result": "[1, 2]"}
     env = {"a": 1, "b": 2.5, "s": "text", "l": [1, 2, 3], "m": {"k": "v"}, "n": None}
     document = {"a": [{"b": 1}, {"b": "two"}], "c": {"d.e": None}}
     json_text = '{"a":[{"b":1},{"b":"two"}],"c":{"d":null,"e":"x"},"n":1.5e3}'
+
+    def lint(text: str) -> None:
+        for manifest in parse(text):
+            manifest.line_of("spec.templates[0].name")
+            if manifest.value is not None:
+                validate(manifest.value)
 
     def yaml_round(text: str) -> None:
         value = goyaml.load(text)
@@ -186,5 +209,135 @@ def targets() -> list[Target]:
             ("{", "}", "[", "]", '"', ":", ",", "1e6", "null", "true"),
             ('{"a": 1}', '"x"', "1.0", "[1, {}]"),
             (),
+        ),
+        Target(
+            "jq",
+            lambda text: jq.argo_filter(text, json_text),
+            (jq.JqError,),
+            (
+                ".a",
+                "[]",
+                "|",
+                ",",
+                "?",
+                "//",
+                "as $x",
+                "reduce",
+                "def f: ",
+                ";",
+                "..",
+                "limit(3; ",
+                "path(",
+                '"\\(',
+                "|=",
+                "@json",
+            ),
+            (".a[].b", "[.a[] | select(.b == 1)]", ". as {n: $x} | $x + 1", "def f: .a; [f, .n]"),
+            ("jq.jsonl",),
+        ),
+        Target(
+            "resource conditions",
+            lambda text: resource_conditions.evaluate(resource_conditions.parse(text, text), json_text),
+            (resource_conditions.ConditionError,),
+            ("==", "!=", ",", " in (", "!", ">", "a.0.b", "status.phase"),
+            ("a.0.b == 1", "n > 1, c.e in (x, y)"),
+            ("condition-matching.jsonl",),
+        ),
+        Target(
+            "Go templates",
+            lambda text: appset.render(text, document | env),
+            (gotemplate.TemplateError,),
+            (
+                *(
+                    "{{",
+                    "}}",
+                    "{{-",
+                    "-}}",
+                    "{{range ",
+                    "{{if ",
+                    "{{end}}",
+                    "{{else}}",
+                    "{{with ",
+                    "{{define ",
+                    "{{template ",
+                ),
+                *(
+                    "$x",
+                    ":=",
+                    "|",
+                    ".a",
+                    "printf ",
+                    "index ",
+                    "(",
+                    ")",
+                    "{{break}}",
+                    "/*",
+                    "1i",
+                    "'x'",
+                    "len ",
+                    "call ",
+                ),
+            ),
+            ("{{range $i, $v := .a}}{{$i}}{{$v.b}}{{end}}", '{{define "t"}}{{.}}{{end}}{{template "t" .s}}'),
+            ("gotemplate.jsonl",),
+        ),
+        Target(
+            "sprig",
+            lambda text: appset.render("{{" + text + "}}", document | env),
+            (gotemplate.TemplateError,),
+            (
+                *(f"{name} " for name in sorted(appset.FUNCTIONS.functions)),
+                "|",
+                "(",
+                ")",
+                ".l",
+                ".m",
+                ".s",
+                '"a"',
+                "1",
+                "nil",
+            ),
+            (
+                'list 1 "a" .m | toJson',
+                "until 5 | join .s",
+                '"2006" | repeat 3 | b64enc',
+                'dict "a" .l | get "a" | first',
+            ),
+            ("sprig.jsonl",),
+        ),
+        Target(
+            "tags of ApplicationSets",
+            lambda text: appset.replace_tags(text, {"a": "b", "a.b": "{{a}}"}),
+            (gotemplate.TemplateError,),
+            ("{{", "}}", "a", "a.b", " ", "{", "}"),
+            ("{{a}} {{ a.b }}", "x{{a}}y"),
+        ),
+        Target(
+            "Sprintf",
+            lambda text: sprintf(text, [1, -2.5, "é", [1, {"a": None}], True, None]),
+            (CallError,),
+            ("%", "v", "+", "#", "d", "q", "x", "s", "e", "g", "[1]", "*", ".3", "0", "-", "T", "U"),
+            ("%v %+v %#v", "%[2]*.[1]*f|%-5d", "%08.3f %q %x %U"),
+        ),
+        Target(
+            "lint",
+            lint,
+            (),
+            (
+                "templates:",
+                "- name: ",
+                "{{",
+                "}}",
+                "inputs.parameters.",
+                "steps:",
+                "dag:",
+                "tasks:",
+                "depends: ",
+                "null",
+                "~",
+                "[]",
+            ),
+            ("kind: Workflow\nspec: {entrypoint: a, templates: [{name: a, container: {image: x}}]}\n",),
+            ("lint-inline.jsonl",),
         ),
     ]

@@ -25,7 +25,6 @@ from tiphys.lang.sprig.choices import plain
 NAME_MAX = 253
 
 _NOT_IN_NAMES = re.compile(r"[^-a-z0-9.]")
-_TAG = re.compile(r"\{\{.*\}\}")
 
 
 def render(text: str, params: Mapping[str, Any], options: Iterable[str] = ()) -> str:
@@ -42,7 +41,7 @@ def render(text: str, params: Mapping[str, Any], options: Iterable[str] = ()) ->
 
 def replace_tags(text: str, params: Mapping[str, Any]) -> str:
     """``text`` with ``{{name}}`` replaced by the strings of ``params``. Raises `ParseError` for an open end."""
-    if not _TAG.search(text):
+    if not any(_has_tag(line) for line in text.split("\n")):
         return text
     parts: list[str] = []
     position = 0
@@ -57,6 +56,11 @@ def replace_tags(text: str, params: Mapping[str, Any]) -> str:
         parts += (text[position:start], value if isinstance(value, str) else f"{{{{{tag}}}}}")
         position = end + 2
     return "".join(parts) + text[position:]
+
+
+def _has_tag(line: str) -> bool:
+    start = line.find("{{")
+    return start >= 0 and line.find("}}", start + 2) >= 0
 
 
 def normalize(text: str) -> str:

@@ -1,7 +1,10 @@
 """What validation finds, and where it says the fault is."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from tiphys.workflows.plan.validate import NoTemplates, Problem, validate, validate_workflow
 
@@ -108,3 +111,11 @@ def test_a_cluster_template_cannot_use_a_namespaced_one() -> None:
         main([{"name": "a", "templateRef": {"name": "lib", "template": "t"}}]), kind="ClusterWorkflowTemplate"
     )
     assert "it has no namespace" in only(validate(manifest, One(workflow(kind="WorkflowTemplate")))).message
+
+
+@pytest.mark.parametrize("manifest", ["{{=" + " " * 50_000, "{{=" * 30_000, "{{=" * 20_000 + "\nx" * 20_000 + "}}"])
+def test_odd_manifests_take_no_time(manifest: str) -> None:
+    resource = {"name": "main", "resource": {"action": "create", "manifest": manifest}}
+    began = time.process_time()
+    validate_workflow(workflow(resource), NoTemplates(), lint=True)
+    assert time.process_time() - began < 0.5

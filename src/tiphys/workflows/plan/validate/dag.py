@@ -29,7 +29,6 @@ LOOP_RESULTS = frozenset(("AnySucceeded", "AllFailed"))
 
 _NO_ITEMS = "uses an items-based condition such as .AnySucceeded or .AllFailed but does not contain any items"
 _WORD = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?)\.([A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
-_RESULT = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?)\.([A-Z][a-zA-Z]+)")
 
 
 def check_dag(run: Validation, template: Template, base: Base, scope: Scope, place: Place) -> None:
@@ -151,8 +150,8 @@ def _check_style(name: str, label: str, task: Task, uses_depends: bool) -> None:
 
 
 def _check_results(label: str, task: Task) -> None:
-    for name, result in _RESULT.findall(task.get("depends", "")):
-        if result not in RESULTS:
+    for name, result, _ in _WORD.findall(task.get("depends", "")):
+        if result and result not in RESULTS:
             raise Invalid(f"{label} task result '{result}' for task '{name}' is invalid", "depends")
 
 

@@ -13,7 +13,8 @@ from tiphys.workflows.plan.validate.resolution import Base
 
 ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
 
-_EXPRESSION = re.compile(r"\{\{\s*=\s*.+?\s*\}\}")
+_EXPRESSION_START = re.compile(r"\{\{\s*+=(\s*+)")
+_BLANKS = re.compile(r"\s*+")
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -146,10 +147,39 @@ def _check_resource(at: str, resource: Mapping[str, Any], artifacts: Any) -> Non
 def _is_yaml(manifest: str) -> bool:
     """Whether the manifest is YAML once expressions, which need not be, stand for plain words."""
     try:
-        goyaml.load(_EXPRESSION.sub(f"{PLACEHOLDER}0", manifest))
+        goyaml.load(_with_placeholders(manifest))
     except goyaml.YamlError:
         return False
     return True
+
+
+def _with_placeholders(text: str) -> str:
+    """Upstream's replacement of the pattern ``{{ = .+? }}``, in linear time; an expression is on one line."""
+    parts: list[str] = []
+    position = closing = newline = 0
+    start = _EXPRESSION_START.search(text)
+    while start is not None:
+        first = start.end()
+        closing = _next(text, "}}", first + 1, closing)
+        newline = _next(text, "\n", first, newline)
+        end = -1
+        if closing < len(text) and (newline > closing or _BLANKS.match(text, newline).end() >= closing):  # type: ignore[union-attr]
+            end = closing + 2
+        elif text.startswith("}}", first) and start[1].strip("\n"):
+            end = first + 2
+        if end >= 0:
+            parts += (text[position : start.start()], f"{PLACEHOLDER}0")
+            position = end
+        start = _EXPRESSION_START.search(text, end if end >= 0 else start.start() + 1)
+    return "".join(parts) + text[position:]
+
+
+def _next(text: str, wanted: str, start: int, known: int) -> int:
+    """Where the next one is, from ``start`` on; ``known`` is the answer to an earlier question."""
+    if known >= start:
+        return known
+    found = text.find(wanted, start)
+    return found if found >= 0 else len(text) + 1
 
 
 def _check_limits(at: str, template: Mapping[str, Any]) -> None:
