@@ -65,7 +65,7 @@ class Staged:
     the pod reads or writes: where they are the machine's own, pods with overlapping paths run one after another.
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
     a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
-    ``env`` is added to the containers' environment, under what the pod itself says.
+    ``env`` is added to the containers' environment, under what the pod itself says; ``umask`` is theirs (None: usual).
     """
 
     mounts: Sequence[tuple[Path, str, bool]] = ()
@@ -75,6 +75,7 @@ class Staged:
     main: frozenset[str] | None = None
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    umask: int | None = None
     deadline: datetime | None = None
     failure: Failure | None = None
 

@@ -26,6 +26,8 @@ from typing import Any, Protocol
 from tiphys.machinery.errors import DriverError
 from tiphys.machinery.podlife import Exit
 
+USUAL_UMASK = 0o022
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -74,6 +76,7 @@ class Launch:
     read_only_root: bool = False
     split_output: bool = False
     kept: frozenset[str] = frozenset()
+    umask: int = USUAL_UMASK
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -27,7 +27,7 @@ from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageUnavailable
 from tiphys.cluster.node.lifecycle import Life, Stop
 from tiphys.cluster.node.logs import LifeLog
-from tiphys.cluster.node.runtime import Container, Identity, Launch, Mount, StartFailure
+from tiphys.cluster.node.runtime import USUAL_UMASK, Container, Identity, Launch, Mount, StartFailure
 from tiphys.cluster.node.writer import StatusWriter
 from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
@@ -366,6 +366,7 @@ class PodWorker:
             read_only_root=bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem")),
             split_output=name in self._staged.split_output,
             kept=self._kept(container),
+            umask=USUAL_UMASK if self._staged.umask is None else self._staged.umask,
             pod=self.pod,
         )
         self.launches[name, attempt] = launch

@@ -69,13 +69,13 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
 
 
 def zip_up(source: Place, target: IO[bytes], name: str = "") -> None:
-    """Writes ``source`` as zip. A single file is called ``name``; without one by its whole path, like the original."""
+    """Writes ``source`` as zip, under ``name``; without one a file bears its whole path, as in the original."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
         mode = _packable(source)
         if not stat.S_ISDIR(mode):
             _add_to_zip(archive, source.real, name or source.shown)
             return
-        for real, inner in _walk(source.real, source.real.name):
+        for real, inner in _walk(source.real, name or source.real.name):
             state = real.lstat()
             if stat.S_ISDIR(state.st_mode):
                 continue

@@ -104,6 +104,7 @@ class NativeExecutor:
             main=job.main,
             after=job.dependencies,
             env={PROGRESS_VARIABLE: PROGRESS_FILE} if wanted.progress else {},
+            umask=0 if dirs.isolated else None,  # steps of other users read what this one makes, as in the original
             deadline=job.deadline,
         )
 
@@ -209,7 +210,7 @@ class Job:
             reports=captures or stores or bool(parameters),
             stores=stores,
             repository=bool(own.keys() - {"archiveLogs"}),
-            names_progress=PROGRESS_VARIABLE in annotations[TEMPLATE],
+            names_progress=any(word in annotations[TEMPLATE] for word in (PROGRESS_VARIABLE, VAR_RUN_ARGO)),
         )
 
 

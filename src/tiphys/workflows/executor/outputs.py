@@ -210,7 +210,8 @@ class _Collector:
             return self._pack(artifact, self.sources.volume(path))
         packed = self.sources.packed(path)
         if packed is None:
-            return self._pack(artifact, self.sources.unpacked(path), zip_name=posixpath.basename(path))
+            source = self.sources.unpacked(path)
+            return self._pack(artifact, source, artifact["name"] if source.real.is_dir() else posixpath.basename(path))
         return self._stage_packed(artifact, packed)
 
     def _pack(self, artifact: Object, source: Place, zip_name: str = "") -> tuple[str, Place]:

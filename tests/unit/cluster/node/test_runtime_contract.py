@@ -172,7 +172,7 @@ async def test_a_claimed_life_without_a_process_was_killed(runtime: Runtime, pod
 async def test_a_late_shell_finds_its_life_taken(runtime: Runtime, pod: Path) -> None:
     """The agent was killed between starting the shell and the shell's claim; the new agent starts the life too."""
     life = launch(runtime, pod, "sh", "-c", "echo ran")
-    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", f"{life.place}.life", "/", "-", "sh", "-c", "echo late"]
+    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", f"{life.place}.life", "/", "-", "022", "sh", "-c", "echo late"]
     assert (await end_of(runtime.start(life))).code == 0
     late = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await late.communicate()

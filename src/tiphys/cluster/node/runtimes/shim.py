@@ -35,17 +35,18 @@ SHELL = "/bin/sh"
 # Real processes live in real time, whatever clock the agent has.
 CLOCK = SystemClock()
 
-# $1 the life file, $2 the working directory, $3 the starter's tag, the rest the command. 126/127 never come from here:
-# the agent has looked the program up before. A working directory that vanished meanwhile is 128, a kubelet's
-# StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
+# $1 the life file, $2 the working directory, $3 the starter's tag, $4 the umask, the rest the command. 126/127 never
+# come from here: the agent has looked the program up before. A working directory that vanished meanwhile is 128, a
+# kubelet's StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
 SCRIPT = """\
-f=$1 w=$2 t=$3
-shift 3
+f=$1 w=$2 t=$3 u=$4
+shift 4
 set -C
 { echo $$ $t >"$f"; } 2>/dev/null || exit 0
 set +C
 trap : HUP INT QUIT TERM USR1 USR2
 exec 7>&2 2>/dev/null
+umask "$u"
 if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" 2>&7 7>&-; else (exit 128); fi
 echo $? >>"$f"
 """
@@ -162,7 +163,7 @@ def spawn(
             os.close(here)
         life.begun(pid, failure)
 
-    argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, *command]
+    argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}", *command]
     spawner.start(Order(argv, env, actions, told))
     return life
 
