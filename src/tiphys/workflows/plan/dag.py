@@ -337,9 +337,19 @@ def _execute_copies(
         waiting.pop(copy_name, None)
         _track(frame, made)
         if has_exit and made.completed and made.fulfilled and not _run_exit_handler(state, frame, task, made):
+            _go_on_with_exit_handlers(state, frame, task, copies)
             return
     if group is not None:
         _complete_group(state, frame, group, waiting)
+
+
+def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: list[dict[str, Any]]) -> None:
+    """Exit handlers of copies run in order, but one that has begun must not wait for one that waits for its lock."""
+    for copy in copies:
+        node = state.nodes.by_id.get(_id(state, frame, str(copy["name"])))
+        handler = state.node_named(f"{node.name}.onExit") if node is not None else None
+        if node is not None and node.completed and handler is not None and not handler.fulfilled:
+            _run_exit_handler(state, frame, task, node)
 
 
 def _touched(
@@ -538,13 +548,17 @@ def _heal(state: State, group: Node) -> str | None:
 
 
 def _below_retry(state: State, node: Node) -> list[str]:
-    """What follows a Retry node: its hooks, and what hangs below its attempts (they themselves count no more)."""
+    """What follows a Retry node: its hooks, and what hangs below its attempts (they themselves count no more).
+
+    Tasks that follow an exit handler with retries hang below its Retry node itself, beside the attempts; the original
+    does not find them there and waits for ever.
+    """
     below: list[str] = []
     for child_id in reversed(node.children):
         child = state.nodes.by_id.get(child_id)
         if child is None:
             continue
-        if child.hooked:
+        if child.hooked or not child.retried:
             below.append(child.id)
         else:
             below.extend(child.children)
