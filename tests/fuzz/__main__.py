@@ -23,6 +23,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.targets import Target, targets
 
 SLOW_SECONDS = 1.0  # wall time on a busy machine; what explodes takes far longer
+SHORTEN_SECONDS = 15.0
 FINDINGS_MAX = 5  # per language; more of the same kind help nobody
 
 
@@ -78,11 +79,14 @@ def failing(target: Target, text: str) -> str:
 
 
 def shortest(target: Target, text: str, failure: str) -> str:
-    """Cuts pieces out for as long as the same thing breaks."""
+    """Cuts pieces out for as long as the same thing breaks, and for ``SHORTEN_SECONDS`` at most."""
     size = max(1, len(text) // 2)
+    ends = time.monotonic() + SHORTEN_SECONDS
     while size:
         start = 0
         while start < len(text):
+            if time.monotonic() > ends:
+                return text
             shorter = text[:start] + text[start + size :]
             if failing(target, shorter) == failure:
                 text = shorter

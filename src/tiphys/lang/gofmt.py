@@ -145,8 +145,8 @@ def quote(text: str) -> str:
 
 def quote_inner(text: str) -> str:
     """:func:`quote` without the surrounding quotes."""
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return text
+    if text.isprintable():  # in one sweep: quoting what is quoted already, again and again, makes very long texts
+        return text.replace("\\", "\\\\").replace('"', '\\"')
     return "".join(map(_quote_character, text))
 
 
