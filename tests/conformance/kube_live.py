@@ -10,8 +10,9 @@ whole test run. Until then:
 
     python -m tests.conformance.kube_live FILE…        a line per failing row, and counts per file
 
-Left out: ``Warning`` texts' order; the order of ``managedFields`` (time stands still here), node ports and ages in tables; response headers that are not in the recording; the order of keys; ``continue``
-tokens' content; files whose ``controllers`` say "all" (they are judged where controllers are).
+Left out: ``Warning`` texts' order; the order of ``managedFields`` (time stands still here), node ports and ages in
+tables; response headers that are not in the recording; the order of keys; ``continue`` tokens' content; files whose
+``controllers`` say "all" (they are judged where controllers are).
 """
 
 from __future__ import annotations
