@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tools.terminal import Cell, Terminal
 
-WIDTH, HEIGHT = 96, 40
+WIDTH, HEIGHT = 120, 40
 FRAMES_MAX = 40
 HOLD_SECONDS = 4.0  # how long the end is shown before it starts again
 
