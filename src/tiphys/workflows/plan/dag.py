@@ -427,6 +427,7 @@ def _complete_group(state: State, frame: Frame, group: Node, waiting: dict[str, 
         if member.unsuccessful and not member.hooked:
             phase = member.phase
     state.mark_phase(group, phase)
+    state.mark_below(frame.call.node_id, group.id)  # its exit handler is for the next pass
 
 
 # -- the phase of the whole --------------------------------------------------------------------------------------------

@@ -236,6 +236,11 @@ class State:
                 return
             node_id = call.parent
 
+    def mark_below(self, parent: str, node_id: str) -> None:
+        """Says that a composite needs another look at a node of its that no call made (a TaskGroup)."""
+        self.dirty.setdefault(parent, {})[node_id] = None
+        self.mark(parent)
+
     def is_dirty(self, call: Call) -> bool:
         marked = self.dirty.get(call.parent)
         return marked is not None and call.node_id in marked
