@@ -84,7 +84,10 @@ def targets() -> list[Target]:
 
     def yaml_round(text: str) -> None:
         value = goyaml.load(text)
-        assert goyaml.load(goyaml.dump(value)) == value, "printing and reading again gives something else"
+        printed = goyaml.dump(value)
+        # The original, too, prints by way of JSON read as YAML, which takes U+0085 for the end of a line.
+        if "\x85" not in json.dumps(value, ensure_ascii=False):
+            assert goyaml.load(printed) == value, "printing and reading again gives something else"
 
     return [
         Target(
