@@ -85,8 +85,9 @@ def targets() -> list[Target]:
     def yaml_round(text: str) -> None:
         value = goyaml.load(text)
         printed = goyaml.dump(value)
-        # The original, too, prints by way of JSON read as YAML, which takes U+0085 for the end of a line.
-        if "\x85" not in json.dumps(value, ensure_ascii=False):
+        # The original loses these, too: U+0085, which ends lines in YAML, and keys "<<", which it prints unquoted.
+        plain = json.dumps(value, ensure_ascii=False)
+        if "\x85" not in plain and '"<<":' not in plain:
             assert goyaml.load(printed) == value, "printing and reading again gives something else"
 
     return [
