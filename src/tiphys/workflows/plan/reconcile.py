@@ -66,10 +66,15 @@ def _may_still_come(state: State, node: Node) -> bool:
     """Whether a result that is not complete may be completed yet: the node ended, or its pod went, only just now."""
     age = None if node.finished_at is None else (state.now - node.finished_at).total_seconds()
     if age is None:
-        return False
+        return _has_live_pod(state, node)
     gone = not state.nodes.pod_exists(node.id)
     recently_deleted = gone and age <= state.settings.recently_deleted_seconds
     return recently_deleted or age <= state.settings.task_result_timeout_seconds
+
+
+def _has_live_pod(state: State, node: Node) -> bool:
+    view = state.pods.get(state.pod_of.get(node.id, ""))
+    return view is not None and (view.obj.get("status") or {}).get("phase") in ("Pending", "Running")
 
 
 def _mark_result(state: State, node: Node, *, complete: bool) -> None:
@@ -138,8 +143,8 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
         if child is not None:
             state.mark_phase(child, phase, message)
     fields = result.fields
-    if fields is None or (node.id in state.ended and node.completed and fields.get("phase") == "Running"):
-        return False, False  # one that was ended stays so while its pod winds down
+    if fields is None or (fields.get("phase") == "Running" and _was_ended(state, node)):
+        return False, False
     if fields.get("phase", node.phase) == "Succeeded":
         if is_result_incomplete(state, node):
             return False, True
@@ -175,6 +180,11 @@ def _is_result_on_its_way(state: State, pod: Mapping[str, Any], node: Node) -> b
         state.awaited_results[node.id] = until
         state.at(until, node.id)
     return state.now < until
+
+
+def _was_ended(state: State, node: Node) -> bool:
+    """Whether a shutdown or deadline ended a node whose pod is still winding down: it stays ended."""
+    return node.completed and (node.id in state.ended or bool(state.shutdown) or state.is_past_deadline)
 
 
 def _mark_complete_quietly(state: State, node: Node) -> None:
@@ -213,7 +223,7 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     if phase not in ("Pending", "Running"):
         return False
     if node.completed:
-        is_first = phase == "Running" and state.ended.get(node_id) == 1
+        is_first = phase == "Running" and state.ended.get(node_id) != 2
         state.ended[node_id] = 2
         state.updated = state.updated or is_first
         return is_first
