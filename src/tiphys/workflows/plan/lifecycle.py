@@ -72,7 +72,8 @@ def _is_prepared(state: State) -> bool:
         spec.prepare(state)
     except spec.SpecFailed as err:
         state.spec = state.spec or {"broken": True}
-        mark(state, err.phase, str(err))
+        if state.phase not in COMPLETED:
+            mark(state, err.phase, str(err))
         state.is_broken = True
         return False
     return True

@@ -170,10 +170,12 @@ def _run_group(
 
 
 def _is_over(state: State, group: Node) -> bool:
-    """Whether a group that was loaded needs no further look: finished, and no daemon of it may still fail."""
+    """Whether a group that was loaded needs no further look: finished, and no daemon of it failed or may still."""
     if not group.fulfilled:
         return False
     children = [state.nodes.by_id.get(child) for child in group.children]
+    if group.phase == "Succeeded" and any(c is not None and c.unsuccessful for c in children):
+        return False
     return all(c is not None and c.phase_fulfilled and _hooks_over(state, c) for c in children)
 
 
