@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def pods(state: State) -> None:
     """Plans what is due; deletions with a delay wait for their time."""
     names = list(state.pods) if state.phase in COMPLETED else list(state.finished_pods)
+    state.finished_pods.clear()  # those that must wait come back below
     for name in names:
         view = state.pods.get(name)
         node = state.nodes.by_id.get(view.node_id) if view is not None else None
@@ -31,7 +32,6 @@ def pods(state: State) -> None:
         action = _action(state, labels, (view.obj.get("status") or {}).get("phase", ""))
         if action:
             _carry_out(state, name, action)
-    state.finished_pods.clear()
 
 
 def _carry_out(state: State, name: str, action: str) -> None:

@@ -133,6 +133,7 @@ class Run:
         for name, result in changes.task_results.items():
             if result is not None:
                 self._see_result(name, result)
+        self._state.refused.update(changes.refused)
         if changes.task_set is not None:
             self._state.task_set = changes.task_set
             self._state.has_task_set = True

@@ -124,6 +124,7 @@ def pods(state: State) -> bool:
     if waits:
         return False
     state.pod_running = running
+    _refused_pods(state)
     _missing_pods(state)
     return True
 
@@ -249,6 +250,20 @@ def _end(state: State, node: Node, why: str) -> None:
             state.mark_phase(child, "Failed", why)
             state.mark(child.id)
             todo.extend(child.children)
+
+
+def _refused_pods(state: State) -> None:
+    """Nodes whose pod the API will not make are in Error, with its words."""
+    refused, state.refused = state.refused, {}
+    node_of = {name: node_id for node_id, name in state.pod_of.items() if name in refused}
+    for name, why in refused.items():
+        node = state.nodes.by_id.get(node_of.get(name, ""))
+        if node is None or node.fulfilled:
+            continue
+        del state.pod_of[node.id]
+        state.nodes.set_pod_exists(node.id, False)
+        state.mark_error(node, why)
+        state.mark(node.id)
 
 
 def _missing_pods(state: State) -> None:

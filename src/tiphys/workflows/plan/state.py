@@ -129,6 +129,7 @@ class State:
     fresh_results: dict[str, None] = field(default_factory=dict)
     awaited_results: dict[str, datetime] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     task_set: Object | None = None
     tasks: dict[str, Any] = field(default_factory=dict)
 
