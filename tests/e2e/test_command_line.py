@@ -125,6 +125,14 @@ def test_an_invalid_manifest_is_told_with_file_line_and_field(tmp_path: Path) ->
     assert "did you mean 'image'" in ran.stderr
 
 
+def test_what_the_api_refuses_is_told_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "w.yaml"
+    file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: Not_A_Name\n---\n" + workflow("true"))
+    ran = tiphys("run", str(file), "--runtime", "process")
+    assert ran.returncode == 2
+    assert f"{file}:4: ConfigMap/Not_A_Name: metadata.name" in ran.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,7 +20,7 @@ from tiphys.cli.endings import Problems
 from tiphys.cli.session import Session
 from tiphys.client.client import Client
 from tiphys.lang import goyaml
-from tiphys.machinery.errors import AlreadyExists, NotFound, SpecError
+from tiphys.machinery.errors import AlreadyExists, BadRequest, Invalid, NotFound, SpecError
 from tiphys.machinery.resources import (
     CLUSTER_WORKFLOW_TEMPLATES,
     CRON_WORKFLOWS,
@@ -59,14 +59,14 @@ class Submission:
     _definitions: list[Mapping[str, Any]] = field(default_factory=list)
 
     async def submit(self, session: Session) -> list[ObjectKey]:
-        """Applies, checks, creates. Raises Problems (nothing of the workflows is created then) and ApiError."""
+        """Checks, applies, creates. Raises Problems (nothing is written where a workflow is not valid) and ApiError."""
         namespace = self.namespace or session.namespace
+        made = [(m, self._made(m.obj, namespace)) for m in self.workflows]
+        await self._check(session.client, made, namespace)
         await _ensure_namespace(session.client, namespace)
         for manifest in sorted(self.others, key=lambda m: kinds.apply_order(m.obj)):
             await self._apply(session.client, manifest, namespace)
-        made = [(m, self._made(m.obj, namespace)) for m in self.workflows]
-        await self._check(session.client, made, namespace)
-        keys = [key_of(await session.client.create(WORKFLOWS, workflow)) for _, workflow in made]
+        keys = [key_of(await _created(session.client, WORKFLOWS, manifest, workflow)) for manifest, workflow in made]
         if self.origin is not None:
             keys.append(await self._submit_origin(session, *self.origin, namespace))
         return keys
@@ -101,11 +101,9 @@ class Submission:
             meta = {"namespace": namespace} | meta
         wanted = manifest.obj | {"metadata": meta}
         try:
-            await client.create(resource, wanted)
+            await _created(client, resource, manifest, wanted)
         except AlreadyExists:
             await client.patch(resource, key_of(wanted), wanted)
-        except NotFound as err:
-            raise Problems([str(manifest.fault(f"this cluster does not know the kind ({err})"))]) from err
 
     async def _check(
         self, client: Client, made: Sequence[tuple[loading.Manifest, dict[str, Any]]], namespace: str
@@ -161,6 +159,19 @@ def nothing_to_run(others: Sequence[loading.Manifest]) -> str:
             )
     found = ", ".join(sorted({m.kind for m in others})) or "nothing"
     return f"no Workflow to run: the files hold {found}"
+
+
+async def _created(
+    client: Client, resource: Resource, manifest: loading.Manifest, obj: dict[str, Any]
+) -> Mapping[str, Any]:
+    """Creates ``obj``; what the API says against it is told with the manifest's place."""
+    try:
+        return await client.create(resource, obj)
+    except (Invalid, BadRequest) as err:
+        causes = err.details.get("causes") or [{}]
+        raise Problems([str(manifest.fault(err.message, str(causes[0].get("field") or "")))]) from err
+    except NotFound as err:
+        raise Problems([str(manifest.fault(f"this cluster does not know the kind ({err})"))]) from err
 
 
 def _refuse(made: Sequence[tuple[loading.Manifest, dict[str, Any]]], templates: loading.Templates) -> None:
