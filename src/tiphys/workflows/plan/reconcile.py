@@ -254,6 +254,8 @@ def _end(state: State, node: Node, why: str) -> None:
 
 def _refused_pods(state: State) -> None:
     """Nodes whose pod the API will not make are in Error, with its words."""
+    if not state.refused:
+        return
     refused, state.refused = state.refused, {}
     node_of = {name: node_id for node_id, name in state.pod_of.items() if name in refused}
     for name, why in refused.items():
