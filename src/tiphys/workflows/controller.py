@@ -358,8 +358,8 @@ class WorkflowController:
 
 
 def _parted(plan: Plan) -> tuple[Plan, list[Action]]:
-    """A plan without the clean-up of pods at its end, and that: patches and deletions that nobody waits for."""
-    if len(plan.stages) < 2:
+    """A plan without the clean-up of pods in its last stage, and that: patches and deletions that nobody waits for."""
+    if not plan.stages:
         return plan, []
     *urgent, last = plan.stages
     rest: list[Action] = []
