@@ -37,8 +37,12 @@ ETC_DIRECTORIES = ("alternatives", "pki/ca-trust", "pki/tls/certs", "ssl/certs")
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
 GROUP = "root:x:0:\nnobody:x:65534:\nnogroup:x:65533:\n"
-# The kubelet's (pkg/kubelet/kubelet_pods.go managedHostsFileContent), without the multicast addresses of no use here.
-HOSTS = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+# The kubelet's file (pkg/kubelet/kubelet_pods.go managedHostsFileContent).
+HOSTS = (
+    "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+)
+HOST_ALIASES = "\n# Entries added by HostAliases.\n"
 EMPTY = ("/etc", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/sys", "/var/cache", "/var/lib",
          "/var/log", "/var/run")  # fmt: skip
 ETC_PLACE = "/run/host/etc"

@@ -59,7 +59,7 @@ class Launch:
     ``place`` begins the names of all files of this life; its directory, the pod's, exists. ``programs`` are files and
     directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
     decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
-    will be asked for after the end.
+    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts.
     """
 
     pod_uid: str
@@ -70,6 +70,7 @@ class Launch:
     env: Mapping[str, str]
     cwd: str = "/"
     hostname: str = ""
+    host_aliases: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
     identity: Identity = field(default_factory=Identity)

@@ -171,7 +171,7 @@ def _container(facts: Facts, container: Mapping[str, Any], *, init: bool) -> dic
         "state": _state(facts, name, life, init=init),
         "lastState": _last_state(facts, name, life),
         "ready": ready,
-        "restartCount": life.attempt,
+        "restartCount": _restarts(life),
         "image": image.image,
         "imageID": image.image_id,
         "started": life.running,
@@ -180,6 +180,12 @@ def _container(facts: Facts, container: Mapping[str, Any], *, init: bool) -> dic
         attempt = life.attempt if (life.running or life.exit is not None) else life.attempt - 1
         status["containerID"] = _container_id(facts, name, attempt)
     return status
+
+
+def _restarts(life: Life) -> int:
+    """How often it was started again; an attempt that is only waited for does not count yet."""
+    begun = life.running or life.exit is not None
+    return life.attempt if begun else max(life.attempt - 1, 0)
 
 
 def _container_id(facts: Facts, name: str, attempt: int) -> str:
@@ -191,7 +197,7 @@ def _state(facts: Facts, name: str, life: Life, *, init: bool) -> dict[str, Any]
         return {"terminated": terminated(facts, name, life.attempt, life.exit)}
     if life.running_since is not None:
         return {"running": {"startedAt": _time(life.running_since)}}
-    if facts.over and facts.stop is not None:
+    if facts.over and facts.stop is not None and (init or _all_initialized(facts)):
         gone = {
             "exitCode": 137,
             "reason": "ContainerStatusUnknown",
@@ -205,8 +211,11 @@ def _state(facts: Facts, name: str, life: Life, *, init: bool) -> dict[str, Any]
 
 
 def _idle_reason(facts: Facts, init: bool) -> str:
-    waits = init or any(not _initialized(facts.lives[name], name in facts.shape.sidecars) for name in facts.shape.init)
-    return "PodInitializing" if waits else "ContainerCreating"
+    return "PodInitializing" if init or not _all_initialized(facts) else "ContainerCreating"
+
+
+def _all_initialized(facts: Facts) -> bool:
+    return all(_initialized(facts.lives[name], name in facts.shape.sidecars) for name in facts.shape.init)
 
 
 def _last_state(facts: Facts, name: str, life: Life) -> dict[str, Any]:

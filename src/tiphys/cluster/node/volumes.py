@@ -213,8 +213,10 @@ def _host_path(name: str, body: Object) -> Path:
     if kind == "DirectoryOrCreate":
         place.mkdir(parents=True, exist_ok=True)
     elif kind == "FileOrCreate":
-        if not place.exists():
+        try:
             place.touch()
+        except OSError as err:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {err}') from err
     elif kind in _HOST_PATH_KINDS:
         is_kind, words = _HOST_PATH_KINDS[kind]
         if not place.exists() or not is_kind(place.stat().st_mode):
@@ -226,8 +228,15 @@ def _host_path(name: str, body: Object) -> Path:
     return place
 
 
-def container_mounts(container: Object, volumes: Mapping[str, Path], env: Mapping[str, str]) -> list[Mount]:
-    """What the container's ``volumeMounts`` show, in order. Raises ``ConfigError``."""
+def generated(pod: Object) -> frozenset[str]:
+    """The volumes whose files we write: containers may only read them, as under a kubelet."""
+    return frozenset(v["name"] for v in pod["spec"].get("volumes") or () if v.keys() & _FILE_SOURCES.keys())
+
+
+def container_mounts(
+    container: Object, volumes: Mapping[str, Path], env: Mapping[str, str], fixed: frozenset[str] = frozenset()
+) -> list[Mount]:
+    """What the container's ``volumeMounts`` show, in order; those in ``fixed`` read-only. Raises ``ConfigError``."""
     mounts = []
     for mount in container.get("volumeMounts") or ():
         source = volumes.get(mount["name"])
@@ -238,7 +247,8 @@ def container_mounts(container: Object, volumes: Mapping[str, Path], env: Mappin
             sub_path = _expand_sub_path(mount["subPathExpr"], env)
         if sub_path:
             source = _sub_path(source, sub_path)
-        mounts.append(Mount(source, mount["mountPath"], bool(mount.get("readOnly"))))
+        read_only = bool(mount.get("readOnly")) or mount["name"] in fixed
+        mounts.append(Mount(source, mount["mountPath"], read_only))
     return mounts
 
 

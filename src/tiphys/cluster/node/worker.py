@@ -311,6 +311,8 @@ class PodWorker:
         now = self._agent.clock.now()
         if isinstance(err, StartFailure) and err.reason != "CreateContainerError":
             life.exit = Exit(err.code, _EPOCH, now, err.reason, str(err))
+            nothing = self.logs[name, life.attempt] = LifeLog((), now, self._agent.clock.now)
+            nothing.end(now)
             self._agent.emit(self.pod, "Warning", "Failed", f"Error: {err}", name)
             return
         reason = err.reason if isinstance(err, (ImageUnavailable, StartFailure)) else "CreateContainerConfigError"
@@ -360,6 +362,7 @@ class PodWorker:
             env=env,
             cwd=container.get("workingDir") or image.workdir or "/",
             hostname=hostname,
+            host_aliases=_host_aliases(spec),
             mounts=self._mounts(container, env),
             programs=image.programs,
             identity=_identity(container, spec),
@@ -375,7 +378,7 @@ class PodWorker:
     def _mounts(self, container: Object, env: Mapping[str, str]) -> tuple[Mount, ...]:
         if not self._runtime.uses_files:
             return ()
-        mounts = volumes.container_mounts(container, self._volumes, env)
+        mounts = volumes.container_mounts(container, self._volumes, env, volumes.generated(self.pod))
         staged = self._staged
         if staged.containers is None or container["name"] in staged.containers:
             mounts += [Mount(source, target, read_only) for source, target, read_only in staged.mounts]
@@ -535,6 +538,11 @@ def _condition_times(pod: Object) -> dict[str, tuple[str, str]]:
 def _start_time(pod: Object) -> datetime | None:
     text = (pod.get("status") or {}).get("startTime")
     return parse_time(text) if text else None
+
+
+def _host_aliases(spec: Object) -> tuple[str, ...]:
+    """Lines of /etc/hosts: an address and its names."""
+    return tuple("\t".join((alias["ip"], *(alias.get("hostnames") or ()))) for alias in spec.get("hostAliases") or ())
 
 
 def _identity(container: Object, spec: Object) -> Identity:

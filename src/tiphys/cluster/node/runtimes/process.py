@@ -160,9 +160,7 @@ def check_program(word: str, place: str | os.PathLike[str]) -> None:
             "no such file or directory" if err.errno in (errno.ENOENT, errno.ENOTDIR) else (err.strerror or "").lower()
         )
         raise StartFailure("StartError", f"{prefix}stat {word}: {what}") from err
-    if stat.S_ISDIR(mode):
-        raise StartFailure("StartError", f"{prefix}is a directory")
-    if not mode & 0o111:
+    if stat.S_ISDIR(mode) or not mode & 0o111:
         raise StartFailure("StartError", f"{prefix}permission denied")
 
 

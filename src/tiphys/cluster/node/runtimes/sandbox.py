@@ -14,6 +14,7 @@ should two agents start the same life, each prepares its own, and the claim says
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import re
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from tiphys.cluster.node.rootfs import HOSTS, HostRoot, resolve
+from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import seccomp, shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
@@ -41,7 +42,8 @@ DEFAULT_CAPABILITIES = (
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
-HOSTS_FD, SECCOMP_FD = 8, 9
+# Below 10, where shells keep descriptors of their own; 7 is the shim's.
+HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 6, 8, 9
 PROGRAMS_PLACE = "/opt/tiphys/bin"
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
@@ -131,7 +133,10 @@ class SandboxRuntime:
             self.spawner,
             tag=tag,
             open_files=() if launch.identity.privileged else ((SECCOMP_FD, str(self._filter)),),
-            hand_over=((HOSTS_FD, _hosts_file(launch.hostname)),),
+            hand_over=(
+                (HOSTS_FD, _memory_file(_hosts(launch))),
+                (HOSTNAME_FD, _memory_file(f"{launch.hostname}\n")),
+            ),
             kind=SandboxContainer,
         )
 
@@ -183,7 +188,7 @@ class SandboxRuntime:
         words += self._root.arguments()
         words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
-        words += ["--file", str(HOSTS_FD), "/etc/hosts"]
+        words += ["--file", str(HOSTS_FD), "/etc/hosts", "--file", str(HOSTNAME_FD), "/etc/hostname"]
         kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
         for link, target in view.links:
             words += ["--symlink", target, link]
@@ -264,9 +269,17 @@ def _top(path: str) -> str:
     return f"/{parts[1]}" if len(parts) > 2 else "/"
 
 
-def _hosts_file(hostname: str) -> int:
-    """/etc/hosts in memory: bubblewrap copies it from the descriptor."""
-    fd = os.memfd_create("hosts", os.MFD_CLOEXEC)
-    os.write(fd, (f"{HOSTS}127.0.0.1\t{hostname}\n" if hostname else HOSTS).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+def _hosts(launch: Launch) -> str:
+    own = f"127.0.0.1\t{launch.hostname}\n" if launch.hostname else ""
+    aliases = HOST_ALIASES + "".join(f"{line}\n" for line in launch.host_aliases) if launch.host_aliases else ""
+    return HOSTS + own + aliases
+
+
+def _memory_file(text: str) -> int:
+    """A file without a place: bubblewrap copies it from the descriptor, whose number is none of those passed on."""
+    low = os.memfd_create("tiphys", os.MFD_CLOEXEC)
+    os.write(low, text.encode())
+    os.lseek(low, 0, os.SEEK_SET)
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, SECCOMP_FD + 1)
+    os.close(low)
+    return high
