@@ -15,11 +15,16 @@ from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.machinery.errors import SpecError
 from tiphys.runtime.trace import NO_TRACE
 from tiphys.workflows.drivers.artifacts.registry import native_executor
+from tiphys.workflows.executor.resource import ResourceExecutor
 
 
 async def start_agent(context: NodeContext, runtime: str) -> Node:
     """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
-    executor: PodExtension = native_executor(context.client, context.data_dir.parent / "artifacts")
+    resources = None
+    if context.names is not None:
+        resources = ResourceExecutor(context.client, context.names, context.world.clock)
+    artifacts = context.data_dir.parent / "artifacts"
+    executor: PodExtension = native_executor(context.client, artifacts, resources)
     if context.trace is not NO_TRACE:
         executor = TracedExtension(executor, context.trace)
     agent = Agent(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tiphys.app.datadir import DataDir
+from tiphys.app.names import RegistryNames
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
@@ -36,6 +37,7 @@ from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
 from tiphys.workflows.controller import WorkflowController
 from tiphys.workflows.cron import CronController
+from tiphys.workflows.executor.kubectl.names import ResourceNames
 from tiphys.workflows.settings import Settings as WorkflowSettings
 from tiphys.workflows.ttl import TtlController
 
@@ -82,13 +84,17 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class NodeContext:
-    """What a node gets; ``node_name`` is the Node object that pods are bound to, ``data_dir`` its own directory."""
+    """What a node gets; ``node_name`` is the Node object that pods are bound to, ``data_dir`` its own directory.
+
+    ``names`` are the server's for its resources; without them resource templates are left to the runtime.
+    """
 
     client: Client
     world: World
     node_name: str
     data_dir: Path
     trace: Trace = NO_TRACE
+    names: ResourceNames | None = None
 
 
 NodeFactory = Callable[[NodeContext], Awaitable[Node]]
@@ -128,7 +134,7 @@ async def compose(
         client = Client(_transport(server, trace))
         await furnish(client)
         made = node or agent_node(settings.runtime)
-        its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace))
+        its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
         await stack.enter_async_context(_background(its_node.run))

@@ -7,7 +7,7 @@ each other is named here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +57,20 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a container ended that was carried out without a process; ``outputs`` as `Exit` has them."""
+
+    code: int = 0
+    message: str = ""
+    outputs: Mapping[str, Any] | None = None
+
+
+InProcess = Callable[[Callable[[str], None]], Coroutine[Any, Any, Ended]]
+"""A container's work, done by the extension itself. It gets a function that adds a line to the container's log, is
+cancelled where a process would get a signal, and must be safe to repeat (a restarted agent begins it again)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """What an extension adds to the pod before it starts; with ``failure`` the pod ends Failed, nothing having run.
 
@@ -77,6 +91,7 @@ class Staged:
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int | None = None
     deadline: datetime | None = None
+    in_process: Mapping[str, InProcess] = field(default_factory=dict)
     failure: Failure | None = None
 
 

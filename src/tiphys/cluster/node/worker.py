@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tiphys.cluster.node import environment, lifecycle, status, volumes
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageUnavailable
+from tiphys.cluster.node.inprocess import InProcessContainer
 from tiphys.cluster.node.lifecycle import Life, Stop
 from tiphys.cluster.node.logs import LifeLog
 from tiphys.cluster.node.runtime import USUAL_UMASK, Container, Identity, Launch, Mount, StartFailure
@@ -294,7 +295,7 @@ class PodWorker:
             launch = await self._launch(name, life.attempt)
             if adopted is None:
                 self._agent.effects.before("start", self.pod)
-                adopted = self._runtime.start(launch)
+                adopted = self._start_own(launch) or self._runtime.start(launch)
         except (ImageUnavailable, environment.ConfigError, StartFailure, NotFound) as err:
             await self._not_started(name, life, err)
             return
@@ -306,6 +307,14 @@ class PodWorker:
             self.logs[name, life.attempt] = LifeLog(files, adopted.started_at, self._agent.clock.now)
         adopted.ended.add_done_callback(self._rouse)
         self._agent.started(self.pod, name, self._images[name])
+
+    def _start_own(self, launch: Launch) -> Container | None:
+        """A container that the extension carries out itself, unless the runtime only plays containers anyway."""
+        work = self._staged.in_process.get(launch.container)
+        if work is None or not self._runtime.uses_files:
+            return None
+        log = self._runtime.log_files(launch.place, launch.split_output)[0]
+        return InProcessContainer(launch, work, log, self._agent)
 
     async def _not_started(self, name: str, life: Life, err: Exception) -> None:
         now = self._agent.clock.now()
@@ -341,7 +350,9 @@ class PodWorker:
             return known
         spec = self.pod["spec"]
         container = next(c for c in (*(spec.get("initContainers") or ()), *spec["containers"]) if c["name"] == name)
-        image = self._images[name] = self._agent.images.image(container.get("image", ""))
+        own = name in self._staged.in_process
+        image = Image(container.get("image", ""), "") if own else self._agent.images.image(container.get("image", ""))
+        self._images[name] = image
         agent = self._agent
         hostname = spec.get("hostname") or self.key.name[:63]
         base = {**self._runtime.base_env, **image.env, **self._staged.env}

@@ -24,13 +24,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
+from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
 from tiphys.workflows.executor import inputs, outputs, progress
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
-from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.errors import ExecutorError, go_error
+from tiphys.workflows.executor.resource import Manifest, ResourceExecutor
 from tiphys.workflows.executor.template import (
     MAIN,
+    MANIFEST,
     MIRROR,
     PROGRESS_FILE,
     VAR_RUN_ARGO,
@@ -64,10 +66,18 @@ PROGRESS_VARIABLE = "ARGO_PROGRESS_FILE"
 class NativeExecutor:
     """Stages and collects the pods of workflows."""
 
-    def __init__(self, make_drivers: MakeDrivers, default_location: DefaultLocation, secret: FetchSecret) -> None:
+    def __init__(
+        self,
+        make_drivers: MakeDrivers,
+        default_location: DefaultLocation,
+        secret: FetchSecret,
+        resources: ResourceExecutor | None = None,
+    ) -> None:
+        """``resources`` carries resource templates out; without it they are left to the runtime."""
         self._make_drivers = make_drivers
         self._default_location = default_location
         self._secret = secret
+        self._resources = resources
         self._jobs: dict[str, Job] = {}
 
     def claims(self, pod: Object) -> bool:
@@ -106,7 +116,23 @@ class NativeExecutor:
             env={PROGRESS_VARIABLE: PROGRESS_FILE} if wanted.progress else {},
             umask=0 if dirs.isolated else None,  # steps of other users read what this one makes, as in the original
             deadline=job.deadline,
+            in_process=self._in_process(pod, dirs, job),
         )
+
+    def _in_process(self, pod: Object, dirs: PodDirs, job: Job) -> Mapping[str, InProcess]:
+        """What needs no container of the user's: resource templates."""
+        resources = self._resources
+        if job.template.get("resource") is None or resources is None:
+            return {}
+        namespace, memory = pod["metadata"].get("namespace", ""), dirs.private / "resource.json"
+
+        def manifest() -> Manifest:
+            return _manifest(dirs, job)
+
+        async def work(say: Callable[[str], None]) -> Ended:
+            return await resources.run(job.template, namespace, manifest, memory, say)
+
+        return {MAIN: work}
 
     async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
         job = self._job(pod)
@@ -326,6 +352,20 @@ def _stage_files(
 def _script_mount(template: Object, place: Callable[[str], Place]) -> list[tuple[Path, str, bool]]:
     staged = inputs.staged_file(template)
     return [] if staged is None else [(place(staged[0]).real, staged[0], False)]
+
+
+def _manifest(dirs: PodDirs, job: Job) -> Manifest:
+    """A resource template's manifest: its own text, or an input artifact's. Raises ``ExecutorError``."""
+    resource = job.template["resource"]
+    wanted = (resource.get("manifestFrom") or {}).get("artifact")
+    if not wanted:
+        return Manifest(str(resource.get("manifest") or ""), MANIFEST)
+    given = (job.template.get("inputs") or {}).get("artifacts") or ()
+    path = next((a.get("path", "") for a in given if a.get("name") == wanted.get("name")), MANIFEST)
+    try:
+        return Manifest(_Sources(dirs, job).volume(path).real.read_text(encoding="utf-8"), path)
+    except OSError as err:
+        raise go_error("open", path, err) from err
 
 
 def _below(top: Path, rest: str) -> Path:

@@ -22,6 +22,7 @@ from tiphys.workflows.executor import locations
 from tiphys.workflows.executor.artifacts import ArtifactDriver
 from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.native import NativeExecutor, secret_references
+from tiphys.workflows.executor.resource import ResourceExecutor
 
 Object = Mapping[str, Any]
 
@@ -46,7 +47,7 @@ class Drivers:
         return driver
 
 
-def native_executor(client: Client, root: Path) -> NativeExecutor:
+def native_executor(client: Client, root: Path, resources: ResourceExecutor | None = None) -> NativeExecutor:
     """The executor of the embedded node: artifacts in ``root``, secrets from the API."""
     local = LocalStore(root)
 
@@ -60,4 +61,4 @@ def native_executor(client: Client, root: Path) -> NativeExecutor:
     def drivers(known: SecretReader, repository: bool) -> Drivers:
         return Drivers(known, None if repository else local)
 
-    return NativeExecutor(drivers, archive_location, secret)
+    return NativeExecutor(drivers, archive_location, secret, resources)
