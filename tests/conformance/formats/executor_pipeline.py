@@ -127,7 +127,7 @@ async def _stdout(node: Node, name: str) -> str:
     assert node.agent is not None
     worker = node.agent.worker(ObjectKey("default", name))
     log = worker.log_of("main", previous=False) if worker else None
-    return log.files[0].read_text() if log and log.files[0].exists() else ""
+    return log.files[0].read_text() if log and log.files and log.files[0].exists() else ""
 
 
 def _pod(given: Mapping[str, Any], name: str) -> dict[str, Any]:
