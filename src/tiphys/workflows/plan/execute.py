@@ -34,7 +34,7 @@ def execute(state: State, call: Call) -> Outcome:
         return Outcome(node)
     state.clean(call)
     state.calls[call.node_id] = call
-    if node is not None and _only_waits_for_its_pod(state, node):
+    if node is not None and _only_waits_for_its_pod(state, call, node):
         return Outcome(node)
     state.depth += 1
     try:
@@ -43,7 +43,7 @@ def execute(state: State, call: Call) -> Outcome:
         state.depth -= 1
 
 
-def _only_waits_for_its_pod(state: State, node: Node) -> bool:
+def _only_waits_for_its_pod(state: State, call: Call, node: Node) -> bool:
     if (
         node.type != "Pod"
         or node.fulfilled
@@ -53,10 +53,11 @@ def _only_waits_for_its_pod(state: State, node: Node) -> bool:
         or node.id in state.timed
     ):
         return False
-    known = state.processed.get(node.id)
-    if known is None:
-        return node.phase == "Pending"
-    return not known[3].get("synchronization") and not (node.phase != "Pending" and annotation(known[3], DISPLAY_NAME))
+    try:
+        template = _resolve(state, call)[1]
+    except Problem:
+        return False
+    return not template.get("synchronization") and not (node.phase != "Pending" and annotation(template, DISPLAY_NAME))
 
 
 def _execute(state: State, call: Call, node: Node | None) -> Outcome:
@@ -64,6 +65,8 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
         return fail(state, call, node, TooDeep())
     try:
         inner, template = _resolve(state, call)
+        if node is not None and node.phase_fulfilled and not _needs_a_last_look(template):
+            return Outcome(node)
         processed = _process(state, call, node, template)
         _show_display_name(state, node, processed)
     except Problem as problem:
@@ -114,6 +117,11 @@ def run(state: State, call: Call, template: Template, inner: TemplateContext) ->
     if outcome.node is not None and outcome.node.fulfilled:
         locks.release(state, outcome.node.id, template.get("synchronization"))
     return outcome
+
+
+def _needs_a_last_look(template: Template) -> bool:
+    """Whether a node that is done has locks to give back or a name to show."""
+    return template.get("synchronization") is not None or bool(annotation(template, DISPLAY_NAME))
 
 
 def _by_type(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:

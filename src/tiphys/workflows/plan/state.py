@@ -108,6 +108,7 @@ class State:
     created_pods: set[str] = field(default_factory=set)
     terminated: set[str] = field(default_factory=set)
     signalled: list[str] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
     result_uses: dict[int, tuple[Mapping[str, Any], frozenset[str]]] = field(default_factory=dict)
     caches: dict[str, Any] = field(default_factory=dict)
     processed: dict[str, tuple[int, Any, Any, Any]] = field(default_factory=dict)
@@ -163,7 +164,10 @@ class State:
         return f"{self.namespace}/{self.name}"
 
     def node_id(self, name: str) -> str:
-        return names.node_id(self.name, name)
+        known = self.ids.get(name)
+        if known is None:
+            known = self.ids[name] = names.node_id(self.name, name)
+        return known
 
     def pod_name(self, node_name: str, template: str) -> str:
         version = names.pod_name_version(self.annotations)
