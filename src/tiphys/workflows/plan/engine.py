@@ -313,8 +313,8 @@ def _state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockT
     meta = workflow.get("metadata") or {}
     status = {key: value for key, value in (workflow.get("status") or {}).items() if key != "nodes"}
     nodes = NodeStore()
-    for wire in ((workflow.get("status") or {}).get("nodes") or {}).values():
-        nodes.load(from_wire(wire))
+    for node_id, wire in ((workflow.get("status") or {}).get("nodes") or {}).items():
+        nodes.load(from_wire(wire if "id" in wire else {**wire, "id": node_id}))
     return State(
         workflow={**workflow, "metadata": dict(meta)},
         settings=settings,

@@ -316,7 +316,7 @@ def from_wire(wire: Mapping[str, Any]) -> Node:
     """Reads one entry of ``status.nodes``."""
     waiting = wire.get("synchronizationStatus")
     return Node(
-        id=wire["id"],
+        id=wire.get("id", ""),
         name=wire["name"],
         display_name=wire.get("displayName", ""),
         type=wire.get("type", ""),

@@ -290,7 +290,7 @@ def finish(draft: Draft) -> list[dict[str, Any]]:
     """Puts the emissary before every command of the user, and moves what is too long into a ConfigMap."""
     _check_location(draft)
     state = draft.state
-    for index, container in enumerate(draft.spec["containers"]):
+    for index, container in enumerate(draft.spec.get("containers") or ()):
         if container["name"] != "wait":
             _wrap(state, container)
         if container.get("image") == state.settings.executor_image:

@@ -95,7 +95,15 @@ def with_archive_location(state: State, template: Template) -> Template:
     if location is None:
         return template
     made = {"archiveLogs": archives_logs, **location}
-    return {**template, "archiveLocation": made}
+    before = {key: value for key, value in template.items() if key not in _AFTER_LOCATION}
+    return {**before, "archiveLocation": made, **{key: template[key] for key in _AFTER_LOCATION if key in template}}
+
+
+_AFTER_LOCATION = (
+    "activeDeadlineSeconds retryStrategy parallelism failFast tolerations schedulerName priorityClassName "
+    "serviceAccountName automountServiceAccountToken executor hostAliases securityContext podSpecPatch metrics "
+    "synchronization memoize timeout annotations pendingTimeout podResources resourceClaims"
+).split()
 
 
 def saves_logs(state: State, template: Template) -> bool:
