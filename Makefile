@@ -49,7 +49,7 @@ check: $(STAMP)
 	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) $(wildcard tests/unit tests/property tests/sim)
 
 test: compiled
-	$(BIN)/pytest -rs -n $(JOBS) --durations=15 tests
+	$(BIN)/pytest -rfEs -n $(JOBS) --durations=15 tests
 
 bench: compiled
 	@$(BIN)/python -m benchmarks $(ONLY)

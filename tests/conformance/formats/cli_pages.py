@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.conformance.golden import Format, Row, Sample
@@ -28,8 +29,16 @@ NOW = START + timedelta(minutes=1)
 
 
 def recognises(sample: Sample) -> bool:
+    """Whether some row of the file is judged here: many a file of this format holds other verbs only."""
     rows = sample.head.get("rows")
-    return isinstance(rows, list) and any(parsed(row) for row in rows if isinstance(row, dict))
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not any(map(parsed, rows)):
+        return False
+    return states_of(sample).is_file() and next(judge(sample), None) is not None
+
+
+def states_of(sample: Sample) -> Path:
+    """The file beside it that holds the objects of each state."""
+    return sample.path.parent / "states" / sample.path.name
 
 
 # verb → flags that are understood, and whether they have a value; and the outputs that are judged
@@ -75,8 +84,7 @@ def parsed(row: dict[str, Any]) -> Line | None:
 
 
 def judge(sample: Sample) -> Iterator[Row]:
-    states = sample.path.parent / "states" / sample.path.name
-    objects = json.loads(states.read_text(encoding="utf-8"))
+    objects = json.loads(states_of(sample).read_text(encoding="utf-8"))
     for row in sample.head["rows"]:
         line = parsed(row)
         if line is None:
