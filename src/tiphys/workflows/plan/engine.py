@@ -229,6 +229,9 @@ class Run:
                 continue
             if changed.type != "Pod" or changed.phase != "Pending" or not state.nodes.pod_exists(node_id):
                 state.mark(node_id)
+            lost_its_pod = changed.completed and not state.nodes.pod_exists(node_id)
+            if lost_its_pod and changed.synced is False and node_id in state.task_results:
+                state.stale_results[node_id] = None  # it will never be complete
             if changed.phase_fulfilled and node_id in state.pod_of:
                 state.finished_pods[state.pod_of[node_id]] = None
 

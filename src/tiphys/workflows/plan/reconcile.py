@@ -288,8 +288,6 @@ def _missing_pods(state: State) -> None:
             state.update(node, daemoned=False)
         state.mark_error(node, "pod deleted")
         state.mark(node_id)
-        if node.synced is False and node_id in state.task_results:
-            state.stale_results[node_id] = None
         _containers_deleted(state, node)
 
 

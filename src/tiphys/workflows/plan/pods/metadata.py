@@ -99,11 +99,29 @@ def with_archive_location(state: State, template: Template) -> Template:
     return {**before, "archiveLocation": made, **{key: template[key] for key in _AFTER_LOCATION if key in template}}
 
 
-_AFTER_LOCATION = (
-    "activeDeadlineSeconds retryStrategy parallelism failFast tolerations schedulerName priorityClassName "
-    "serviceAccountName automountServiceAccountToken executor hostAliases securityContext podSpecPatch metrics "
-    "synchronization memoize timeout annotations pendingTimeout podResources resourceClaims"
-).split()
+_AFTER_LOCATION = [
+    "activeDeadlineSeconds",
+    "retryStrategy",
+    "parallelism",
+    "failFast",
+    "tolerations",
+    "schedulerName",
+    "priorityClassName",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "executor",
+    "hostAliases",
+    "securityContext",
+    "podSpecPatch",
+    "metrics",
+    "synchronization",
+    "memoize",
+    "timeout",
+    "annotations",
+    "pendingTimeout",
+    "podResources",
+    "resourceClaims",
+]
 
 
 def saves_logs(state: State, template: Template) -> bool:
