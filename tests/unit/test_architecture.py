@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,21 @@ MAY_IMPORT_CLUSTER = ("cluster/", "app/", "testing/")
 def modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders or ("",):
         for file in sorted((SOURCE / folder).rglob("*.py")):
-            yield file.relative_to(SOURCE).as_posix(), ast.parse(file.read_text(encoding="utf-8"), str(file))
+            yield file.relative_to(SOURCE).as_posix(), parsed(file)
 
 
-def imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), str(file))
+
+
+@cache
+def imported(tree: ast.Module) -> tuple[tuple[str, int], ...]:
     """``(module, line)`` of every import that runs; those under ``if TYPE_CHECKING`` do not."""
+    return tuple(_imported(tree))
+
+
+def _imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
     skipped = {id(n) for test in ast.walk(tree) if _for_types_only(test) for n in ast.walk(test)}
     for node in ast.walk(tree):
         if id(node) in skipped:
@@ -62,7 +73,12 @@ def _for_types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
+@cache
+def calls(tree: ast.Module) -> tuple[tuple[str, int], ...]:
+    return tuple(_calls(tree))
+
+
+def _calls(tree: ast.Module) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield ast.unparse(node.func), node.lineno
