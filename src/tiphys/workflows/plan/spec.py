@@ -123,11 +123,11 @@ def _is_outdated(own: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
 def _referenced(state: State, reference: Mapping[str, Any]) -> Mapping[str, Any]:
     name = str(reference.get("name", ""))
     if reference.get("clusterScope"):
-        obj, plural = state.lookup.cluster_workflow_template(name), "clusterworkflowtemplates"
+        obj, kind = state.lookup.cluster_workflow_template(name), "clusterworkflowtemplate"
     else:
-        obj, plural = state.lookup.workflow_template(name), "workflowtemplates"
+        obj, kind = state.lookup.workflow_template(name), "workflowtemplate"
     if obj is None:
-        raise Problem(f'{plural}.argoproj.io "{name}" not found')
+        raise Problem(f'{kind}.argoproj.io "{name}" not found')
     return obj.get("spec") or {}
 
 
