@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from tiphys import __version__
 from tiphys.app.compose import Node, NodeContext
 from tiphys.app.tracing import TracedExtension
 from tiphys.cluster.node.agent import Agent
@@ -15,16 +17,18 @@ from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.machinery.errors import SpecError
 from tiphys.runtime.trace import NO_TRACE
 from tiphys.workflows.drivers.artifacts.registry import native_executor
-from tiphys.workflows.executor.resource import ResourceExecutor
+from tiphys.workflows.executor.agent import TaskAgent
+from tiphys.workflows.executor.native import MakeResources
+
+if TYPE_CHECKING:
+    from tiphys.workflows.executor.resource import ResourceExecutor
 
 
 async def start_agent(context: NodeContext, runtime: str) -> Node:
     """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
-    resources = None
-    if context.names is not None:
-        resources = ResourceExecutor(context.client, context.names, context.world.clock)
     artifacts = context.data_dir.parent / "artifacts"
-    executor: PodExtension = native_executor(context.client, artifacts, resources)
+    tasks = TaskAgent(context.client, context.world.clock, f"tiphys/{__version__}")
+    executor: PodExtension = native_executor(context.client, artifacts, _resources(context), tasks)
     if context.trace is not NO_TRACE:
         executor = TracedExtension(executor, context.trace)
     agent = Agent(
@@ -38,6 +42,19 @@ async def start_agent(context: NodeContext, runtime: str) -> Node:
     )
     await agent.prepare()
     return agent
+
+
+def _resources(context: NodeContext) -> MakeResources | None:
+    names = context.names
+    if names is None:
+        return None
+
+    def make() -> ResourceExecutor:
+        from tiphys.workflows.executor.resource import ResourceExecutor
+
+        return ResourceExecutor(context.client, names, context.world.clock)
+
+    return make
 
 
 def _candidates(runtime: str, data_dir: Path) -> Sequence[Runtime]:

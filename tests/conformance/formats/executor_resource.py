@@ -33,8 +33,8 @@ from tiphys.machinery.patches import merge
 from tiphys.machinery.resources import Resource
 from tiphys.workflows.executor import inputs
 from tiphys.workflows.executor.errors import go_error
-from tiphys.workflows.executor.resource import Manifest, ResourceExecutor
-from tiphys.workflows.executor.template import MANIFEST
+from tiphys.workflows.executor.resource import ResourceExecutor
+from tiphys.workflows.executor.template import MANIFEST, Manifest
 
 METHODS = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 CUSTOM = "example.com"

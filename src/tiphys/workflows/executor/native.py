@@ -22,24 +22,29 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
+from tiphys.machinery.resources import ObjectKey
 from tiphys.workflows.executor import inputs, outputs, progress
+from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError, go_error
-from tiphys.workflows.executor.resource import Manifest, ResourceExecutor
 from tiphys.workflows.executor.template import (
     MAIN,
     MANIFEST,
     MIRROR,
     PROGRESS_FILE,
     VAR_RUN_ARGO,
+    Manifest,
     clean,
     main_containers,
     overlapping_mount,
 )
+
+if TYPE_CHECKING:
+    from tiphys.workflows.executor.resource import ResourceExecutor
 
 Object = Mapping[str, Any]
 # (namespace, name) of a Secret → its entries.
@@ -48,6 +53,8 @@ FetchSecret = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
 MakeDrivers = Callable[[Callable[[str, str], str], bool], ArtifactDrivers]
 # Workflow and pod name → the location of artifacts that name none.
 DefaultLocation = Callable[[str, str], Object]
+# What carries out resource templates: made when the first one comes, since much of the machinery hangs on it.
+MakeResources = Callable[[], "ResourceExecutor"]
 
 _PREFIX = "workflows.argoproj.io"
 TEMPLATE = f"{_PREFIX}/template"
@@ -57,6 +64,7 @@ DEADLINE = f"{_PREFIX}/deadline"
 NODE_ID = f"{_PREFIX}/node-id"
 LABEL_WORKFLOW = f"{_PREFIX}/workflow"
 LABEL_COMPLETED = f"{_PREFIX}/report-outputs-completed"
+LABEL_COMPONENT = f"{_PREFIX}/component"
 LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
 # Pods between staging and collecting whose annotations are kept parsed.
 JOBS_MAX = 10_000
@@ -71,19 +79,23 @@ class NativeExecutor:
         make_drivers: MakeDrivers,
         default_location: DefaultLocation,
         secret: FetchSecret,
-        resources: ResourceExecutor | None = None,
+        resources: MakeResources | None = None,
+        agent: TaskAgent | None = None,
     ) -> None:
-        """``resources`` carries resource templates out; without it they are left to the runtime."""
+        """``resources`` and ``agent`` carry out what needs no container; without them it is left to the runtime."""
         self._make_drivers = make_drivers
         self._default_location = default_location
         self._secret = secret
         self._resources = resources
+        self._agent = agent
         self._jobs: dict[str, Job] = {}
 
     def claims(self, pod: Object) -> bool:
-        return TEMPLATE in (pod["metadata"].get("annotations") or {})
+        return TEMPLATE in (pod["metadata"].get("annotations") or {}) or _is_agent(pod)
 
     async def stage(self, pod: Object, dirs: PodDirs) -> Staged:
+        if _is_agent(pod):
+            return Staged(main=frozenset((MAIN,)), in_process=self._agent_work(pod))
         job = self._job(pod)
         wanted = _Wanted.of(job)
         mounts: list[tuple[Path, str, bool]] = []
@@ -130,11 +142,24 @@ class NativeExecutor:
             return _manifest(dirs, job)
 
         async def work(say: Callable[[str], None]) -> Ended:
-            return await resources.run(job.template, namespace, manifest, memory, say)
+            return await resources().run(job.template, namespace, manifest, memory, say)
+
+        return {MAIN: work}
+
+    def _agent_work(self, pod: Object) -> Mapping[str, InProcess]:
+        agent, meta = self._agent, pod["metadata"]
+        if agent is None:
+            return {}
+        workflow = ObjectKey(meta.get("namespace", ""), meta["labels"].get(LABEL_WORKFLOW, ""))
+
+        async def work(say: Callable[[str], None]) -> Ended:
+            return await agent.run(workflow, say)
 
         return {MAIN: work}
 
     async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
+        if _is_agent(pod):
+            return Harvest()
         job = self._job(pod)
         played = next((end.outputs for end in exits.values() if end.outputs is not None), None)
         if played is not None:
@@ -372,6 +397,11 @@ def _below(top: Path, rest: str) -> Path:
     """A path below a staged artifact, not led out by links in it."""
     place = (top / rest).resolve() if rest else top
     return place if place == top or place.is_relative_to(top.resolve()) else _NOWHERE
+
+
+def _is_agent(pod: Object) -> bool:
+    """The pod that carries out a workflow's http templates (``plan/pods/agent.py``)."""
+    return (pod["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == "agent"
 
 
 def _path_of(parameter: Object) -> str:

@@ -30,7 +30,7 @@ from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.kubectl.errors import KubectlError, refused, yaml_text
 from tiphys.workflows.executor.kubectl.names import ResourceNames
 from tiphys.workflows.executor.kubectl.verbs import Command, Kubectl, Printed, is_transient
-from tiphys.workflows.executor.template import any_string
+from tiphys.workflows.executor.template import Manifest, any_string
 
 Object = Mapping[str, Any]
 ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
@@ -40,14 +40,6 @@ TRIES = 4
 FIRST_PAUSE_SECONDS, PAUSE_FACTOR = 0.01, 5.0
 # Between two looks at an object whose watch broke off.
 WATCH_PAUSE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The text, and the path by which messages name it."""
-
-    text: str
-    path: str
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tiphys.workflows.executor.errors import ExecutorError
@@ -18,6 +19,14 @@ INPUT_ARTIFACTS = "/argo/inputs/artifacts"
 MIRROR = "/mainctrfs"
 VAR_RUN_ARGO = "/var/run/argo"
 PROGRESS_FILE = "/var/run/argo/progress"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A resource template's manifest: the text, and the path by which messages name it."""
+
+    text: str
+    path: str
 
 
 def main_containers(template: Object) -> Sequence[str]:

@@ -27,7 +27,7 @@ SETTINGS = ObjectKey("default", "settings")
 async def here(tmp_path: Path) -> AsyncIterator[Node]:
     async with node("process", tmp_path) as made:
         resources = ResourceExecutor(made.client, RegistryNames(made.server.registry), SystemClock())
-        made.extensions = (native_executor(made.client, tmp_path / "artifacts", resources),)
+        made.extensions = (native_executor(made.client, tmp_path / "artifacts", lambda: resources),)
         await made.start()
         yield made
 

@@ -19,10 +19,10 @@ from tiphys.workflows.drivers.artifacts.local import LocalStore, archive_locatio
 from tiphys.workflows.drivers.artifacts.raw import RawDriver
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
 from tiphys.workflows.executor import locations
+from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.artifacts import ArtifactDriver
 from tiphys.workflows.executor.errors import ExecutorError
-from tiphys.workflows.executor.native import NativeExecutor, secret_references
-from tiphys.workflows.executor.resource import ResourceExecutor
+from tiphys.workflows.executor.native import MakeResources, NativeExecutor, secret_references
 
 Object = Mapping[str, Any]
 
@@ -47,7 +47,9 @@ class Drivers:
         return driver
 
 
-def native_executor(client: Client, root: Path, resources: ResourceExecutor | None = None) -> NativeExecutor:
+def native_executor(
+    client: Client, root: Path, resources: MakeResources | None = None, agent: TaskAgent | None = None
+) -> NativeExecutor:
     """The executor of the embedded node: artifacts in ``root``, secrets from the API."""
     local = LocalStore(root)
 
@@ -61,4 +63,4 @@ def native_executor(client: Client, root: Path, resources: ResourceExecutor | No
     def drivers(known: SecretReader, repository: bool) -> Drivers:
         return Drivers(known, None if repository else local)
 
-    return NativeExecutor(drivers, archive_location, secret, resources)
+    return NativeExecutor(drivers, archive_location, secret, resources, agent)
