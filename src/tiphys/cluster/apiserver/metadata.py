@@ -124,11 +124,11 @@ def annotation_complaints(annotations: Mapping[str, Any]) -> Iterator[Complaint]
 
 
 def _owner_complaints(owners: list[Mapping[str, Any]]) -> Iterator[Complaint]:
-    for at, owner in enumerate(owners):
+    for owner in owners:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 text = {"apiVersion": "version must not be empty"}.get(field, "must not be empty")
-                yield invalid_value(f"metadata.ownerReferences[{at}].{field}", owner.get(field) or "", text)
+                yield invalid_value(f"metadata.ownerReferences.{field}", owner.get(field) or "", text)
     controllers = [owner for owner in owners if owner.get("controller")]
     if len(controllers) > 1:
         text = (

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tiphys.cluster.apiserver import metadata
+from tiphys.cluster.apiserver import metadata, rules
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
 from tiphys.cluster.apiserver.listing import InvalidVersion, Lister, Page, parse_version, too_large_version
 from tiphys.cluster.apiserver.ownership import Owners
@@ -504,6 +504,7 @@ class Verbs:
     def _judge(self, info: ResourceInfo, obj: Object, old: Object | None = None) -> None:
         """Refuses what is wrong with an object; of a changed one only what the change made wrong (ratcheting)."""
         found = list(metadata.complaints(obj, info.strategy.name_rule, is_custom=info.custom is not None))
+        found += rules.complaints(info.resource.key, obj, old)
         if not found and info.codec is not None:
             faults = info.codec.faults(obj)
             found = [Complaint(*fault) for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
