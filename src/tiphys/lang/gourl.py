@@ -24,6 +24,7 @@ _KEPT = {
     "segment": frozenset(utf8(_UNRESERVED + "$&+:=@")),
 }
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+_VALID_PATH = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@\[\]%/]*")
 _PORT = re.compile(r":\d*")
 _USER = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 
@@ -80,7 +81,8 @@ class Url:
             if self.user is not None:
                 text += f"{self.userinfo()}@"
             text += escape(self.host, "host")
-        path = self.raw_path or ("*" if self.path == "*" else escape(self.path, "path"))
+        raw = self.raw_path if _VALID_PATH.fullmatch(self.raw_path) else ""  # what should have been escaped, is
+        path = raw or ("*" if self.path == "*" else escape(self.path, "path"))
         if path and not path.startswith("/") and self.host:
             text += "/"
         if not text and not has_scheme and ":" in path.partition("/")[0]:

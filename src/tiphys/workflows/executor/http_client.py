@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import zlib
 from collections.abc import Mapping
@@ -104,6 +105,8 @@ class HttpTemplates:
             self._session = aiohttp.ClientSession(
                 auto_decompress=False, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
             )
+            # A request that a server broke off is not made twice behind the user's back; there is no public switch.
+            self._session._retry_connection = False
         return self._session
 
 
@@ -165,5 +168,6 @@ def _reason(err: Exception, url: gourl.Url) -> str:
         return "EOF"
     if isinstance(err, aiohttp.ClientConnectorError):
         port = "" if ":" in url.host else (":443" if url.scheme == "https" else ":80")
-        return f"dial tcp {url.host}{port}: connect: {(err.os_error.strerror or str(err.os_error)).lower()}"
+        why = os.strerror(err.os_error.errno).lower() if err.os_error.errno else str(err.os_error)
+        return f"dial tcp {url.host}{port}: connect: {why}"
     return str(err)
