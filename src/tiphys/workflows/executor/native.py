@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
 from tiphys.machinery.resources import ObjectKey
-from tiphys.workflows.executor import inputs, outputs, progress
+from tiphys.workflows.executor import data, inputs, outputs, progress
 from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
@@ -68,6 +68,8 @@ LABEL_COMPONENT = f"{_PREFIX}/component"
 LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
 # Pods between staging and collecting whose annotations are kept parsed.
 JOBS_MAX = 10_000
+# The original's executor ends with this code when it fails.
+EXIT_FAILED = 64
 PROGRESS_VARIABLE = "ARGO_PROGRESS_FILE"
 
 
@@ -132,8 +134,10 @@ class NativeExecutor:
         )
 
     def _in_process(self, pod: Object, dirs: PodDirs, job: Job) -> Mapping[str, InProcess]:
-        """What needs no container of the user's: resource templates."""
+        """What needs no container of the user's: resource and data templates."""
         resources = self._resources
+        if job.template.get("data") is not None:
+            return {MAIN: self._data_work(pod, job)}
         if job.template.get("resource") is None or resources is None:
             return {}
         namespace, memory = pod["metadata"].get("namespace", ""), dirs.private / "resource.json"
@@ -145,6 +149,17 @@ class NativeExecutor:
             return await resources().run(job.template, namespace, manifest, memory, say)
 
         return {MAIN: work}
+
+    def _data_work(self, pod: Object, job: Job) -> InProcess:
+        async def work(_: Callable[[str], None]) -> Ended:
+            try:
+                drivers = await self._drivers(pod, job)
+                result = await _in_thread(lambda: data.process(job.template, drivers))
+            except ExecutorError as err:
+                return Ended(EXIT_FAILED, str(err))
+            return Ended(outputs={"result": result})
+
+        return work
 
     def _agent_work(self, pod: Object) -> Mapping[str, InProcess]:
         agent, meta = self._agent, pod["metadata"]
@@ -163,6 +178,7 @@ class NativeExecutor:
         job = self._job(pod)
         played = next((end.outputs for end in exits.values() if end.outputs is not None), None)
         if played is not None:
+            self._jobs.pop(pod["metadata"].get("uid", ""), None)
             return Harvest(objects=(_task_result(pod, job, dict(played)),))
         found = outputs.Collected({}, [])
         if job.reports:
@@ -248,6 +264,7 @@ class Job:
         captures = annotations.get(CAPTURES) == "true"
         stores = bool(artifacts or own.get("archiveLogs"))
         deadline = annotations.get(DEADLINE)
+        in_process = template.get("resource") is not None or template.get("data") is not None
         return cls(
             template=template,
             node_id=annotations.get(NODE_ID, meta["name"]),
@@ -258,7 +275,7 @@ class Job:
             output_paths=frozenset(clean(path) for path in (*parameters, *artifacts)),
             dependencies={m["name"]: m["dependencies"] for m in members if m.get("dependencies")},
             deadline=datetime.fromisoformat(deadline) if deadline else None,
-            reports=captures or stores or bool(parameters),
+            reports=not in_process and (captures or stores or bool(parameters)),
             stores=stores,
             repository=bool(own.keys() - {"archiveLogs"}),
             names_progress=any(word in annotations[TEMPLATE] for word in (PROGRESS_VARIABLE, VAR_RUN_ARGO)),

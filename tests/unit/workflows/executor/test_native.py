@@ -28,7 +28,7 @@ async def here(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 def a_step(template: Object, *, name: str = "step", captures: bool = False, **more: Any) -> dict[str, Any]:
-    body = template.get("container") or template.get("script") or {}
+    body = template.get("container") or template.get("script") or {"image": "tiphys/executor"}
     container = {"name": "main", **{key: value for key, value in body.items() if key != "source"}}
     if "script" in template:
         container["args"] = [native.inputs.SCRIPT]
@@ -187,3 +187,24 @@ async def test_directories_of_this_machine_are_not_handed_out(here: Node, tmp_pa
         assert "use --runtime sandbox" in state(pod, "init")["terminated"]["message"]
     else:
         assert "no such file" in state(pod, "wait")["terminated"]["message"]
+
+
+async def test_a_data_template_lists_what_others_stored(tmp_path: Path) -> None:
+    """Data templates run without a container; one that fails says why as the original does."""
+    async with node("process", tmp_path) as here:
+        here.extensions = (native_executor(here.client, tmp_path / "artifacts"),)
+        await here.start()
+        for name in ("a.csv", "b.txt"):
+            stored = tmp_path / "artifacts" / "bkt" / "data" / name
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_text("x")
+        source = {"artifactPaths": {"name": "src", "s3": {"bucket": "bkt", "key": "data", "endpoint": "s3"}}}
+        steps = [{"expression": "filter(data, {# endsWith '.csv'})"}]
+        await here.run(a_step({"data": {"source": source, "transformation": steps}}, captures=True))
+        assert await outputs(here) == {"result": '["data/a.csv"]'}
+
+        broken = {"data": {"source": source, "transformation": [{"expression": "nope"}]}}
+        pod = await here.run(a_step(broken, name="broken", captures=True))
+        assert "error processing data step 0: unknown name nope" in state(pod, "main")["terminated"]["message"]
+        with pytest.raises(NotFound):
+            await outputs(here, "broken")

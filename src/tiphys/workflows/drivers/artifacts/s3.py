@@ -71,7 +71,9 @@ class S3Driver:
             self._put(store, f"{key.rstrip('/')}/{place.relative_to(source.real).as_posix()}", place, "directory")
 
     def list_objects(self, artifact: Object) -> list[str]:
-        """The keys below the artifact's key."""
+        """The keys below the artifact's key, which must name its bucket itself."""
+        if not artifact["s3"].get("bucket"):
+            raise ExecutorError("failed to list directory: Bucket name cannot be empty")
         store, key = self._store(artifact)
         return list(store.keys(_as_directory(key)))
 
