@@ -362,7 +362,7 @@ class PodWorker:
         command = [environment.expand(str(word), env) for word in container.get("command") or ()]
         arguments = [environment.expand(str(word), env) for word in container.get("args") or ()]
         argv = command + arguments if command else [*image.entrypoint, *(arguments or image.cmd)]
-        if not argv:
+        if not argv and not own:
             raise StartFailure("RunContainerError", "no command specified", 127)
         launch = Launch(
             pod_uid=self.uid,

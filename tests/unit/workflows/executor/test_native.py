@@ -200,7 +200,8 @@ async def test_a_data_template_lists_what_others_stored(tmp_path: Path) -> None:
             stored.write_text("x")
         source = {"artifactPaths": {"name": "src", "s3": {"bucket": "bkt", "key": "data", "endpoint": "s3"}}}
         steps = [{"expression": "filter(data, {# endsWith '.csv'})"}]
-        await here.run(a_step({"data": {"source": source, "transformation": steps}}, captures=True))
+        made = await here.run(a_step({"data": {"source": source, "transformation": steps}}, captures=True))
+        assert phase(made) == "Succeeded"
         assert await outputs(here) == {"result": '["data/a.csv"]'}
 
         broken = {"data": {"source": source, "transformation": [{"expression": "nope"}]}}
