@@ -72,5 +72,6 @@ class Settings:
     recently_deleted_seconds: float = 120.0
     task_result_timeout_seconds: float = 600.0
     database_locks: bool = True
+    workflow_level_plugins: bool = False
     artifact_drivers: Mapping[str, Image] = field(default_factory=dict)
     retry_host_label: str = "kubernetes.io/hostname"

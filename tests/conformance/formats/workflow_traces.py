@@ -63,6 +63,7 @@ def settings(extra: Mapping[str, Any]) -> Settings:
         artifact_repository={"s3": {"endpoint": "my-endpoint", "bucket": "my-bucket"}},
         database_locks=False,
         artifact_gc=True,
+        workflow_level_plugins=True,
         default_image=Image(("image-entrypoint",), ("image-cmd",)),
         parallelism=int(extra.get("parallelism", 0)),
         namespace_parallelism=int(extra.get("namespaceParallelism", 0)),

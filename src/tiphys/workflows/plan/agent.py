@@ -13,6 +13,7 @@ from tiphys.machinery.actions import Create, Patch
 from tiphys.machinery.resources import WORKFLOW_TASK_SETS, ObjectKey
 from tiphys.workflows.plan import memoize
 from tiphys.workflows.plan.pods import agent as pods
+from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_INSTANCE_ID
 
 if TYPE_CHECKING:
@@ -25,8 +26,20 @@ def reconcile(state: State) -> None:
     if state.tasks:
         _give_tasks(state)
         if not state.has_agent:
-            pods.create(state)
-            state.has_agent = True
+            _create_pod(state)
+
+
+def _create_pod(state: State) -> None:
+    try:
+        pods.create(state)
+    except Problem as err:
+        for node_id in state.nodes.task_set:
+            node = state.nodes.by_id[node_id]
+            if not node.fulfilled:
+                state.mark_error(node, f'create agent pod failed with reason:"{err}"')
+                state.mark(node_id)
+    else:
+        state.has_agent = True
 
 
 def _take_results(state: State) -> None:

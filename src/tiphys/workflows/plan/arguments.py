@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tiphys.workflows.plan.artifacts import has_location_or_key
-from tiphys.workflows.plan.canonical import ARTIFACT, any_string, canonical, dumps
+from tiphys.workflows.plan.canonical import ARTIFACT, INPUTS, TEMPLATE, any_string, canonical, dumps
 from tiphys.workflows.plan.problems import Problem
-from tiphys.workflows.plan.text import Layers, Values, replace
+from tiphys.workflows.plan.text import Layers, Values, replace, replace_raw
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
@@ -49,6 +49,7 @@ def substitute(state: State, template: Template, inputs: Mapping[str, Any], loca
         _require_values(inputs)
         return {**template, "inputs": inputs} if inputs is not template.get("inputs") else template
     values = state.values(local)
+    empties = body.count(_EMPTY), inputs_text.count(_EMPTY)
     inputs_text = replace(inputs_text, values)
     body = replace(body, values)
     first_inputs = orjson.loads(inputs_text)
@@ -58,7 +59,15 @@ def substitute(state: State, template: Template, inputs: Mapping[str, Any], loca
         body, inputs_text = replace(body, own), replace(inputs_text, own)
     made: Template = orjson.loads(body)
     made["inputs"] = orjson.loads(inputs_text)
+    # Go decodes what came out: fields that became empty vanish
+    if body.count(_EMPTY) > empties[0]:
+        made = canonical(made, TEMPLATE)
+    elif inputs_text.count(_EMPTY) > empties[1]:
+        made["inputs"] = canonical(made["inputs"], INPUTS)
     return made
+
+
+_EMPTY = '""'
 
 
 def _body_text(state: State, template: Template) -> str:
@@ -101,8 +110,10 @@ def _parameter(state: State, param: Mapping[str, Any], arguments: Mapping[str, A
 
 def _config_map_value(state: State, name: str, value_from: Mapping[str, Any]) -> str:
     ref = value_from["configMapKeyRef"]
-    cm_name = replace(ref.get("name", ""), state.globals, allow_unresolved=False)
-    cm_key = replace(ref.get("key", ""), state.globals, allow_unresolved=False)
+    try:
+        cm_name, cm_key = (replace_raw(ref.get(part, ""), state.globals) for part in ("name", "key"))
+    except Problem as err:
+        raise type(err)(f"failed to substitute configMapKeyRef: {err}") from err
     try:
         return config_map_value(state, cm_name, cm_key)
     except NotInConfigMap as err:

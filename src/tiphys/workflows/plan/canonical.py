@@ -96,6 +96,8 @@ def _struct(value: Any, kind: Type, path: str, depth: int) -> dict[str, Any]:
         value = {}
     if not isinstance(value, Mapping):
         raise NotCanonical(path, f"expected an object, got {type(value).__name__}")
+    if not kind.fields.keys() >= value.keys():
+        value = _folded(value, kind)
     out: dict[str, Any] = {}
     for name, spec in kind.fields.items():
         given = value.get(name)
@@ -108,6 +110,17 @@ def _struct(value: Any, kind: Type, path: str, depth: int) -> dict[str, Any]:
             continue
         out[name] = made
     return out
+
+
+def _folded(value: Mapping[str, Any], kind: Type) -> Mapping[str, Any]:
+    """The object with the fields that Go's decoder takes in spite of their case (``subpath`` for ``subPath``)."""
+    names = {name.casefold(): name for name in kind.fields}
+    made = dict(value)
+    for key in value:
+        name = names.get(key.casefold()) if isinstance(key, str) and key not in kind.fields else None
+        if name is not None:
+            made[name] = value[key]
+    return made
 
 
 def _always_written(spec: FieldType) -> bool:

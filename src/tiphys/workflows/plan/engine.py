@@ -22,6 +22,7 @@ from tiphys.lang import names
 from tiphys.machinery.actions import Emit, Plan
 from tiphys.workflows.observe import Changes, Lookup, Object
 from tiphys.workflows.plan import agent, chance, cleanup, events, lifecycle, locks, patches, reconcile
+from tiphys.workflows.plan.canonical import TEMPLATE, NotCanonical, canonical
 from tiphys.workflows.plan.locks import LockTable
 from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
 from tiphys.workflows.plan.progress import Progress
@@ -328,8 +329,15 @@ def _state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockT
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
         finalizers=list(meta.get("finalizers") or ()),
-        stored_templates=dict(status.get("storedTemplates") or {}),
+        stored_templates={key: _decoded(value) for key, value in (status.get("storedTemplates") or {}).items()},
     )
+
+
+def _decoded(template: Any) -> Any:
+    try:
+        return canonical(template, TEMPLATE)
+    except NotCanonical:  # who executes it will say what is wrong
+        return template
 
 
 def _name(obj: Object) -> str:

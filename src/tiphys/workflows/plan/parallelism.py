@@ -72,16 +72,25 @@ def _failed_fast(state: State, node: Node, template: Template) -> bool:
     if not template.get("failFast") or counts.unsuccessful == 0:
         return False
     if counts.active_pods == 0:
-        if type_of(template) == "Steps" and (group := _last_group(state, node)) is not None:
+        if type_of(template) == "Steps" and (group := _leaf_group(state, node)) is not None:
             state.mark_phase(group, "Failed", FAIL_FAST)
         state.mark_phase(node, "Failed", FAIL_FAST)
     return True
 
 
-def _last_group(state: State, node: Node) -> Node | None:
-    """The step group that was begun last."""
-    found = None
-    index = 0
-    while (group := state.node_named(f"{node.name}[{index}]")) is not None:
-        found, index = group, index + 1
-    return found
+def _leaf_group(state: State, root: Node) -> Node | None:
+    """The step group that is last in a walk down from a node, wherever below it: it need not be the node's own."""
+    by_id = state.nodes.by_id
+    seen: set[str] = set()
+    path = [(root, reversed(root.children))]
+    while path:
+        node, rest = path[-1]
+        child = next((by_id[child_id] for child_id in rest if child_id in by_id and child_id not in seen), None)
+        if child is not None:
+            seen.add(child.id)
+            path.append((child, reversed(child.children)))
+        elif node.type == "StepGroup":
+            return node
+        else:
+            path.pop()
+    return None

@@ -50,6 +50,9 @@ def difference(state: State, written: Written) -> Patch | None:
     metadata = _changed_metadata(state, written)
     if not status and not metadata:
         return None
+    if state.stored_templates != (state.status.get("storedTemplates") or {}):  # written as Go would hold them
+        state.status["storedTemplates"] = dict(state.stored_templates)
+        status["storedTemplates"] = _changed(written.status.get("storedTemplates") or {}, state.stored_templates)
     body: dict[str, Any] = {"metadata": {**metadata}}
     if written.resource_version:
         body["metadata"]["resourceVersion"] = written.resource_version

@@ -320,7 +320,8 @@ def _judge(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> 
             group.open.pop(node_id, None)
         else:
             group.open[node_id] = None
-    if group.open or group.unstarted:
+    given_up = state.nodes.by_id[frame.call.node_id].phase_fulfilled  # failed fast: what has not started never will
+    if group.open or (group.unstarted and not given_up):
         if group.node.fulfilled:
             state.mark_phase(group.node, "Running")
         return None

@@ -63,6 +63,16 @@ def replace(text: str, values: Values, *, allow_unresolved: bool = True) -> str:
         raise _problem(err) from err
 
 
+def replace_raw(text: str, values: Values) -> str:
+    """Replaces the tags of a text that is no JSON; unknown ones raise `Problem`."""
+    if "{{" not in text:
+        return text
+    try:
+        return tags.replace_raw(text, values, allow_unresolved=False, sources=chance.sources())
+    except tags.TagError as err:
+        raise _problem(err) from err
+
+
 def replace_strict(text: str, values: Values, prefixes: tuple[str, ...]) -> str:
     """As `replace`, but tags under a prefix must resolve: `MissingVariable` when one does not (yet)."""
     if "{{" not in text:

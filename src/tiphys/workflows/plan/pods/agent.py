@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import names
 from tiphys.machinery.actions import Create
 from tiphys.machinery.resources import PODS
-from tiphys.workflows.plan.canonical import POD_SPEC, canonical
+from tiphys.workflows.plan.canonical import CONTAINER, POD_SPEC, canonical, dumps
 from tiphys.workflows.plan.pods import inpod, metadata, native
+from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.reconcile import agent_name
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_COMPONENT, LABEL_INSTANCE_ID, LABEL_WORKFLOW
 
@@ -53,6 +55,8 @@ def _native_spec(state: State) -> dict[str, Any]:
 
 
 def _in_pod_spec(state: State) -> dict[str, Any]:
+    sidecars, plugin_volumes = _plugins(state)
+    addresses = [f"http://localhost:{sidecar['ports'][0].get('containerPort', 0)}" for sidecar in sidecars] or None
     account = str(state.spec.get("serviceAccountName") or "")
     secret = metadata.token_name(state, account or "default")
     token = f"kube-api-access-{names.fnv32a(state.uid.encode()) % 100_000:05}"
@@ -63,8 +67,8 @@ def _in_pod_spec(state: State) -> dict[str, Any]:
             {"name": "ARGO_WORKFLOW_NAME", "value": state.name},
             {"name": "ARGO_WORKFLOW_UID", "value": state.uid},
             {"name": "ARGO_AGENT_PATCH_RATE", "value": state.settings.agent_patch_rate},
-            {"name": "ARGO_PLUGIN_ADDRESSES", "value": "null"},
-            {"name": "ARGO_PLUGIN_NAMES", "value": "null"},
+            {"name": "ARGO_PLUGIN_ADDRESSES", "value": dumps(addresses)},
+            {"name": "ARGO_PLUGIN_NAMES", "value": dumps([sidecar["name"] for sidecar in sidecars] or None)},
         ],
         "resources": {
             "requests": {"cpu": "10m", "memory": "64M"},
@@ -81,12 +85,60 @@ def _in_pod_spec(state: State) -> dict[str, Any]:
         "restartPolicy": "OnFailure",
         "securityContext": {"runAsNonRoot": True, "runAsUser": 8737, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
-        "volumes": [{"name": "var-run-argo", "emptyDir": {}}, {"name": token, "secret": {"secretName": secret}}],
+        "volumes": [
+            *plugin_volumes,
+            {"name": "var-run-argo", "emptyDir": {}},
+            {"name": token, "secret": {"secretName": secret}},
+        ],
         "initContainers": [{**container, "name": "init", "args": ["agent", "init", *logs]}],
-        "containers": [{**container, "name": "main", "args": ["agent", "main", *logs]}],
+        "containers": [*sidecars, {**container, "name": "main", "args": ["agent", "main", *logs]}],
     }
     if account:
         spec["serviceAccountName"] = account
     if state.spec.get("imagePullSecrets"):
         spec["imagePullSecrets"] = state.spec["imagePullSecrets"]
     return spec
+
+
+def _plugins(state: State) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The sidecars of the workflow's own executor plugins, and their volumes. Raises `Problem`."""
+    sidecars: list[dict[str, Any]] = []
+    tokens: list[dict[str, Any]] = []
+    given = state.spec.get("executorPlugins") or ()
+    for plugin in given:
+        _check(plugin)
+    if given and not state.settings.workflow_level_plugins:
+        raise Problem(
+            "workflow-level executor plugins are disabled in the controller. To enable them, set the environment "
+            "variable ARGO_WORKFLOW_LEVEL_EXECUTOR_PLUGINS=true"
+        )
+    for plugin in given:
+        sidecar = plugin["spec"]["sidecar"]
+        made = canonical(sidecar["container"], CONTAINER)
+        # of the directory with all tokens, a plugin sees only its own
+        own = {"name": "var-run-argo", "mountPath": "/var/run/argo", "readOnly": True, "subPath": made["name"]}
+        made["volumeMounts"] = [*(made.get("volumeMounts") or ()), own]
+        if sidecar.get("automountServiceAccountToken"):
+            name = plugin["metadata"]["name"]
+            secret = metadata.token_name(state, f"{name}-executor-plugin")
+            token = f"kube-api-access-{names.fnv32a(f'{state.uid}/{name}'.encode()) % 100_000:05}"
+            tokens.append({"name": token, "secret": {"secretName": secret}})
+            made["volumeMounts"].append({"name": token, "mountPath": inpod.SERVICE_ACCOUNT_PATH, "readOnly": True})
+        sidecars.append(made)
+    return sidecars, tokens
+
+
+def _check(plugin: Mapping[str, Any]) -> None:
+    """What a plugin must say about itself. Raises `Problem`."""
+    if not (plugin.get("metadata") or {}).get("name"):
+        raise Problem("executor plugin metadata name is mandatory")
+    container = ((plugin.get("spec") or {}).get("sidecar") or {}).get("container") or {}
+    resources = container.get("resources") or {}
+    for is_there, what in (
+        (container.get("ports"), "at least one port is"),
+        (resources.get("requests") is not None, "resources requests are"),
+        (resources.get("limits") is not None, "resources limits are"),
+        (container.get("securityContext") is not None, "security context is"),
+    ):
+        if not is_there:
+            raise Problem(f"{what} mandatory")

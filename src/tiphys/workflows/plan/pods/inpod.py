@@ -25,6 +25,7 @@ from tiphys.workflows.plan.problems import Problem
 if TYPE_CHECKING:
     from tiphys.workflows.plan.pods.build import Draft
     from tiphys.workflows.plan.state import State
+    from tiphys.workflows.plan.templates import Template
 
 BINARY = "/var/run/argo/argoexec"
 ENV_MAX = 131072
@@ -186,6 +187,15 @@ def _add_inputs(draft: Draft) -> None:
             if volumes.overlapping(draft.template, artifact["path"]) is None:
                 place = {"name": "input-artifacts", "mountPath": artifact["path"], "subPath": artifact["name"]}
                 _mount(main, place)
+            draft.template = _with_sorted_mounts(draft.template)
+
+
+def _with_sorted_mounts(template: Template) -> Template:
+    """The original sorts the template's own mounts while it looks for one, which the executor then sees."""
+    for kind in ("container", "script", "containerSet"):
+        if (template.get(kind) or {}).get("volumeMounts"):
+            return {**template, kind: {**template[kind], "volumeMounts": volumes.longest_first(template)}}
+    return template
 
 
 def _check_path(artifact: Mapping[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from tiphys.workflows.plan import arguments, merging
 from tiphys.workflows.plan.canonical import CONTAINER, POD_SPEC, NotCanonical, canonical
 from tiphys.workflows.plan.problems import Problem
@@ -32,10 +34,15 @@ def apply_patches(draft: Draft) -> None:
             raise Problem("Failed to substitute the PodSpecPatch variables") from err
         text = str(processed.get("podSpecPatch") or "")
         try:
-            wanted = canonical_patch(merging.read_yaml(text))
+            wanted = canonical_patch(_read(text))
         except (ValueError, NotCanonical) as err:
             raise Problem("Error applying PodSpecPatch") from err
         draft.pod["spec"] = canonical(merging.merge(draft.spec, wanted, POD_SPEC), POD_SPEC)
+
+
+def _read(text: str) -> Any:
+    """YAML, but what starts as a JSON object must be one. Raises ValueError."""
+    return orjson.loads(text) if text.lstrip().startswith("{") else merging.read_yaml(text)
 
 
 def canonical_patch(patch: Any) -> dict[str, Any]:

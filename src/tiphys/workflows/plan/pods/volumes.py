@@ -59,8 +59,12 @@ def user_container(container: Mapping[str, Any], main: Mapping[str, Any] | None)
 
 def overlapping(template: Template, path: str) -> Mount | None:
     """The mount of the user that holds a path, the longest first."""
-    mounts = sorted(main_mounts(template), key=lambda mount: -len(mount.get("mountPath", "")))
-    return next((mount for mount in mounts if _is_within(mount.get("mountPath", ""), path)), None)
+    return next((mount for mount in longest_first(template) if _is_within(mount.get("mountPath", ""), path)), None)
+
+
+def longest_first(template: Template) -> list[Mount]:
+    """The mounts of the user, the longest path first."""
+    return sorted(main_mounts(template), key=lambda mount: -len(mount.get("mountPath", "")))
 
 
 def _is_within(base: str, target: str) -> bool:
