@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tiphys.api import decode, defaults, kube_messages
 from tiphys.api.defaults import internal
 from tiphys.cluster.apiserver.record import Object
 from tiphys.machinery import structural
+from tiphys.machinery.structural.extensions import has_rules
+
+if TYPE_CHECKING:
+    from tiphys.machinery.cel_rules import Rules
 
 
 class Unreadable(ValueError):
@@ -35,6 +40,10 @@ class Codec(Protocol):
 
     def faults(self, obj: Object) -> Sequence[structural.Fault]:
         """What is wrong with the values of an object that was read."""
+        ...
+
+    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
+        """What the validation rules of the kind say of an object whose values are right."""
         ...
 
 
@@ -60,6 +69,10 @@ class BuiltinCodec:
 
     def faults(self, obj: Object) -> Sequence[structural.Fault]:
         del obj
+        return ()
+
+    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
+        del obj, old
         return ()
 
     def empty(self) -> Object:
@@ -113,6 +126,17 @@ class StructuralCodec:
     def faults(self, obj: Object) -> Sequence[structural.Fault]:
         found = structural.validate(obj, self._schema, "")
         return found or list(structural.list_faults(obj, self._schema, ""))
+
+    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
+        return self._rules.faults(obj, "", old) if self._rules is not None else ()
+
+    @cached_property
+    def _rules(self) -> Rules | None:
+        if not has_rules(self._schema):
+            return None
+        from tiphys.machinery.cel_rules import rules_of  # the language is loaded for kinds that have rules
+
+        return rules_of(self._schema, is_resource=True)
 
 
 def builtin_codec(api_version: str, kind: str) -> Codec | None:

@@ -508,6 +508,7 @@ class Verbs:
         if not found and info.codec is not None:
             faults = info.codec.faults(obj)
             found = [Complaint(*fault) for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
+            found = found or [Complaint(*fault) for fault in info.codec.rule_faults(obj, old)]
         if found:
             raise invalid_object(info, obj["metadata"].get("name") or "", found)
 

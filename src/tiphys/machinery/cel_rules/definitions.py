@@ -14,7 +14,8 @@ from typing import Any
 from tiphys.lang.cel.estimate import UNBOUNDED
 from tiphys.lang.gojson import dumps
 from tiphys.machinery.cel_rules.declared import REQUEST_SIZE_MAX, Declared, Schema, declare
-from tiphys.machinery.cel_rules.rules import RULES, Rule, compile_rule, field_path, has_rules
+from tiphys.machinery.cel_rules.rules import Rule, compile_rule, field_path
+from tiphys.machinery.structural.extensions import RULES, has_rules
 from tiphys.machinery.structural.validation import Fault
 
 RULE_COST_MAX = 10_000_000

@@ -28,12 +28,12 @@ from tiphys.machinery.cel_library import environment
 from tiphys.machinery.cel_rules.declared import Declared, Schema, declare
 from tiphys.machinery.cel_rules.records import to_value
 from tiphys.machinery.equality import same
+from tiphys.machinery.structural.extensions import RULES, has_rules
 from tiphys.machinery.structural.validation import Fault
 
 CALL_COST_MAX = 1_000_000
 WRITE_COST_MAX = 10_000_000
 MESSAGE_LENGTH_MAX = 5 * 1024
-RULES = "x-kubernetes-validations"
 _OUT_OF_BUDGET = "failed due to running out of cost budget, no further validation rules will be run"
 
 
@@ -251,13 +251,6 @@ def _for_reason(reason: str | None, path: str, kind: str, text: str) -> Fault:
 def rules_of(schema: Schema, *, is_resource: bool = False) -> Rules | None:
     """The compiled rules of a schema; None where there is none in it. Texts that do not compile fail every value."""
     return _rules(schema, schema, is_resource) if has_rules(schema) else None
-
-
-def has_rules(schema: Any) -> bool:
-    """Whether a rule stands anywhere in a schema."""
-    if isinstance(schema, Mapping):
-        return bool(schema.get(RULES)) or any(map(has_rules, schema.values()))
-    return isinstance(schema, list) and any(map(has_rules, schema))
 
 
 def _rules(schema: Schema, node: Schema, is_resource: bool) -> Rules | None:

@@ -5,7 +5,8 @@
 | dropping what the schema does not know, nulls, filling defaults | ``shape.py`` |
 | types, bounds, formats, value validations, list types | ``validation.py``, ``formats.py`` |
 
-The order is the server's: coerce, prune, drop nulls, default, validate. Rules in CEL are not judged here.
+The order is the server's: coerce, prune, drop nulls, default, validate. Rules in CEL come last, in
+``tiphys.machinery.cel_rules``.
 """
 
 from tiphys.machinery.structural.shape import defaulted, pruned, without_nulls
