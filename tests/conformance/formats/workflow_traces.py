@@ -296,8 +296,6 @@ class Play:
                 {"name": name, "state": {"terminated": {**ended, "finishedAt": self._stamp()}}}
                 for name, ended in sorted(given.items(), key=lambda item: order.get(item[0], 99))
             ]
-        elif change.get("phase") == "Failed":  # evicted: what the kubelet said before stays
-            status["containerStatuses"] = (pod.get("status") or {}).get("containerStatuses") or []
         elif change.get("phase") == "Running":
             names = given or [c["name"] for c in pod["spec"]["containers"]]
             running = {"running": {"startedAt": self._stamp()}}

@@ -239,7 +239,7 @@ def acquire_for_node(state: State, call: Call, node: Node | None, template: Temp
 def _waiting_node(state: State, call: Call, template: Template, message: str) -> Node:
     from tiphys.workflows.plan.templates import node_type
 
-    kind = "Retry" if template.get("retryStrategy") is not None else node_type(template)
+    kind = node_type(template)
     return executor.initialize(
         state, call, kind, "Pending", message=message, template=template, expects_result=kind == "Pod"
     )

@@ -63,18 +63,16 @@ def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node)
 
 
 def _may_still_come(state: State, node: Node) -> bool:
-    """Whether a result that is not complete may be completed yet: the node ended, or its pod went, only just now."""
-    age = None if node.finished_at is None else (state.now - node.finished_at).total_seconds()
-    if age is None:
-        return _has_live_pod(state, node)
+    """Whether a result that is not complete may be completed yet: the node ended, or its pod went, only just now.
+
+    An evicted pod has no containers that tell when it ended; such a node has until its pod is gone.
+    """
+    if node.finished_at is None:
+        return True
+    age = (state.now - node.finished_at).total_seconds()
     gone = not state.nodes.pod_exists(node.id)
     recently_deleted = gone and age <= state.settings.recently_deleted_seconds
     return recently_deleted or age <= state.settings.task_result_timeout_seconds
-
-
-def _has_live_pod(state: State, node: Node) -> bool:
-    view = state.pods.get(state.pod_of.get(node.id, ""))
-    return view is not None and (view.obj.get("status") or {}).get("phase") in ("Pending", "Running")
 
 
 def _mark_result(state: State, node: Node, *, complete: bool) -> None:

@@ -51,7 +51,9 @@ def is_pod(template: Template) -> bool:
 
 
 def node_type(template: Template) -> str:
-    """The type of the node that executes the template, without regard to retries."""
+    """The type of the node that executes the template: of the upper one where the template itself has retries."""
+    if template.get("retryStrategy") is not None:
+        return "Retry"
     kind = type_of(template)
     return "Pod" if kind in POD_TYPES else kind
 
