@@ -226,7 +226,8 @@ class WorkflowController:
     # observe → decide → act
 
     async def _reconcile(self, key: ObjectKey) -> Outcome:
-        if not self._throttle.admit(str(key)) and self._is_under_way(key):
+        workflow = self.caches.workflows.get(key)
+        if workflow is not None and not is_completed(workflow) and not self._throttle.lets_run(workflow):
             await self._postpone(key)
             return None
         live, changes = await self._observe(key)

@@ -386,7 +386,7 @@ class Play:
         if actor.is_gone:
             return False
         is_done = actor.run.phase in ("Succeeded", "Failed", "Error")
-        if not is_done and not self.throttler.admit(f"default/{actor.name}"):
+        if not is_done and not self.throttler.lets_run(actor.stored):
             return self._postpone(actor)
         if self.reloads:
             actor.run = Run.load(actor.stored, self.settings, self._lookup(actor.stored), self.locks)
@@ -560,7 +560,7 @@ def _normal_locks(value: Mapping[str, Any]) -> Any:
                 {k: sorted(v) if k == "holders" else v for k, v in entry.items() if v not in ([], "")}
                 for entry in entries
             ]
-            made[kind][part] = sorted(sorted_entries, key=str)
+            made[kind][part] = sorted(sorted_entries, key=lambda entry: json.dumps(entry, sort_keys=True))
     return made
 
 

@@ -199,9 +199,7 @@ def _place(state: State, frame: Frame, task: Task, task_node: Node) -> hooks.Pla
 
 def _after_completion(state: State, frame: Frame, task: Task, task_node: Node) -> None:
     """Releases what a finished task held and runs its exit handler."""
-    processed = state.processed.get(task_node.id)
-    if processed is not None:
-        locks.release(state, task_node.id, processed[3].get("synchronization"))
+    locks.release_held(state, task_node)
     if task_node.completed:
         _run_exit_handler(state, frame, task, task_node)
 
@@ -468,10 +466,11 @@ def _set_outbound(state: State, frame: Frame, node: Node) -> None:
 def _assess(state: State, frame: Frame, node: Node) -> str:
     if state.shutdown and not frame.call.on_exit and _exit_handlers_done(state, frame):
         return "Failed"
-    if frame.open or frame.again:
+    is_open = bool(frame.open or frame.again)
+    if is_open and not _may_heal(state, frame):
         return "Running"
     phases = _branch_phases(state, frame, node)
-    if phases is None:
+    if phases is None or is_open:
         return "Running"
     fail_fast = (frame.template.get("dag") or {}).get("failFast") is not False
     result = "Succeeded"
@@ -517,7 +516,7 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
         if current is None:
             return None
         if not current.fulfilled:
-            healed = _heal(state, current)
+            healed = _heal(state, frame, current)
             if healed is None:
                 return None
             branch = healed
@@ -533,8 +532,24 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
     return found
 
 
-def _heal(state: State, group: Node) -> str | None:
-    """Ends a TaskGroup that is open although its copies are done (a retry may have reset only the group)."""
+def _may_heal(state: State, frame: Frame) -> bool:
+    """Whether a loop waits for nothing but the exit handlers of its copies: that does not keep its TaskGroup open."""
+    for node_id in frame.open:
+        group = state.nodes.by_id.get(node_id)
+        task = frame.tasks.get(frame.owner.get(node_id, ""))
+        if group is None or group.type != "TaskGroup" or task is None or hooks.exit_hook(state, task) is None:
+            continue
+        members = (state.nodes.by_id.get(child) for child in group.children)
+        if all(member is not None and member.fulfilled for member in members):
+            return True
+    return False
+
+
+def _heal(state: State, frame: Frame, group: Node) -> str | None:
+    """Ends a TaskGroup that is open although its copies are done.
+
+    Their exit handlers may still run, or a retry has reset only the group.
+    """
     if group.type != "TaskGroup" or not group.children:
         return None
     phase = "Succeeded"
@@ -545,6 +560,7 @@ def _heal(state: State, group: Node) -> str | None:
         if child.unsuccessful:
             phase = child.phase
     state.mark_phase(group, phase)
+    state.mark_below(frame.call.node_id, group.id)  # its exit handler is for the next pass
     return phase
 
 

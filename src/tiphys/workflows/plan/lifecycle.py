@@ -285,6 +285,8 @@ def mark(state: State, phase: str, message: str) -> None:
         hooks.kill_daemons(state, "")
         state.waits[state.name] = "the outputs of nodes that finished"
         return
+    if state.phase in COMPLETED and state.phase != phase:
+        return  # what is over stays as it is: the original panics and drops the change
     if state.phase != phase:
         state.set_status(phase=phase)
         state.labels[LABEL_PHASE] = phase

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tiphys.lang.names import LockName
+from tiphys.lang.names import LockName, NamingError, decode_lock, mutex_lock, semaphore_lock
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan.nodes import Node, moment
 from tiphys.workflows.plan.problems import Outcome, Problem
@@ -102,15 +102,18 @@ class Queue:
 
 @dataclass(eq=False)
 class Lock:
-    """One lock: a mutex is a semaphore with the limit 1."""
+    """One lock: a mutex is a semaphore with the limit 1. ``poison`` says why nobody may take it until a restart."""
 
     name: LockName
     limit: int
+    poison: str = ""
     holders: dict[str, None] = field(default_factory=dict)
     pending: Queue = field(default_factory=Queue)
 
     def acquirable(self, key: str, table: LockTable) -> tuple[bool, str]:
         """Whether the holder has the lock or could take it now, and what it waits for if not."""
+        if self.poison:
+            return False, f"lock {self.name} is in a poisoned state: {self.poison}; manual intervention required"
         if key in self.holders:
             return True, ""
         if self.limit == 0:
@@ -148,14 +151,12 @@ class LockTable:
     woken: set[str] = field(default_factory=set)
 
     def restore(self, workflow: Mapping[str, Any], limit_of: LimitOf) -> None:
-        """Takes over what a workflow's status says that it holds; a lowered limit does not undo that."""
-        status = (workflow.get("status") or {}).get("synchronization") or {}
-        for holding in (status.get("semaphore") or {}).get("holding") or ():
-            for holder in holding.get("holders") or ():
-                self._restore(holding["semaphore"], holder, limit_of)
-        for holding in (status.get("mutex") or {}).get("holding") or ():
-            if holding.get("holder"):
-                self._restore(holding["mutex"], holding["holder"], limit_of)
+        """Takes over what a workflow's status says that it holds; a lowered limit does not undo that.
+
+        A lock whose limit or holder cannot be told is poisoned: somebody holds it, so nobody else may take it.
+        """
+        for kind, name, holder in _holdings((workflow.get("status") or {}).get("synchronization")):
+            self._restore(workflow, kind, name, holder, limit_of)
 
     def lock(self, name: LockName, limit_of: LimitOf, kind: str = "semaphore") -> Lock:
         """The lock of a name, with its limit as it is now. Raises `Problem` where it has none."""
@@ -176,13 +177,55 @@ class LockTable:
                 lock.pending.remove(holder)
                 lock.release(holder, self)
 
-    def _restore(self, name: str, holder: str, limit_of: LimitOf) -> None:
-        from tiphys.lang.names import decode_lock
+    def _restore(self, workflow: Mapping[str, Any], kind: str, name: str, holder: str, limit_of: LimitOf) -> None:
+        lock = self.locks.get(name)
+        if lock is None:
+            decoded = decode_lock(name)
+            lock = self.locks[name] = Lock(decoded, limit_of(decoded, kind))
+            if lock.limit == 0:
+                why = f"failed to initialize {kind} {name} with limit"
+                lock.poison = f"controller could not initialize lock at startup: {why}"
+        if lock.poison or not holder:
+            return
+        try:
+            lock.holders[_present_holder(workflow, name, holder)] = None
+        except (NamingError, Problem) as err:
+            lock.poison = f'controller could not re-establish recorded holder "{holder}" at startup: {err}'
 
-        decoded = decode_lock(name)
-        lock = self.locks.get(name) or Lock(decoded, limit_of(decoded, "semaphore") or 1)
-        self.locks[name] = lock
-        lock.holders[holder] = None
+
+def _holdings(synchronization: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Everything that ``status.synchronization`` says is held: kind, lock and holder."""
+    found: list[tuple[str, str, str]] = []
+    for kind in ("semaphore", "mutex"):
+        for entry in ((synchronization or {}).get(kind) or {}).get("holding") or ():
+            holders = (entry.get("holders") or ()) if kind == "semaphore" else (entry.get("holder") or "",)
+            found += [(kind, str(entry.get(kind) or ""), str(holder)) for holder in holders]
+    return found
+
+
+def _present_holder(workflow: Mapping[str, Any], lock: str, holder: str) -> str:
+    """A recorded holder as it is written today: old ones were the bare name of the workflow or the id of a node.
+
+    Whether the workflow or one of its templates asks for the lock tells the two apart. Raises `Problem` or
+    `NamingError` where neither does.
+    """
+    if len(holder.split("/")) in (2, 3):
+        return holder
+    meta, status = workflow["metadata"], workflow.get("status") or {}
+    specs = [workflow.get("spec") or {}, status.get("storedWorkflowTemplateSpec") or {}]
+    namespace = str(meta.get("namespace", ""))
+    key = f"{namespace}/{meta['name']}"
+    if any(lock in _lock_names(spec.get("synchronization"), namespace) for spec in specs):
+        return key
+    templates = [template for spec in specs for template in spec.get("templates") or ()]
+    if any(lock in _lock_names(template.get("synchronization"), namespace) for template in templates):
+        return f"{key}/{holder}"
+    raise Problem(f"was unable to determine level for {lock}")
+
+
+def _lock_names(wanted: Synchronization | None, namespace: str) -> list[str]:
+    found = [str(semaphore_lock(item, namespace)) for item in (wanted or {}).get("semaphores") or ()]
+    return found + [str(mutex_lock(item, namespace)) for item in (wanted or {}).get("mutexes") or ()]
 
 
 def try_acquire(state: State, node_id: str, wanted: Synchronization) -> tuple[bool, str, str]:
@@ -196,7 +239,7 @@ def try_acquire(state: State, node_id: str, wanted: Synchronization) -> tuple[bo
     for kind, name in items:
         lock = state.locks.lock(name, lambda lock_name, kind: limit_of(state, lock_name, kind), kind)
         found.append((kind, lock))
-        if holder not in lock.holders:
+        if holder not in lock.holders and not lock.poison:
             created = moment(state.workflow["metadata"].get("creationTimestamp")) or state.now
             priority = int((state.workflow.get("spec") or {}).get("priority") or 0)
             lock.pending.add(holder, priority, created)
@@ -220,6 +263,7 @@ def acquire_for_node(state: State, call: Call, node: Node | None, template: Temp
         acquired, message, missing = try_acquire(state, call.node_id, template["synchronization"])
     except Problem as problem:
         return executor.fail(state, call, node, problem)
+    state.lock_nodes[call.node_id] = None
     if acquired:
         state.lock_waits.pop(call.node_id, None)
         if node is not None and (node.waiting_for is not None or node.message):
@@ -268,22 +312,28 @@ def release(state: State, node_id: str, held: Synchronization | None) -> None:
 
 def release_finished(state: State) -> None:
     """Gives back what nodes hold that are done: nobody may visit them again (after a restart, in a finished branch)."""
-    synchronization = state.status.get("synchronization") or {}
-    for kind in ("semaphore", "mutex"):
-        for entry in (synchronization.get(kind) or {}).get("holding") or ():
-            for holder in entry.get("holders") or (entry.get("holder") or "",):
-                node = state.nodes.by_id.get(holder.removeprefix(f"{state.key}/"))
-                if node is not None and node.phase_fulfilled:
-                    _give_back(state, kind, str(entry[kind]), holder)
+    for kind, name, holder in _holdings(state.status.get("synchronization")):
+        node = state.nodes.by_id.get(holder.removeprefix(f"{state.key}/"))
+        if node is not None and node.phase_fulfilled:
+            _give_back(state, kind, name, f"{state.key}/{node.id}")
+
+
+def release_held(state: State, node: Node) -> None:
+    """Gives back what a node that is done holds, whatever its template says by now."""
+    for kind, name, holder in _holdings(state.status.get("synchronization")):
+        if holder == f"{state.key}/{node.id}":
+            _give_back(state, kind, name, holder)
 
 
 def _give_back(state: State, kind: str, name: str, holder: str) -> None:
     lock = state.locks.locks.get(name)
+    had = lock is not None and holder in lock.holders
     if lock is not None:
         lock.release(holder, state.locks)
         lock.pending.remove(holder)
     _note_released(state, kind, name, holder)
-    retry_waiting(state)
+    if had:
+        retry_waiting(state)
 
 
 def release_all(state: State) -> None:
@@ -295,27 +345,21 @@ def release_all(state: State) -> None:
             lock.release(holder, state.locks)
         for waiter in [w for w in lock.pending.by_key if _workflow_of(w) == state.key]:
             lock.pending.remove(waiter)
-    for node_id in list(state.lock_waits):
-        node = state.nodes.by_id.get(node_id)
-        if node is not None and node.waiting_for is not None:
+    for node in state.nodes:
+        if node.waiting_for is not None:
             state.update(node, waiting_for=None)
     state.lock_waits.clear()
     state.set_status(synchronization=None)
 
 
 def concern_nodes(state: State) -> bool:
-    """Whether nodes (rather than the workflow) hold locks or wait for them: the original writes in every such pass."""
-    if state.lock_waits:
-        return True
-    synchronization = state.status.get("synchronization") or {}
-    entries = (
-        entry for kind in ("semaphore", "mutex") for entry in (synchronization.get(kind) or {}).get("holding") or ()
-    )
-    return any(
-        holder != state.key
-        for entry in entries
-        for holder in entry.get("holders") or (entry.get("holder") or state.key,)
-    )
+    """Whether nodes that are not done have ``synchronization``: the original writes in every pass over such a node."""
+    for node_id in list(state.lock_nodes):
+        node = state.nodes.by_id.get(node_id)
+        if node is not None and not node.phase_fulfilled:
+            return True
+        del state.lock_nodes[node_id]
+    return False
 
 
 def retry_waiting(state: State) -> None:

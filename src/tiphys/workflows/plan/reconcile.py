@@ -211,35 +211,42 @@ def template_of(state: State, node: Node) -> Template | None:
 def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     """Ends a pod that a shutdown or the workflow's deadline does not allow any longer.
 
-    True when a node ended that way is seen with its pod still running for the first time: the original then says
-    that pods are running, once.
+    True when a node ended that way is seen with its pod still running: the original sets such a node to Running, says
+    that pods are running and ends it again, in every pass.
     """
     node = state.nodes.by_id.get(node_id)
-    if node is None or node.fulfilled:
-        return False
     phase = (pod.get("status") or {}).get("phase") or "Pending"
-    on_exit = LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {})
-    if phase not in ("Pending", "Running"):
+    if node is None or phase not in ("Pending", "Running"):
         return False
+    why = _why_not(state, on_exit=LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {}))
+    is_winding_down = node.completed and phase == "Running"
+    if node.fulfilled:
+        return is_winding_down and bool(why)
     if node.completed:
-        is_first = phase == "Running" and state.ended.get(node_id) != 2
-        state.ended[node_id] = 2
-        state.updated = state.updated or is_first
-        return is_first
+        state.updated = state.updated or (is_winding_down and node_id not in state.ended_seen)
+        state.ended_seen.add(node_id)
+    if why and (not node.completed or (is_winding_down and state.ended.get(node_id) != why)):
+        _end(state, node, why)
+    return is_winding_down
+
+
+def _why_not(state: State, on_exit: bool) -> str:
+    """Why a pod may not go on, "" where it may."""
     if state.shutdown and not state.lets_run(on_exit):
-        _end(state, node, f"workflow shutdown with strategy:  {state.shutdown}")
-    elif state.is_past_deadline and not on_exit:
-        _end(state, node, "Step exceeded its deadline")
-    return False
+        return f"workflow shutdown with strategy:  {state.shutdown}"
+    return "Step exceeded its deadline" if state.is_past_deadline and not on_exit else ""
 
 
 def _end(state: State, node: Node, why: str) -> None:
     leaf.terminate_pod(state, node)
     if node.phase == "Running" and node.id in state.nodes.pass_before:
         state.nodes.pass_before[node.id] = "Running"  # seen running only in this pass: that is not told
-    state.mark_phase(node, "Failed", why)
+    if node.completed:
+        state.update(node, message=why)
+    else:
+        state.mark_phase(node, "Failed", why)
     state.mark(node.id)
-    state.ended[node.id] = 1
+    state.ended[node.id] = why
     state.updated = True
     todo = list(node.children)
     while todo:

@@ -90,7 +90,8 @@ class State:
     globals_version: int = 0
     volumes: list[Any] = field(default_factory=list)
     synced_in_pass: dict[str, bool] = field(default_factory=dict)
-    ended: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    ended_seen: set[str] = field(default_factory=set)
     stale_results: dict[str, None] = field(default_factory=dict)
     stored_templates: dict[str, Any] = field(default_factory=dict)
     is_from_template: bool = False
@@ -121,6 +122,7 @@ class State:
     waiting_for_globals: dict[str, None] = field(default_factory=dict)
     blocked: dict[str, None] = field(default_factory=dict)
     lock_waits: dict[str, None] = field(default_factory=dict)
+    lock_nodes: dict[str, None] = field(default_factory=dict)
     timers: list[tuple[datetime, str]] = field(default_factory=list)
 
     pods: dict[str, PodView] = field(default_factory=dict)

@@ -54,6 +54,14 @@ class Throttler:
             return key in self.running
         return True
 
+    def lets_run(self, workflow: Mapping[str, Any]) -> bool:
+        """Whether a workflow may be worked on; one that runs or shall be terminated is never held up."""
+        if (workflow.get("spec") or {}).get("shutdown") == "Terminate":
+            return True
+        meta = workflow["metadata"]
+        is_admitted = self.admit(f"{meta.get('namespace', '')}/{meta['name']}")
+        return is_admitted or (workflow.get("status") or {}).get("phase") == "Running"
+
     def remove(self, key: str) -> None:
         """A workflow is done or gone."""
         self.running.discard(key)
