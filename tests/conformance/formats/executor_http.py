@@ -22,6 +22,7 @@ from tests.conformance.formats.executor_resource import AtOnce, Server
 from tests.conformance.formats.executor_world import World, shown
 from tests.conformance.golden import Format, Row, Sample
 from tiphys.client.client import Client
+from tiphys.machinery.resources import ObjectKey
 from tiphys.runtime.clock import SystemClock
 from tiphys.serving.certificates import Authority, server_context
 from tiphys.workflows.executor.agent import TaskAgent
@@ -60,7 +61,7 @@ async def run(given: Mapping[str, Any]) -> dict[str, Any]:
             world = World(Path(folder), names)
             template = world.fill_in(given["template"])
             agent = TaskAgent(Client(Server(given)), AtOnce(), GO_USER_AGENT)
-            result = await agent.result("argo", template)
+            (result,) = await agent.results(ObjectKey("argo", "wf"), template)
             if "�" in ((result.get("outputs") or {}).get("result") or ""):
                 result["outputs"] = {"result": GZIP_AS_TEXT}
             answer = {"requests": seen.requests, "results": [result]}

@@ -1,4 +1,4 @@
-"""The agent of a workflow: carries out the tasks of its WorkflowTaskSet (http templates) and reports each at once.
+"""The agent of a workflow: carries out the tasks of its WorkflowTaskSet, http and plugin templates, and reports each.
 
     task set ── watched ──► new task ─► request ─► result ─► patch of the task set's status
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tiphys.machinery.podlife import Ended
 from tiphys.machinery.resources import SECRETS, WORKFLOW_TASK_SETS, ObjectKey
 from tiphys.runtime.clock import Clock
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.plugins import Plugin, Plugins
 from tiphys.workflows.plan.templates import type_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Object = Mapping[str, Any]
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
+FINAL = ("Succeeded", "Failed", "Error")
 # Requests of one workflow at a time (the original's ARGO_AGENT_TASK_WORKERS is 16).
 WORKERS = 16
 WATCH_PAUSE_SECONDS = 1.0
@@ -41,9 +43,11 @@ class TaskAgent:
     clock: Clock
     user_agent: str = "tiphys"
 
-    async def run(self, workflow: ObjectKey, say: Callable[[str], None]) -> Ended:
-        """Serves the workflow's tasks until it has ended."""
-        work = _Work(self, workflow, say)
+    async def run(
+        self, workflow: ObjectKey, say: Callable[[str], None], *, uid: str = "", plugins: Sequence[Plugin] = ()
+    ) -> Ended:
+        """Serves the workflow's tasks until it has ended. ``uid`` is the workflow's."""
+        work = _Work(self, workflow, say, uid, plugins)
         try:
             async with asyncio.TaskGroup() as tasks:
                 await work.serve(tasks)
@@ -51,11 +55,13 @@ class TaskAgent:
             await work.close()
         return Ended()
 
-    async def result(self, namespace: str, template: dict[str, Any]) -> dict[str, Any]:
-        """What one task comes to: the result that the task set's status shows."""
-        work = _Work(self, ObjectKey(namespace, ""), lambda _: None)
+    async def results(
+        self, workflow: ObjectKey, template: dict[str, Any], *, uid: str = "", plugins: Sequence[Plugin] = ()
+    ) -> list[dict[str, Any]]:
+        """What one task comes to: the results that the task set's status would show, one after another."""
+        work = _Work(self, workflow, lambda _: None, uid, plugins)
         try:
-            return await work.result(template)
+            return [result async for result in work.results(template)]
         finally:
             await work.close()
 
@@ -63,7 +69,11 @@ class TaskAgent:
 class _Work:
     """The tasks of one workflow."""
 
-    def __init__(self, agent: TaskAgent, workflow: ObjectKey, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, agent: TaskAgent, workflow: ObjectKey, say: Callable[[str], None], uid: str, plugins: Sequence[Plugin]
+    ) -> None:
+        about = {"name": workflow.name, "namespace": workflow.namespace, "uid": uid}
+        self._plugins = Plugins(plugins, about, agent.clock)
         self._agent = agent
         self._client = agent.client
         self._workflow = workflow
@@ -93,7 +103,8 @@ class _Work:
             await clock.sleep_until(clock.monotonic() + WATCH_PAUSE_SECONDS)
 
     def _take(self, task_set: Object, tasks: asyncio.TaskGroup) -> None:
-        done = (task_set.get("status") or {}).get("nodes") or {}
+        reported = (task_set.get("status") or {}).get("nodes") or {}
+        done = {node_id for node_id, result in reported.items() if result.get("phase") in FINAL}
         for node_id, template in ((task_set.get("spec") or {}).get("tasks") or {}).items():
             if node_id not in self._taken and node_id not in done:
                 self._taken.add(node_id)
@@ -116,30 +127,42 @@ class _Work:
         return False
 
     async def _carry_out(self, node_id: str, template: dict[str, Any]) -> None:
-        async with self._slots:
-            result = await self.result(template)
-        self._say(f"{node_id} {result['phase']} {result.get('message', '')}".rstrip())
-        try:
-            await self._report(node_id, result)
-        except NotFound:
-            return
-        except ApiError as err:
-            message = (
-                f"HTTP request completed successfully but an error occurred when patching its result: {err.message}"
-            )
-            await self._report(node_id, {"phase": "Error", "message": message})
+        async for result in self.results(template):
+            self._say(f"{node_id} {result['phase']} {result.get('message', '')}".rstrip())
+            try:
+                await self._report(node_id, result)
+            except NotFound:
+                return
+            except ApiError as err:
+                why = (
+                    f"HTTP request completed successfully but an error occurred when patching its result: {err.message}"
+                )
+                await self._report(node_id, {"phase": "Error", "message": why})
 
     async def _report(self, node_id: str, result: Object) -> None:
         patch = {"status": {"nodes": {node_id: result}}}
         await self._client.patch(WORKFLOW_TASK_SETS, self._workflow, patch, subresource="status")
 
-    async def result(self, template: dict[str, Any]) -> dict[str, Any]:
+    async def results(self, template: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The task's results; more than one where a plugin wants to be asked again."""
+        while True:
+            async with self._slots:
+                result, again_seconds = await self._result(template)
+            if result.get("phase"):
+                yield result
+            if again_seconds <= 0:
+                return
+            clock = self._agent.clock
+            await clock.sleep_until(clock.monotonic() + again_seconds)
+
+    async def _result(self, template: dict[str, Any]) -> tuple[dict[str, Any], float]:
         kind = type_of(template)
         if kind == "HTTP":
-            return await self._sender().run(template["http"], self._secret)
+            return await self._sender().run(template["http"], self._secret), 0.0
         if kind == "Plugin":
-            return {"phase": "Failed", "message": "no plugin executed the template"}
-        return {"phase": "Error", "message": f"error processing task: agent cannot execute: unknown task type: {kind}"}
+            return await self._plugins.execute(template, self._sender())
+        message = f"error processing task: agent cannot execute: unknown task type: {kind}"
+        return {"phase": "Error", "message": message}, 0.0
 
     def _sender(self) -> HttpTemplates:
         if self._http is None:

@@ -54,6 +54,7 @@ class Answer:
     status: int
     body: str
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reason: str = ""
 
 
 async def prepare(http: Object, secret: ReadSecret) -> Call:

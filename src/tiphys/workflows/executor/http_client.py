@@ -45,7 +45,7 @@ class HttpTemplates:
     async def run(self, http: Object, secret: ReadSecret) -> dict[str, Any]:
         """The node's result; what cannot be sent is a ``Failed`` one."""
         try:
-            return judge(http, await self._ask(http, secret))
+            return judge(http, await self.ask(http, secret))
         except ExecutorError as err:
             return {"phase": "Failed", "message": str(err)}
 
@@ -53,7 +53,8 @@ class HttpTemplates:
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(self, http: Object, secret: ReadSecret) -> Answer:
+    async def ask(self, http: Object, secret: ReadSecret) -> Answer:
+        """The answer to a template's request, whatever it says. Raises ``ExecutorError``."""
         seconds = http.get("timeoutSeconds")
         call = await prepare(http, secret)
         check(call)
@@ -139,7 +140,7 @@ async def _read(response: aiohttp.ClientResponse, due: float | None, *, decode: 
         body = _inflated(body)
         headers.pop("Content-Encoding")
         headers.pop("Content-Length", None)
-    return Answer(response.status, body.decode("utf-8", "replace"), headers)
+    return Answer(response.status, body.decode("utf-8", "replace"), headers, response.reason or "")
 
 
 def _inflated(data: bytes) -> bytes:

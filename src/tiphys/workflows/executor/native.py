@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 import shutil
 import sys
 import threading
@@ -31,6 +32,7 @@ from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError, go_error
+from tiphys.workflows.executor.plugins import Plugin
 from tiphys.workflows.executor.template import (
     MAIN,
     MANIFEST,
@@ -97,7 +99,7 @@ class NativeExecutor:
 
     async def stage(self, pod: Object, dirs: PodDirs) -> Staged:
         if _is_agent(pod):
-            return Staged(main=frozenset((MAIN,)), in_process=self._agent_work(pod))
+            return self._stage_agent(pod, dirs)
         job = self._job(pod)
         wanted = _Wanted.of(job)
         mounts: list[tuple[Path, str, bool]] = []
@@ -161,16 +163,25 @@ class NativeExecutor:
 
         return work
 
-    def _agent_work(self, pod: Object) -> Mapping[str, InProcess]:
+    def _stage_agent(self, pod: Object, dirs: PodDirs) -> Staged:
+        """The agent beside its plugins, which find the token that it shows them in /var/run/argo."""
         agent, meta = self._agent, pod["metadata"]
         if agent is None:
-            return {}
+            return Staged()
+        sidecars = [container for container in pod["spec"]["containers"] if container["name"] != MAIN]
+        token = _token(dirs.private / "run" / "token") if sidecars else ""
+        plugins = [Plugin(f"http://localhost:{_port(container)}", token) for container in sidecars]
         workflow = ObjectKey(meta.get("namespace", ""), meta["labels"].get(LABEL_WORKFLOW, ""))
+        owner: Object = next(iter(meta.get("ownerReferences") or ()), {})
 
         async def work(say: Callable[[str], None]) -> Ended:
-            return await agent.run(workflow, say)
+            return await agent.run(workflow, say, uid=owner.get("uid", ""), plugins=plugins)
 
-        return {MAIN: work}
+        return Staged(
+            mounts=[(dirs.private / "run", VAR_RUN_ARGO, True)] if sidecars else (),
+            main=frozenset((MAIN,)),
+            in_process={MAIN: work},
+        )
 
     async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
         if _is_agent(pod):
@@ -419,6 +430,20 @@ def _below(top: Path, rest: str) -> Path:
 def _is_agent(pod: Object) -> bool:
     """The pod that carries out a workflow's http templates (``plan/pods/agent.py``)."""
     return (pod["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == "agent"
+
+
+def _token(file: Path) -> str:
+    """The agent's token, made at its first start."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o644)
+        file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    return file.read_text(encoding="utf-8")
+
+
+def _port(container: Object) -> int:
+    ports = container.get("ports") or ()
+    return int(ports[0].get("containerPort") or 0) if ports else 0
 
 
 def _path_of(parameter: Object) -> str:

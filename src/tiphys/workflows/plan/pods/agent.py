@@ -51,7 +51,12 @@ def build(state: State) -> dict[str, Any]:
 
 def _native_spec(state: State) -> dict[str, Any]:
     main = {"name": "main", "image": native.EXECUTOR_IMAGE, "command": ["tiphys-executor", "agent"]}
-    return {"restartPolicy": "OnFailure", "containers": [main]}
+    sidecars = [
+        plugin["spec"]["sidecar"]["container"]
+        for plugin in state.spec.get("executorPlugins") or ()
+        if ((plugin.get("spec") or {}).get("sidecar") or {}).get("container")
+    ]
+    return {"restartPolicy": "OnFailure", "containers": [main, *sidecars]}
 
 
 def _in_pod_spec(state: State) -> dict[str, Any]:
