@@ -1,6 +1,7 @@
 """``x-kubernetes-validations`` rules judged: what a definition is refused for, or what a value is, and the cost.
 
-Rows: {schema (of .spec), rule, self, oldSelf?} with crdErrors, or valid, errors and cost. Nothing is left out.
+Rows: {schema (of .spec), rule, self, oldSelf?} with crdErrors, or valid, errors and cost. Recorded from 1.34, which
+shows the type of what breaks a rule where the server we are (1.35) shows its value. Nothing is left out.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def answer(row: dict[str, Any]) -> dict[str, Any]:
         return {"crdErrors": [str(fault) for fault in refused]}
     rules = rules_of(spec)
     assert rules is not None
-    budget, found = Budget(WRITE_COST_MAX), list[Fault]()
+    budget, found = Budget(WRITE_COST_MAX, names_types=True), list[Fault]()
     rules.judge(row["self"], row.get("oldSelf"), "spec", budget, found)
     return {"valid": not found, "errors": [str(fault) for fault in found], "cost": budget.used}
 

@@ -31,12 +31,18 @@ def test_a_rule_without_faults_says_nothing() -> None:
 
 def test_the_message_expression_speaks_for_the_rule() -> None:
     found = ruled("self.i > 1", messageExpression="'i is ' + string(self.i)")
-    assert faults(found, {"i": 1}) == ['spec: Invalid value: "object": i is 1']
+    assert faults(found, {"i": 1}) == ["spec: Invalid value: i is 1"]
+
+
+def test_a_scalar_is_shown_by_its_value() -> None:
+    assert faults(schema(i=ruled("self > 1", {"type": "integer"})), {"i": 1}) == [
+        "spec.i: Invalid value: 1: failed rule: self > 1"
+    ]
 
 
 def test_a_message_expression_that_fails_leaves_the_message() -> None:
     found = ruled("self.i > 1", message="too small", messageExpression="string(1 / (self.i - 1))")
-    assert faults(found, {"i": 1}) == ['spec: Invalid value: "object": too small']
+    assert faults(found, {"i": 1}) == ["spec: Invalid value: too small"]
 
 
 def test_what_did_not_change_is_not_held_against_a_change() -> None:
@@ -53,7 +59,7 @@ def test_items_of_a_keyed_list_meet_their_old_selves() -> None:
     )
     old = {"l": [{"k": "a", "v": 5}, {"k": "b", "v": 1}]}
     new = {"l": [{"k": "b", "v": 2}, {"k": "a", "v": 4}, {"k": "c", "v": 0}]}
-    assert faults(found, new, old) == ['spec.l[1]: Invalid value: "object": failed rule: self.v >= oldSelf.v']
+    assert faults(found, new, old) == ["spec.l[1]: Invalid value: failed rule: self.v >= oldSelf.v"]
 
 
 def test_sets_compare_without_order_and_keyed_lists_by_key() -> None:

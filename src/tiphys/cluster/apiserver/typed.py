@@ -42,8 +42,11 @@ class Codec(Protocol):
         """What is wrong with the values of an object that was read."""
         ...
 
-    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
-        """What the validation rules of the kind say of an object whose values are right."""
+    def rule_faults(
+        self, obj: Object, old: Object | None, faults: Sequence[structural.Fault]
+    ) -> Sequence[structural.Fault]:
+        """What the validation rules of the kind say of an object. ``faults`` are those of its values: with some of
+        them no rule is asked."""
         ...
 
 
@@ -71,8 +74,10 @@ class BuiltinCodec:
         del obj
         return ()
 
-    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
-        del obj, old
+    def rule_faults(
+        self, obj: Object, old: Object | None, faults: Sequence[structural.Fault]
+    ) -> Sequence[structural.Fault]:
+        del obj, old, faults
         return ()
 
     def empty(self) -> Object:
@@ -103,6 +108,17 @@ _COMPLETIONS: Final[Mapping[str, Callable[[Object], None]]] = {
 }
 
 
+_BLOCKS_RULES: Final = frozenset(
+    ("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany", "FieldValueTypeInvalid")
+)
+_NOT_CHECKED: Final = structural.Fault(
+    "<nil>",
+    "FieldValueInvalid",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation",
+)
+
+
 class StructuralCodec:
     """A custom kind at one version, by the structural schema of its definition."""
 
@@ -127,8 +143,14 @@ class StructuralCodec:
         found = structural.validate(obj, self._schema, "")
         return found or list(structural.list_faults(obj, self._schema, ""))
 
-    def rule_faults(self, obj: Object, old: Object | None) -> Sequence[structural.Fault]:
-        return self._rules.faults(obj, "", old) if self._rules is not None else ()
+    def rule_faults(
+        self, obj: Object, old: Object | None, faults: Sequence[structural.Fault]
+    ) -> Sequence[structural.Fault]:
+        if self._rules is None:
+            return ()
+        if any(fault.reason in _BLOCKS_RULES for fault in faults):
+            return (_NOT_CHECKED,)
+        return self._rules.faults(obj, "", old)
 
     @cached_property
     def _rules(self) -> Rules | None:

@@ -507,8 +507,8 @@ class Verbs:
         found += rules.complaints(info.resource.key, obj, old)
         if not found and info.codec is not None:
             faults = info.codec.faults(obj)
-            found = [Complaint(*fault) for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
-            found = found or [Complaint(*fault) for fault in info.codec.rule_faults(obj, old)]
+            faults = [fault for fault in faults if old is None or not structural.unchanged(fault, obj, old)]
+            found = [Complaint(*fault) for fault in (*faults, *info.codec.rule_faults(obj, old, faults))]
         if found:
             raise invalid_object(info, obj["metadata"].get("name") or "", found)
 

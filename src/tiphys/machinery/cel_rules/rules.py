@@ -162,14 +162,19 @@ class Rules:
                 text = _message(rule.message, activation.variables(rule), budget) or text
             except CostExceeded as err:
                 return _invalid(where, kind, str(err.__cause__ or err))
-        return _for_reason(rule.source.get("reason"), where, kind, text)
+        shown = dumps(kind) if budget.names_types else _shown(activation.value, kind)
+        return _for_reason(rule.source.get("reason"), where, shown, text)
 
 
 class Budget:
-    """Cost that the rules of one write may still use."""
+    """Cost that the rules of one write may still use.
 
-    def __init__(self, total: int) -> None:
+    ``names_types``: what breaks a rule is shown by its type, as servers did up to 1.34, not by its value.
+    """
+
+    def __init__(self, total: int, *, names_types: bool = False) -> None:
         self.left, self.total, self.is_spent = total, total, False
+        self.names_types = names_types
 
     @property
     def used(self) -> int:
@@ -193,11 +198,11 @@ class _Activation:
     """``self`` and ``oldSelf``, made when the first rule needs them."""
 
     def __init__(self, rules: Rules, value: Any, old: Any) -> None:
-        self._rules, self._value, self.old = rules, value, old
+        self._rules, self.value, self.old = rules, value, old
 
     @cached_property
     def _plain(self) -> dict[str, Any]:
-        found = {"self": to_value(self._value, self._rules.schema, is_resource=self._rules.is_resource)}
+        found = {"self": to_value(self.value, self._rules.schema, is_resource=self._rules.is_resource)}
         if self.old is not None:
             found["oldSelf"] = to_value(self.old, self._rules.schema, is_resource=self._rules.is_resource)
         return found
@@ -237,15 +242,20 @@ def _invalid(path: str, kind: str, text: str) -> Fault:
     return Fault(path, "FieldValueInvalid", f"Invalid value: {dumps(kind)}: {text}")
 
 
-def _for_reason(reason: str | None, path: str, kind: str, text: str) -> Fault:
+def _shown(value: Any, kind: str) -> str:
+    """A value in a fault; objects and lists are left out."""
+    return "" if kind in ("object", "array") else dumps(value, escape_html=False)
+
+
+def _for_reason(reason: str | None, path: str, shown: str, text: str) -> Fault:
     match reason:
         case "FieldValueForbidden":
             return Fault(path, reason, f"Forbidden: {text}")
         case "FieldValueRequired":
             return Fault(path, reason, f"Required value: {text}")
         case "FieldValueDuplicate":
-            return Fault(path, reason, f"Duplicate value: {dumps(kind)}")
-    return _invalid(path, kind, text)
+            return Fault(path, reason, f"Duplicate value: {shown}" if shown else "Duplicate value")
+    return Fault(path, "FieldValueInvalid", f"Invalid value: {shown}: {text}" if shown else f"Invalid value: {text}")
 
 
 def rules_of(schema: Schema, *, is_resource: bool = False) -> Rules | None:
