@@ -33,7 +33,7 @@ def _create_pod(state: State) -> None:
     try:
         pods.create(state)
     except Problem as err:
-        for node_id in state.nodes.task_set:
+        for node_id in list(state.nodes.task_set):
             node = state.nodes.by_id[node_id]
             if not node.fulfilled:
                 state.mark_error(node, f'create agent pod failed with reason:"{err}"')

@@ -9,7 +9,7 @@ from tiphys.lang import names
 from tiphys.machinery.actions import Create
 from tiphys.machinery.resources import PODS
 from tiphys.workflows.plan.canonical import CONTAINER, POD_SPEC, canonical, dumps
-from tiphys.workflows.plan.pods import inpod, metadata, native
+from tiphys.workflows.plan.pods import inpod, metadata, native, patching
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.reconcile import agent_name
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_COMPONENT, LABEL_INSTANCE_ID, LABEL_WORKFLOW
@@ -24,7 +24,7 @@ def create(state: State) -> None:
 
 
 def build(state: State) -> dict[str, Any]:
-    """The pod, in the shape of the chosen executor."""
+    """The pod, in the shape of the chosen executor. Raises `Problem` for a ``podSpecPatch`` that is none."""
     labels = {LABEL_WORKFLOW: state.name, LABEL_COMPLETED: "false", LABEL_COMPONENT: "agent"}
     if state.settings.instance_id:
         labels[LABEL_INSTANCE_ID] = state.settings.instance_id
@@ -46,7 +46,10 @@ def build(state: State) -> dict[str, Any]:
     for source in (state.spec.get("podMetadata") or {},):
         meta["labels"].update(source.get("labels") or {})
         meta["annotations"].update(source.get("annotations") or {})
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": canonical(spec, POD_SPEC)}
+    spec = canonical(spec, POD_SPEC)
+    if state.spec.get("podSpecPatch"):
+        spec = patching.patched(spec, str(state.spec["podSpecPatch"]))
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
 
 def _native_spec(state: State) -> dict[str, Any]:

@@ -32,12 +32,17 @@ def apply_patches(draft: Draft) -> None:
             processed = arguments.process(state, with_patch, {}, local)
         except Problem as err:
             raise Problem("Failed to substitute the PodSpecPatch variables") from err
-        text = str(processed.get("podSpecPatch") or "")
-        try:
-            wanted = canonical_patch(_read(text))
-        except (ValueError, NotCanonical) as err:
-            raise Problem("Error applying PodSpecPatch") from err
-        draft.pod["spec"] = canonical(merging.merge(draft.spec, wanted, POD_SPEC), POD_SPEC)
+        draft.pod["spec"] = patched(draft.spec, str(processed.get("podSpecPatch") or ""))
+
+
+def patched(spec: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """A pod's spec with a patch (YAML) merged in. Raises `Problem`."""
+    try:
+        wanted = canonical_patch(_read(text))
+    except (ValueError, NotCanonical) as err:
+        raise Problem("Error applying PodSpecPatch") from err
+    made: dict[str, Any] = canonical(merging.merge(spec, wanted, POD_SPEC), POD_SPEC)
+    return made
 
 
 def _read(text: str) -> Any:
