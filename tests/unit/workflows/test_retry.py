@@ -41,3 +41,11 @@ def test_a_memoized_node_with_retries_is_a_retry_node_from_the_start() -> None:
 def test_keys_are_read_in_any_case() -> None:
     given = {"parameters": [{"name": "x", "valueFrom": {"Parameter": "{{steps.a.outputs.result}}"}}]}
     assert canonical(given, OUTPUTS)["parameters"][0]["valueFrom"] == {"parameter": "{{steps.a.outputs.result}}"}
+
+
+def test_a_daemon_as_entrypoint_succeeds_once_it_is_ready() -> None:
+    cluster = Cluster({"entrypoint": "main", "templates": [container("main", daemon=True)]})
+    cluster.decide()
+    cluster.set_pod("wf", "Running")
+    assert cluster.nodes()["wf"] == "Succeeded"
+    assert cluster.phase == "Succeeded"

@@ -271,6 +271,8 @@ def _conclude(state: State, node: Node, phase: str, handler: Node | None) -> Non
         mark(state, "Succeeded", "")
     elif phase in ("Failed", "Error"):
         mark(state, phase, message)
+    elif node.daemoned:  # the entrypoint: ended by this attempt to complete, it has succeeded in the next pass
+        mark(state, "Error", f"Unexpected node phase {state.name}: <nil>")
     if state.phase in COMPLETED:
         _delete_claims(state)
 

@@ -145,12 +145,10 @@ def _judge(state: State, call: Call, node: Node, strategy: dict[str, Any]) -> bo
     if not attempts:
         return True
     last = attempts[-1]
-    if last.daemoned:
-        state.update(node, daemoned=True)
     if not last.phase_fulfilled:
         if last.daemoned:
             state.mark_phase(node, last.phase)
-            state.update(node, daemoned=True)
+            state.update(node, daemoned=True)  # after the phase: the time it finished is for the next pass
         return True
     if not last.unsuccessful:
         state.update(node, outputs=last.outputs)
