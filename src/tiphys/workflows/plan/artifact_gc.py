@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tiphys.workflows.plan.nodes import COMPLETED
+
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
 
@@ -26,6 +28,14 @@ def add_finalizer(state: State) -> None:
         state.finalizers.append(FINALIZER)
     else:
         state.status["artifactGCStatus"] = {**known, "notSpecified": True}
+
+
+def is_over(state: State) -> bool:
+    """Whether the workflow ended and no artifact is left to be deleted: the original then writes in every pass."""
+    if not state.settings.artifact_gc or state.phase not in COMPLETED:
+        return False
+    artifacts = (a for node in state.nodes for a in (node.outputs or {}).get("artifacts") or ())
+    return all(a.get("deleted") or strategy(state.spec, a) in NEVER for a in artifacts)
 
 
 def _is_wanted(state: State) -> bool:

@@ -21,7 +21,18 @@ from typing import Any
 from tiphys.lang import names
 from tiphys.machinery.actions import Emit, Plan
 from tiphys.workflows.observe import Changes, Lookup, Object
-from tiphys.workflows.plan import agent, chance, cleanup, events, lifecycle, locks, patches, reconcile
+from tiphys.workflows.plan import (
+    agent,
+    artifact_gc,
+    chance,
+    cleanup,
+    events,
+    lifecycle,
+    locks,
+    metrics,
+    patches,
+    reconcile,
+)
 from tiphys.workflows.plan.canonical import TEMPLATE, NotCanonical, canonical
 from tiphys.workflows.plan.locks import LockTable
 from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
@@ -213,7 +224,9 @@ class Run:
 
     def _end_pass(self) -> None:
         state = self._state
-        if state.pod_running is not None and (state.updated or locks.concern_nodes(state)):
+        metrics.of_pass(state)
+        writes = state.updated or locks.concern_nodes(state)
+        if state.pod_running is not None and (writes or artifact_gc.is_over(state)):
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
         if state.phase in ("Succeeded", "Failed", "Error"):
             locks.release_all(state)
@@ -263,6 +276,8 @@ class Run:
 
     def _refresh_progress(self) -> None:
         state = self._state
+        if (self._written.metadata.get("labels") or {}).get(LABEL_COMPLETED) == "true":
+            return  # stored as complete: nothing about it changes any more
         self._progress.refresh(list(state.nodes.changed))
         if state.phase in ("Succeeded", "Failed", "Error"):
             self._progress.settle()

@@ -54,7 +54,7 @@ def _only_waits_for_its_pod(state: State, call: Call, node: Node) -> bool:
     ):
         return False
     try:
-        template = _resolve(state, call)[1]
+        template = resolve(state, call)[1]
     except Problem:
         return False
     return not template.get("synchronization") and not (node.phase != "Pending" and annotation(template, DISPLAY_NAME))
@@ -64,10 +64,10 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if state.depth >= state.settings.max_stack_depth:
         return fail(state, call, node, TooDeep())
     try:
-        inner, template = _resolve(state, call)
+        inner, template = resolve(state, call)
         if node is not None and node.phase_fulfilled and not _needs_a_last_look(template):
             return Outcome(node)
-        processed = _process(state, call, node, template)
+        processed = process(state, call, node, template)
         _show_display_name(state, node, processed)
     except Problem as problem:
         return fail(state, call, node, problem)
@@ -137,12 +137,14 @@ def _by_type(state: State, call: Call, template: Template, inner: TemplateContex
     return leaf.execute_pod(state, call, template, kind)
 
 
-def _resolve(state: State, call: Call) -> tuple[TemplateContext, Template]:
+def resolve(state: State, call: Call) -> tuple[TemplateContext, Template]:
+    """The template of a call, over the defaults, and the context of its own calls. Raises `Problem`."""
     inner, template = state.templates.resolve(call.context, call.holder)
     return inner, state.templates.with_defaults(template)
 
 
-def _process(state: State, call: Call, node: Node | None, template: Template) -> Template:
+def process(state: State, call: Call, node: Node | None, template: Template) -> Template:
+    """The template of a call with its arguments filled in. Raises `Problem`."""
     known = state.processed.get(call.node_id)
     if known is not None and known[0] == state.globals_version and known[1] is template and known[2] is call.arguments:
         found: Template = known[3]

@@ -14,7 +14,7 @@ from typing import Any
 from tiphys.lang import gojson
 from tiphys.machinery.actions import Create, Delete
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS, ObjectKey
-from tiphys.workflows.plan import agent, artifact_gc, execute, hooks, locks, reconcile, repositories, spec
+from tiphys.workflows.plan import agent, artifact_gc, execute, hooks, locks, metrics, reconcile, repositories, spec
 from tiphys.workflows.plan import globals as variables
 from tiphys.workflows.plan.nodes import COMPLETED, Node, stamp
 from tiphys.workflows.plan.pods.metadata import owner
@@ -52,6 +52,7 @@ def run_pass(state: State) -> None:
     if state.spec.get("synchronization") is not None and not _has_locks(state):
         return
     if not state.phase:
+        metrics.of_new_workflow(state)
         _begin(state)
     elif not _reconcile_pods(state):
         return
@@ -274,6 +275,7 @@ def _conclude(state: State, node: Node, phase: str, handler: Node | None) -> Non
     elif node.daemoned:  # the entrypoint: ended by this attempt to complete, it has succeeded in the next pass
         mark(state, "Error", f"Unexpected node phase {state.name}: <nil>")
     if state.phase in COMPLETED:
+        metrics.of_finished_workflow(state, node)
         _delete_claims(state)
 
 

@@ -50,9 +50,7 @@ def difference(state: State, written: Written) -> Patch | None:
     metadata = _changed_metadata(state, written)
     if not status and not metadata:
         return None
-    if state.stored_templates != (state.status.get("storedTemplates") or {}):  # written as Go would hold them
-        state.status["storedTemplates"] = dict(state.stored_templates)
-        status["storedTemplates"] = _changed(written.status.get("storedTemplates") or {}, state.stored_templates)
+    _decoded(state, written, status)
     body: dict[str, Any] = {"metadata": {**metadata}}
     if written.resource_version:
         body["metadata"]["resourceVersion"] = written.resource_version
@@ -60,6 +58,15 @@ def difference(state: State, written: Written) -> Patch | None:
         body["status"] = status
     written.status = dict(state.status)
     return Patch(WORKFLOWS, ObjectKey(state.namespace, state.name), body, why="status")
+
+
+def _decoded(state: State, written: Written, status: dict[str, Any]) -> None:
+    """Adds what was stored in another form than Go's: whoever writes a workflow writes it as it was decoded."""
+    for key, held in (("storedTemplates", state.stored_templates), ("storedWorkflowTemplateSpec", state.stored_spec)):
+        if held and state.status.get(key) is not held:
+            state.status[key] = held if key != "storedTemplates" else dict(held)
+            if changes := _changed(written.status.get(key) or {}, held):
+                status[key] = changes
 
 
 def _changed_nodes(state: State, written: Written) -> dict[str, Any]:

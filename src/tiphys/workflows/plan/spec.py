@@ -63,6 +63,7 @@ def prepare(state: State) -> None:
     except (Problem, NotCanonical) as err:
         raise SpecFailed("Error", str(err)) from err
     state.spec = spec
+    state.stored_spec = spec if state.is_from_template else None
     context = context_from("local", "" if state.is_from_template else state.name, spec)
     state.templates = _templates(state, context)
     state.volumes = list(spec.get("volumes") or ())

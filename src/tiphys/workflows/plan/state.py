@@ -94,6 +94,8 @@ class State:
     ended_seen: set[str] = field(default_factory=set)
     stale_results: dict[str, None] = field(default_factory=dict)
     stored_templates: dict[str, Any] = field(default_factory=dict)
+    stored_spec: dict[str, Any] | None = None
+    has_metrics: tuple[int, bool] | None = None
     is_from_template: bool = False
     is_broken: bool = False
     has_agent: bool = False
