@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,11 @@ async def test_a_plugin_is_asked_with_its_token(runtime: str, tmp_path: Path, un
             {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "wf", "uid": "wf-uid"}
         ]
         source = PLUGIN.replace("PORT", str(unused_tcp_port))
-        plugin = {"name": "hello", "image": "python", "command": ["python3", "-c", source, f"{VAR_RUN_ARGO}/token"]}
+        plugin: dict[str, Any] = {
+            "name": "hello",
+            "image": "python",
+            "command": ["python3", "-c", source, f"{VAR_RUN_ARGO}/token"],
+        }
         plugin["ports"] = [{"containerPort": unused_tcp_port}]
         pod["spec"]["containers"] = [{"name": "main", "image": "tiphys/executor"}, plugin]
         key = await here.create(pod)
