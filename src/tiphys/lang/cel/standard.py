@@ -176,7 +176,10 @@ def to_uint(value: Any) -> Any:
 
 def to_double(value: Any) -> Any:
     if isinstance(value, str):
-        return float(value) if _NUMBER_TEXT.fullmatch(value) else conversion_error(value, DOUBLE)
+        number = float(value) if _NUMBER_TEXT.fullmatch(value) else math.nan
+        is_too_large = math.isinf(number) and any(c.isdecimal() for c in value)
+        is_number = not is_too_large and (not math.isnan(number) or "nan" in value.lower())
+        return number if is_number else conversion_error(value, DOUBLE)
     return float(value)
 
 

@@ -57,6 +57,8 @@ def run(text: str) -> Any:
         ("any + 1", Failure("no such overload")),
         ("9223372036854775807 + n", Failure("integer overflow")),
         ("n in [1, 5]", True),
+        ("double('1' + 'e400')", Failure("type conversion error from 'string' to 'double'")),
+        ("double(dyn('-Infinity')) < 0.0", True),
         ("type(n) == int && type(m) == map", True),
         ("duration('90m').getHours()", 1),
         ("timestamp('2024-02-29T23:30:00-01:00').getDate()", 1),
