@@ -46,14 +46,17 @@ class TaskAgent:
     async def run(
         self, workflow: ObjectKey, say: Callable[[str], None], *, uid: str = "", plugins: Sequence[Plugin] = ()
     ) -> Ended:
-        """Serves the workflow's tasks until it has ended. ``uid`` is the workflow's."""
+        """Serves the workflow's tasks until it has ended, or the API refuses. ``uid`` is the workflow's."""
         work = _Work(self, workflow, say, uid, plugins)
+        failures: list[str] = []
         try:
             async with asyncio.TaskGroup() as tasks:
                 await work.serve(tasks)
+        except* ApiError as group:
+            failures += map(str, group.exceptions)
         finally:
             await work.close()
-        return Ended()
+        return Ended(1, failures[0]) if failures else Ended()
 
     async def results(
         self, workflow: ObjectKey, template: dict[str, Any], *, uid: str = "", plugins: Sequence[Plugin] = ()

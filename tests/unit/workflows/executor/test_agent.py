@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
 from tests.unit.cluster.node.harness import Node, a_pod, node, phase
+from tiphys.client.client import Client
+from tiphys.client.transport import Request, Transport
+from tiphys.machinery.errors import Forbidden
+from tiphys.machinery.podlife import Ended
 from tiphys.machinery.resources import WORKFLOW_TASK_SETS, ObjectKey
 from tiphys.runtime.clock import SystemClock
 from tiphys.workflows.drivers.artifacts.registry import native_executor
@@ -105,3 +109,12 @@ async def test_a_restarted_agent_does_not_ask_again_for_what_is_reported(here: N
         await here.client.patch(WORKFLOW_TASK_SETS, WORKFLOW, {"metadata": {"labels": {LABEL_COMPLETED: "true"}}})
         assert phase(await here.ended(key)) == "Succeeded"
     assert asked == ["/one"]
+
+
+async def test_an_api_that_refuses_ends_the_agent_not_the_node() -> None:
+    class Refusing:
+        async def call(self, request: Request) -> Object:
+            raise Forbidden("no")
+
+    agent = TaskAgent(Client(cast("Transport", Refusing())), SystemClock())
+    assert await agent.run(WORKFLOW, print) == Ended(1, "no")
