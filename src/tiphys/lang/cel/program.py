@@ -130,6 +130,8 @@ class _Attribute:
     @property
     def bare(self) -> Run:
         base, steps = self.base, self.steps
+        if len(steps) == 1 and not steps[0].is_optional:
+            return _field_reader(base, steps[0])
         return (lambda frame: _walk(frame, base(frame), steps)) if steps else base
 
     def plus(self, step: _Step) -> _Attribute:
@@ -152,6 +154,20 @@ class _Attribute:
             return found if type(found) is Failure else found is not ABSENT
 
         return run
+
+
+def _field_reader(base: Run, step: _Step) -> Run:
+    """`_walk` for the most usual chain, a single step."""
+    get = step.get
+
+    def run(frame: Frame) -> Any:
+        value = base(frame)
+        kind = type(value)
+        if kind is Optional:
+            return _walk(frame, value, (step,))
+        return value if kind is Failure else get(frame, value)
+
+    return run
 
 
 def _walk(frame: Frame, value: Any, steps: tuple[_Step, ...]) -> Any:

@@ -110,6 +110,8 @@ def escape(name: str) -> str | None:
 
 def unescape(name: str) -> str:
     """The property's name behind an identifier."""
+    if "__" not in name:
+        return name
     if name.startswith("__") and name.endswith("__") and name[2:-2] in _KEYWORDS:
         return name[2:-2]
     return _TO_UNESCAPE.sub(lambda match: _UNESCAPED[match[0]], name)
