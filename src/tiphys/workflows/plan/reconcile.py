@@ -221,6 +221,8 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     why = _why_not(state, on_exit=LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {}))
     is_winding_down = node.completed and phase == "Running"
     if node.fulfilled:
+        if is_winding_down and why:
+            _end_below(state, node, why)
         return is_winding_down and bool(why)
     if node.completed:
         state.updated = state.updated or (is_winding_down and node_id not in state.ended_seen)
@@ -248,13 +250,21 @@ def _end(state: State, node: Node, why: str) -> None:
     state.mark(node.id)
     state.ended[node.id] = why
     state.updated = True
-    todo = list(node.children)
+    _end_below(state, node, why)
+
+
+def _end_below(state: State, node: Node, why: str) -> None:
+    """Ends what is open below a node: the containers of a container set, and whatever else began in the meantime."""
+    todo, seen = list(node.children), {node.id}
     while todo:
         child = state.nodes.by_id.get(todo.pop())
-        if child is not None and not child.fulfilled:
+        if child is None or child.id in seen:
+            continue
+        seen.add(child.id)
+        todo.extend(child.children)
+        if not child.fulfilled:
             state.mark_phase(child, "Failed", why)
             state.mark(child.id)
-            todo.extend(child.children)
 
 
 def _refused_pods(state: State) -> None:
