@@ -87,7 +87,7 @@ def _zone(name: str) -> tzinfo | Failure:
         return timezone(timedelta(minutes=-minutes if match[1] == "-" else minutes))
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         return Failure(f"unknown time zone {name}")
 
 

@@ -230,7 +230,7 @@ def _conversions() -> Functions:
 
     return {
         "bool": to(BOOL, to_bool, BOOL, STRING),
-        "bytes": to(BYTES, lambda v: v.encode() if isinstance(v, str) else v, BYTES, STRING),
+        "bytes": to(BYTES, lambda v: v.encode("utf-8", "replace") if isinstance(v, str) else v, BYTES, STRING),
         "double": to(DOUBLE, to_double, DOUBLE, INT, STRING, UINT),
         "duration": to(DURATION, to_duration, DURATION, INT, STRING),
         "dyn": (plain("to_dyn", (A,), DYN, lambda value: value),),

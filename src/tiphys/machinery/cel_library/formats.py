@@ -40,6 +40,10 @@ def _fits(name: str, complaint: str) -> Validate:
     return lambda text: [] if formats.fits(name, text) else [complaint]
 
 
+def _base64(text: str) -> list[str]:
+    return [] if text.isascii() and formats.fits("byte", text) else ["invalid base64"]
+
+
 def _uri(text: str) -> list[str]:
     try:
         urls.request_uri(text)
@@ -60,7 +64,7 @@ _FORMATS = {
     "labelValue": NamedFormat("LabelValue", name_rules.label_value, 40),
     "uri": NamedFormat("URI", _uri, 1103),
     "uuid": NamedFormat("uuid", _fits("uuid", "does not match the UUID format"), 70),
-    "byte": NamedFormat("byte", _fits("byte", "invalid base64"), 84),
+    "byte": NamedFormat("byte", _base64, 84),
     "date": NamedFormat("date", _fits("date", "invalid date"), _DATE_TIME_PATTERN),
     "datetime": NamedFormat("datetime", _fits("date-time", "invalid datetime"), _DATE_TIME_PATTERN),
 }

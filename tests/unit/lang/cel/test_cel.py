@@ -57,6 +57,7 @@ def run(text: str) -> Any:
         ("any + 1", Failure("no such overload")),
         ("9223372036854775807 + n", Failure("integer overflow")),
         ("n in [1, 5]", True),
+        ("timestamp(n).getHours(s)", Failure("unknown time zone hello")),
         ("double('1' + 'e400')", Failure("type conversion error from 'string' to 'double'")),
         ("double(dyn('-Infinity')) < 0.0", True),
         ("type(n) == int && type(m) == map", True),
