@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from benchmarks._rows import Row
+from tiphys.app.compose import GC_THRESHOLDS
 from tiphys.machinery.actions import Create, Patch, Plan
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
@@ -41,7 +42,7 @@ def per_node(shape: Callable[[int], Spec], nodes: int, repeat: int) -> float:
     """CPU milliseconds of the decisions for one node."""
     spec = shape(nodes)
     timings = []
-    gc.set_threshold(100_000, 50, 1_000)  # as in the controller: most of what a run makes stays
+    gc.set_threshold(*GC_THRESHOLDS)
     for _ in range(repeat):
         gc.collect()
         timings.append(play(spec, nodes) / nodes * 1e3)

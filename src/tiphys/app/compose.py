@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 NODE_NAME = "tiphys"
 _SCHEDULER = "default-scheduler"
-_GC_THRESHOLDS = (100_000, 50, 1_000)
+GC_THRESHOLDS = (100_000, 50, 1_000)
 """For the whole process: almost all that controllers and the store allocate are plain dicts that stay and form no
 cycles, so that Python's default of a collection every 700 allocations mostly walks live objects in vain."""
 
@@ -129,8 +129,9 @@ async def compose(
     A ``daemon`` listens, and leaves containers that run at its end to its next life; else they are killed.
     """
     world = world or World()
-    gc.set_threshold(*_GC_THRESHOLDS)
     async with AsyncExitStack() as stack:
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        gc.set_threshold(*GC_THRESHOLDS)
         folder = settings.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-")))
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)

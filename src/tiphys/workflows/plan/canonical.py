@@ -113,14 +113,9 @@ def _struct(value: Any, kind: Type, path: str, depth: int) -> dict[str, Any]:
 
 
 def _folded(value: Mapping[str, Any], kind: Type) -> Mapping[str, Any]:
-    """The object with the fields that Go's decoder takes in spite of their case (``subpath`` for ``subPath``)."""
+    """The object with the fields that Go's decoder takes in spite of their case (``subpath``); the last one wins."""
     names = {name.casefold(): name for name in kind.fields}
-    made = dict(value)
-    for key in value:
-        name = names.get(key.casefold()) if isinstance(key, str) and key not in kind.fields else None
-        if name is not None:
-            made[name] = value[key]
-    return made
+    return {key if key in kind.fields else names.get(str(key).casefold(), key): value[key] for key in value}
 
 
 def _always_written(spec: FieldType) -> bool:

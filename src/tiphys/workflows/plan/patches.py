@@ -63,10 +63,9 @@ def difference(state: State, written: Written) -> Patch | None:
 def _decoded(state: State, written: Written, status: dict[str, Any]) -> None:
     """Adds what was stored in another form than Go's: whoever writes a workflow writes it as it was decoded."""
     for key, held in (("storedTemplates", state.stored_templates), ("storedWorkflowTemplateSpec", state.stored_spec)):
-        if held and state.status.get(key) is not held:
-            state.status[key] = held if key != "storedTemplates" else dict(held)
-            if changes := _changed(written.status.get(key) or {}, held):
-                status[key] = changes
+        if held and state.status.get(key) != held:
+            state.status[key] = dict(held)
+            status[key] = _changed(written.status.get(key) or {}, held)
 
 
 def _changed_nodes(state: State, written: Written) -> dict[str, Any]:
