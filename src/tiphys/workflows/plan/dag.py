@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +146,8 @@ def _visit(state: State, frame: Frame, node: Node, name: str, dirty: dict[str, N
     if task_node is not None and may_have_hooks and not _run_hooks(state, frame, task, task_node):
         return
     if task_node is not None and task_node.phase_fulfilled:
+        if task_node.type == "TaskGroup" and hooks.exit_hook(state, task) is not None:
+            _go_on_with_exit_handlers(state, frame, task, task_node.children)
         _after_completion(state, frame, task, task_node)
         frame.open.pop(task_id, None)
         return
@@ -335,16 +337,19 @@ def _execute_copies(
         waiting.pop(copy_name, None)
         _track(frame, made)
         if has_exit and made.completed and made.fulfilled and not _run_exit_handler(state, frame, task, made):
-            _go_on_with_exit_handlers(state, frame, task, copies)
+            _go_on_with_exit_handlers(state, frame, task, (_id(state, frame, str(other["name"])) for other in copies))
             return
     if group is not None:
         _complete_group(state, frame, group, waiting)
 
 
-def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: list[dict[str, Any]]) -> None:
-    """Exit handlers of copies run in order, but one that has begun must not wait for one that waits for its lock."""
-    for copy in copies:
-        node = state.nodes.by_id.get(_id(state, frame, str(copy["name"])))
+def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: Iterable[str]) -> None:
+    """Exit handlers of copies run in order, but one that has begun must not wait for one that waits for its lock.
+
+    Nor must it stop when the TaskGroup ends before it.
+    """
+    for copy_id in list(copies):
+        node = state.nodes.by_id.get(copy_id)
         handler = state.node_named(f"{node.name}.onExit") if node is not None else None
         if node is not None and node.completed and handler is not None and not handler.fulfilled:
             _run_exit_handler(state, frame, task, node)
@@ -534,15 +539,8 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
 
 def _may_heal(state: State, frame: Frame) -> bool:
     """Whether a loop waits for nothing but the exit handlers of its copies: that does not keep its TaskGroup open."""
-    for node_id in frame.open:
-        group = state.nodes.by_id.get(node_id)
-        task = frame.tasks.get(frame.owner.get(node_id, ""))
-        if group is None or group.type != "TaskGroup" or task is None or hooks.exit_hook(state, task) is None:
-            continue
-        members = (state.nodes.by_id.get(child) for child in group.children)
-        if all(member is not None and member.fulfilled for member in members):
-            return True
-    return False
+    groups = (state.nodes.by_id.get(node_id) for node_id in frame.open)
+    return any(group is not None and _healed_phase(state, frame, group) is not None for group in groups)
 
 
 def _heal(state: State, frame: Frame, group: Node) -> str | None:
@@ -550,17 +548,31 @@ def _heal(state: State, frame: Frame, group: Node) -> str | None:
 
     Their exit handlers may still run, or a retry has reset only the group.
     """
+    phase = _healed_phase(state, frame, group)
+    if phase is not None:
+        state.mark_phase(group, phase)
+        state.mark_below(frame.call.node_id, group.id)  # its exit handler is for the next pass
+    return phase
+
+
+def _healed_phase(state: State, frame: Frame, group: Node) -> str | None:
+    """The phase such a TaskGroup ends with, None for others.
+
+    The original does not wait for the exit handlers of all copies to begin: those that have not are lost there.
+    """
     if group.type != "TaskGroup" or not group.children:
         return None
+    task = frame.tasks.get(frame.owner.get(group.id, ""))
+    has_exit = task is not None and hooks.exit_hook(state, task) is not None
     phase = "Succeeded"
     for child_id in group.children:
         child = state.nodes.by_id.get(child_id)
         if child is None or not child.fulfilled:
             return None
+        if has_exit and child.completed and not child.hooked and state.node_named(f"{child.name}.onExit") is None:
+            return None
         if child.unsuccessful:
             phase = child.phase
-    state.mark_phase(group, phase)
-    state.mark_below(frame.call.node_id, group.id)  # its exit handler is for the next pass
     return phase
 
 
