@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.unit.workflows.kit import Cluster, container
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.canonical import OUTPUTS, canonical
@@ -48,4 +50,45 @@ def test_a_daemon_as_entrypoint_succeeds_once_it_is_ready() -> None:
     cluster.decide()
     cluster.set_pod("wf", "Running")
     assert cluster.nodes()["wf"] == "Succeeded"
+    assert cluster.phase == "Succeeded"
+
+
+def restarting_daemon(main: dict[str, Any]) -> Cluster:
+    """A daemon with its first client waiting; the daemon fails and starts again at another address."""
+    server = container("server", daemon=True, retryStrategy={"limit": "2"})
+    client = container("client", inputs={"parameters": [{"name": "ip"}]}, synchronization={"mutexes": [{"name": "m"}]})
+    client["container"]["args"] = ["{{inputs.parameters.ip}}"]
+    cluster = Cluster({"entrypoint": "main", "templates": [main, server, client]})
+    cluster.decide()
+    return cluster
+
+
+def start(cluster: Cluster, node_name: str, address: str) -> None:
+    name = cluster.pod_of(node_name)
+    running = {"phase": "Running", "podIP": address}
+    cluster.lookup.live_pods[name] = {**cluster.lookup.live_pods[name], "status": running}
+    cluster.decide(Changes(pods={name: cluster.lookup.live_pods[name]}))
+
+
+def arguments_of(cluster: Cluster, node_name: str) -> str:
+    pod = cluster.lookup.live_pods[cluster.pod_of(node_name)]
+    return str(pod)
+
+
+@pytest.mark.parametrize("kind", ["steps", "dag"])
+def test_clients_of_a_daemon_that_started_again_get_its_new_address(kind: str) -> None:
+    parameter = {"name": "ip", "value": f"{{{{{'steps' if kind == 'steps' else 'tasks'}.server.ip}}}}"}
+    client = {"name": "client", "template": "client", "arguments": {"parameters": [parameter]}, "withItems": [0, 1]}
+    server = {"name": "server", "template": "server"}
+    body = [[server], [client]] if kind == "steps" else {"tasks": [server, {**client, "depends": "server"}]}
+    at = ("wf[0].", "wf[1].") if kind == "steps" else ("wf.", "wf.")
+    cluster = restarting_daemon({"name": "main", kind: body})
+    start(cluster, f"{at[0]}server(0)", "10.0.0.1")
+    assert "10.0.0.1" in arguments_of(cluster, f"{at[1]}client(0:0)")
+    cluster.fail(f"{at[0]}server(0)")
+    cluster.succeed(f"{at[1]}client(0:0)")
+    assert f"{at[1]}client(1:1)" not in cluster.running_pods()  # nobody knows the address
+    start(cluster, f"{at[0]}server(1)", "10.0.0.2")
+    assert "10.0.0.2" in arguments_of(cluster, f"{at[1]}client(1:1)")
+    cluster.succeed(f"{at[1]}client(1:1)")
     assert cluster.phase == "Succeeded"

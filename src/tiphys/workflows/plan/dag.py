@@ -23,7 +23,7 @@ from tiphys.workflows.plan import hooks, locks, loops, memoize, outputs, referen
 from tiphys.workflows.plan.canonical import dumps
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.problems import Blocked, MissingVariable, Outcome, Problem, TimedOut, TooDeep
-from tiphys.workflows.plan.scope import Scope
+from tiphys.workflows.plan.scope import Scope, last_attempt_or_self
 from tiphys.workflows.plan.state import Call, State
 from tiphys.workflows.plan.templates import Template, TemplateContext, has_outputs
 from tiphys.workflows.plan.text import should_execute
@@ -51,6 +51,11 @@ class Frame:
     hook_nodes: dict[str, str] = field(default_factory=dict)
     again: dict[str, None] = field(default_factory=dict)
     begun: bool = False
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    def is_stalled(self, node_id: str) -> bool:
+        """Whether the task of a node cannot be evaluated now: a daemon that it refers to starts again."""
+        return self.owner.get(node_id) in self.again
 
 
 def execute(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:
@@ -114,6 +119,7 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         if name not in frame.unmet or (name in frame.done and name not in changed):
             continue
         _visit(state, frame, node, name, dirty)
+        todo.extend(_with_new_address(state, frame, name))
         if name not in frame.done and _is_done(state, frame, name):
             frame.done.add(name)
             for dependent in frame.graph.dependents.get(name, ()):
@@ -125,6 +131,24 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         if task_node is not None:
             _run_hooks(state, frame, frame.tasks[name], task_node)
     state.visited(node.id, dirty)
+
+
+def _with_new_address(state: State, frame: Frame, name: str) -> list[str]:
+    """The tasks to resolve again since the address of a daemon they mention changed: one that starts again has none."""
+    daemon = state.nodes.by_id.get(_id(state, frame, name))
+    if daemon is None or not daemon.daemoned:
+        return []
+    address = last_attempt_or_self(state, daemon).pod_ip
+    if frame.addresses.setdefault(name, address) == address:
+        return []
+    frame.addresses[name] = address
+    mention = f"tasks.{name}.ip"
+    affected = [other for other in frame.copies if mention in dumps(frame.tasks[other])]
+    for other in affected:
+        del frame.copies[other]
+        frame.__dict__.get("_copy_by_id", {}).pop(other, None)
+        frame.again[other] = None
+    return [other for other in affected if other not in frame.done]
 
 
 def _is_done(state: State, frame: Frame, name: str) -> bool:
@@ -407,6 +431,9 @@ def _execute_copy(state: State, frame: Frame, copy: Task, copy_id: str) -> Node 
             boundary_id=frame.call.node_id,
             on_exit=frame.call.on_exit,
         )
+    elif call.holder is not copy:
+        call.holder, call.arguments = copy, copy.get("arguments") or {}
+        state.mark(copy_id)
     outcome = executor.execute(state, call)
     problem = outcome.problem
     node = outcome.node

@@ -356,9 +356,23 @@ def concern_nodes(state: State) -> bool:
     """Whether nodes that are not done have ``synchronization``: the original writes in every pass over such a node."""
     for node_id in list(state.lock_nodes):
         node = state.nodes.by_id.get(node_id)
-        if node is not None and not node.phase_fulfilled:
+        if node is None or node.phase_fulfilled:
+            del state.lock_nodes[node_id]
+        elif not _is_stalled(state, node):
             return True
-        del state.lock_nodes[node_id]
+    return False
+
+
+def _is_stalled(state: State, node: Node) -> bool:
+    """Whether something above a node cannot be evaluated now, so that a pass does not come to the node."""
+    while node.boundary_id:
+        frame = state.frames.get(node.boundary_id)
+        if frame is not None and frame.is_stalled(node.id):
+            return True
+        boundary = state.nodes.by_id.get(node.boundary_id)
+        if boundary is None:
+            return False
+        node = boundary
     return False
 
 

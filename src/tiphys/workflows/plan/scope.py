@@ -60,6 +60,17 @@ class Scope(dict[str, Any]):
             self[f"{prefix}.hostNodeName"] = node.host_node_name
         self.add_outputs(prefix, node.outputs)
 
+    def set_address(self, state: State, prefix: str, node: Node) -> bool:
+        """Sets or removes the address of a daemon that is known already; whether that changed it."""
+        name, address = f"{prefix}.ip", last_attempt_or_self(state, node).pod_ip
+        if self.get(name, "") == address:
+            return False
+        if address:
+            self[name] = address
+        else:
+            del self[name]
+        return True
+
     def add_outputs(self, prefix: str, outputs: Mapping[str, Any] | None) -> None:
         if outputs is None:
             return

@@ -57,6 +57,11 @@ class Frame:
     hooked: list[Group] = field(default_factory=list)
     done: int = 0
 
+    def is_stalled(self, node_id: str) -> bool:
+        """Whether the group of a node cannot be evaluated now: a daemon that it refers to starts again."""
+        index = self.owner.get(node_id)
+        return index is not None and not self.groups[index].resolved
+
 
 def execute(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:
     """Takes the node of a Steps template as far as it goes now."""
@@ -83,6 +88,8 @@ def _advance(state: State, frame: Frame, node: Node, dirty: dict[str, None]) -> 
     start = _first_affected(frame, dirty)
     for index in range(start, len(declared)):
         group = _open_group(state, frame, node, index)
+        if start < index <= frame.done:
+            _connect(state, node, group.node, index)  # a daemon of the group before may have another attempt
         problem = _run_group(state, frame, group, declared[index], dirty)
         if isinstance(problem, Blocked):
             return Outcome(node)  # an exit handler waits for its turn; the original ends the group with an error
@@ -99,7 +106,20 @@ def _advance(state: State, frame: Frame, node: Node, dirty: dict[str, None]) -> 
             except Problem as err:
                 return Outcome(node, err)
             frame.done = index + 1
+        elif _addresses_changed(state, frame, group):
+            for later in frame.groups[index + 1 :]:
+                later.resolved = False
     return outputs.finish(state, frame.call, node, frame.template, frame.scope, len(declared))
+
+
+def _addresses_changed(state: State, frame: Frame, group: Group) -> bool:
+    """Brings the addresses of a finished group's daemons up to date: one that starts again has none for a while."""
+    changed = False
+    for child_id in group.node.children:
+        child, call = state.nodes.by_id.get(child_id), group.calls.get(child_id)
+        if child is not None and call is not None and child.daemoned:
+            changed = frame.scope.set_address(state, f"steps.{call.holder.get('name', '')}", child) or changed
+    return changed
 
 
 def _first_affected(frame: Frame, dirty: dict[str, None]) -> int:
@@ -205,6 +225,10 @@ def _resolve(state: State, frame: Frame, group: Group, declared: list[Step]) -> 
         group.steps.update((str(item.get("name") or ""), item) for item in expanded)
     group.unstarted = dict(group.steps)
     group.resolved = True
+    for call in group.calls.values():  # resolved again: what has not begun sees the new values
+        call.holder = group.steps.get(call.name.removeprefix(f"{group.node.name}."), call.holder)
+        call.arguments = call.holder.get("arguments") or {}
+        state.mark(call.node_id)
     return True
 
 
