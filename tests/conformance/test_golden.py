@@ -15,7 +15,7 @@ PENDING = golden.pending()
 def running_files() -> list[Path]:
     if CORPUS is None:
         return []
-    return [p for p in golden.files_under([CORPUS / "golden"]) if any(f.recognises(golden.read(p)) for f in KNOWN)]
+    return [p for p in golden.files_under([CORPUS / "golden"]) if golden.reader_of(golden.read(p), KNOWN)]
 
 
 @pytest.mark.skipif(CORPUS is None, reason="no corpus beside the project; set TIPHYS_CORPUS")
