@@ -111,7 +111,8 @@ class Lookup:
         return self.world.pods.get(name)
 
     def pods(self) -> Iterable[Any]:
-        return [pod for pod in self.world.pods.values() if pod["metadata"]["labels"].get(WORKFLOW) == self.workflow]
+        mine = (p for p in self.world.pods.values() if p["metadata"]["labels"].get(WORKFLOW) == self.workflow)
+        return [pod for pod in mine if not _is_hidden(pod)]
 
     def task_results(self) -> Iterable[Any]:
         return [r for r in self.world.results.values() if r["metadata"]["labels"].get(WORKFLOW) == self.workflow]
@@ -230,9 +231,10 @@ class Play:
                 elif name in self.world.pods:
                     pod = merge.apply(self.world.pods[name], action.patch)
                     self.world.pods[name] = pod
-                    if pod["metadata"]["labels"].get(COMPLETED) == "true":
-                        del self.world.pods[name]
+                    if _is_hidden(pod):
                         self._pod_changed(actor, name, pod)
+                        if (pod.get("status") or {}).get("phase") != "Running":
+                            del self.world.pods[name]
             actor.cleanup = []
 
     def _act(self, step: Mapping[str, Any], at: int) -> None:
@@ -286,7 +288,8 @@ class Play:
         if pod is None:
             raise Mismatch(f"pod {name}", "exists", "does not")
         self.world.pods[name] = {**pod, "status": self._pod_status(pod, change)}
-        self._pod_changed(actor, name, self.world.pods[name])
+        if not _is_hidden(pod):
+            self._pod_changed(actor, name, self.world.pods[name])
 
     def _pod_status(self, pod: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
         status: dict[str, Any] = {key: change[key] for key in ("phase", "reason", "message", "podIP") if key in change}
@@ -503,6 +506,11 @@ class Play:
 
 def _is_live(pod: Mapping[str, Any]) -> bool:
     return ((pod.get("status") or {}).get("phase") or "Pending") in ("Pending", "Running")
+
+
+def _is_hidden(pod: Mapping[str, Any]) -> bool:
+    """Whether the controller sees a pod no more; a daemon's may be running still."""
+    return bool(pod["metadata"]["labels"].get(COMPLETED) == "true")
 
 
 def given_pod(workflow: str, name: str, change: Mapping[str, Any]) -> dict[str, Any]:
