@@ -567,7 +567,18 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
 def _may_heal(state: State, frame: Frame) -> bool:
     """Whether a loop waits for nothing but the exit handlers of its copies: that does not keep its TaskGroup open."""
     groups = (state.nodes.by_id.get(node_id) for node_id in frame.open)
-    return any(group is not None and _healed_phase(state, frame, group) is not None for group in groups)
+    return any(
+        group is not None
+        and group.type == "TaskGroup"
+        and _has_exit_hook(state, frame, group)
+        and _healed_phase(state, frame, group) is not None
+        for group in groups
+    )
+
+
+def _has_exit_hook(state: State, frame: Frame, task_node: Node) -> bool:
+    task = frame.tasks.get(frame.owner.get(task_node.id, ""))
+    return task is not None and hooks.exit_hook(state, task) is not None
 
 
 def _heal(state: State, frame: Frame, group: Node) -> str | None:
@@ -589,8 +600,7 @@ def _healed_phase(state: State, frame: Frame, group: Node) -> str | None:
     """
     if group.type != "TaskGroup" or not group.children:
         return None
-    task = frame.tasks.get(frame.owner.get(group.id, ""))
-    has_exit = task is not None and hooks.exit_hook(state, task) is not None
+    has_exit = _has_exit_hook(state, frame, group)
     phase = "Succeeded"
     for child_id in group.children:
         child = state.nodes.by_id.get(child_id)

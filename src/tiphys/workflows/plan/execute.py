@@ -57,7 +57,9 @@ def _only_waits_for_its_pod(state: State, call: Call, node: Node) -> bool:
         template = resolve(state, call)[1]
     except Problem:
         return False
-    return not template.get("synchronization") and not (node.phase != "Pending" and annotation(template, DISPLAY_NAME))
+    return template.get("synchronization") is None and not (
+        node.phase != "Pending" and annotation(template, DISPLAY_NAME)
+    )
 
 
 def _execute(state: State, call: Call, node: Node | None) -> Outcome:
