@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.workflows.kit import Cluster, container
 from tiphys.workflows.observe import Changes
-from tiphys.workflows.plan.canonical import OUTPUTS, canonical
+from tiphys.workflows.plan.canonical import CONTAINER, OUTPUTS, canonical
 
 
 def retried(**more: Any) -> dict[str, Any]:
@@ -92,3 +92,8 @@ def test_clients_of_a_daemon_that_started_again_get_its_new_address(kind: str) -
     assert "10.0.0.2" in arguments_of(cluster, f"{at[1]}client(1:1)")
     cluster.succeed(f"{at[1]}client(1:1)")
     assert cluster.phase == "Succeeded"
+
+
+def test_quantities_are_written_as_go_writes_them() -> None:
+    given = {"name": "c", "image": "i", "resources": {"requests": {"memory": "1024Mi", "cpu": "200m"}}}
+    assert canonical(given, CONTAINER)["resources"] == {"requests": {"cpu": "200m", "memory": "1Gi"}}

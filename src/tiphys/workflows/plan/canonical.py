@@ -17,6 +17,7 @@ import orjson
 
 from tiphys.api.types import FieldType, Type, root
 from tiphys.lang import gojson
+from tiphys.machinery import quantities
 
 DEPTH_MAX = 200
 
@@ -165,7 +166,8 @@ def _own(value: Any, kind: Type, path: str, depth: int) -> Any:
     if kind.name == "workflow.v1alpha1.ParallelSteps":
         return [_encode(step, root(STEP), f"{path}[{i}]", depth + 1) for i, step in enumerate(_as_list(value, path))]
     if kind.name == "api.resource.Quantity":
-        return value if isinstance(value, str) else gojson.dumps(value)
+        text = value if isinstance(value, str) else gojson.dumps(value)
+        return quantities.canonical(text) if quantities.is_quantity(text) else text
     return value
 
 
