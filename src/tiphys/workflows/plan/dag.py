@@ -147,7 +147,6 @@ def _with_new_address(state: State, frame: Frame, name: str) -> list[str]:
     for other in affected:
         del frame.copies[other]
         frame.__dict__.get("_copy_by_id", {}).pop(other, None)
-        frame.again[other] = None
     return [other for other in affected if other not in frame.done]
 
 
