@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-from tiphys.api.kube_messages import Field, Message, message, message_of
+from tiphys.api.kube_messages import OMITS_ZERO_STRUCT, Field, Message, message, message_of
+from tiphys.lang import durations
 
 MAGIC = b"k8s\x00"
 DEPTH_MAX = 100
@@ -174,8 +175,6 @@ def _in_order(kind: Message, found: dict[str, Any], inlined: dict[str, bytes], d
 
 
 def _leaves_out(field: Field, value: Any) -> bool:
-    from tiphys.api.kube_messages import OMITS_ZERO_STRUCT
-
     if field.pointer or (value is None and (field.repeated or field.map_key)):
         return value is None
     if field.is_message and not field.repeated and not field.map_key:
@@ -243,8 +242,6 @@ def _read_special(data: bytes, kind: Message, depth: int) -> Any:
         case "time" | "microtime":
             return _read_time(data, kind.special == "microtime")
         case "duration":
-            from tiphys.lang import durations
-
             return durations.format(_signed(_as_int(parts.get(1, 0)), "int64"))
         case "items":
             return [_text(_as_bytes(value)) for _, value in _fields(data)]
@@ -389,8 +386,6 @@ def _write_special(value: Any, kind: Message) -> bytes:
         case "time" | "microtime":
             return _write_time(value)
         case "duration":
-            from tiphys.lang import durations
-
             return _key(1, 0) + _uint(durations.parse(value or "0s") & 0xFFFFFFFFFFFFFFFF)
         case "items":
             return b"".join(_bytes_field(1, item.encode()) for item in value or ())

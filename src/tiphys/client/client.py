@@ -13,7 +13,7 @@ from typing import Any
 
 from tiphys.client.transport import Request, Transport, WatchEvent
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.resources import ObjectKey, Resource
+from tiphys.machinery.resources import PODS, ObjectKey, Resource
 
 Object = Mapping[str, Any]
 
@@ -65,6 +65,4 @@ class Client:
 
     def logs(self, key: ObjectKey, **query: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Chunks of a container's log; query keys as on the wire (container, follow, tailLines …)."""
-        from tiphys.machinery.resources import PODS
-
         return self.transport.stream(Request("get", PODS, key.namespace, key.name, "log", query))

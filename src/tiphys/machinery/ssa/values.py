@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+import orjson
+
 from tiphys.machinery.ssa import fieldsets
 from tiphys.machinery.ssa.fieldsets import FieldSet, Path
 from tiphys.machinery.ssa.schema import DEDUCED, ListType, MapType, SchemaType
@@ -491,6 +493,4 @@ def _show(value: Value) -> str:
 
 
 def _json(value: Value) -> str:
-    import orjson
-
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
