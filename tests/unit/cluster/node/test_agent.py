@@ -170,10 +170,9 @@ async def test_mapped_images_with_entrypoints(here: Node) -> None:
     del pod["spec"]["containers"][0]["command"]
     assert phase(await here.run(pod)) == "Succeeded"
     assert await here.log(ObjectKey("default", "p")) == "hi from argosay\n"
-    async with asyncio.timeout(10):
-        while not (events := (await here.client.list(EVENTS, "default"))["items"]):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    assert any(e["reason"] == "ImageMapped" and "argosay" in e["message"] for e in events)
+    async with asyncio.timeout(10), here.client.watch(EVENTS, "default") as events:
+        told = await anext(event.object async for event in events if event.object["reason"] == "ImageMapped")
+    assert "argosay" in told["message"]
 
 
 async def test_a_killed_agents_containers_are_adopted(here: Node) -> None:
