@@ -210,7 +210,7 @@ class Run:
         for _ in range(PASSES_MAX):
             state.nodes.begin_pass()
             state.updated, state.pod_running, state.synced_in_pass = False, None, {}
-            active, version = state.nodes.active_pods, state.globals_version
+            active, version, phase = state.nodes.active_pods, state.globals_version, state.phase
             state.waits = {}
             lifecycle.run_pass(state)
             self._end_pass()
@@ -218,9 +218,22 @@ class Run:
                 self._retry_blocked()
             if state.globals_version != version:
                 self._retry_waiting()
-            self._first = False
-            if not state.updated:
+            first, self._first = self._first, False
+            if not state.updated or not (first or state.phase != phase or self._is_unsettled(version)):
                 return
+
+    def _is_unsettled(self, version: int) -> bool:
+        """Whether the pass that ended left something that another one would look at."""
+        state = self._state
+        return bool(
+            state.dirty
+            or state.fresh_pods
+            or state.fresh_results
+            or state.stale_results
+            or state.missing
+            or state.refused
+            or state.globals_version != version
+        )
 
     def _end_pass(self) -> None:
         state = self._state
@@ -241,7 +254,10 @@ class Run:
             changed = state.nodes.by_id.get(node_id)
             if changed is None:
                 continue
-            if changed.type != "Pod" or changed.phase != "Pending" or not state.nodes.pod_exists(node_id):
+            is_restless = node_id in state.nodes.restless
+            if is_restless and (
+                changed.type != "Pod" or changed.phase != "Pending" or not state.nodes.pod_exists(node_id)
+            ):
                 state.mark(node_id)
             lost_its_pod = changed.completed and not state.nodes.pod_exists(node_id)
             if lost_its_pod and changed.synced is False and node_id in state.task_results:

@@ -63,6 +63,7 @@ def run_pass(state: State) -> None:
     resolve_volumes(state, state.globals)
     if not _has_claims(state):
         return
+    state.nodes.begin_walk()
     _execute(state)
 
 

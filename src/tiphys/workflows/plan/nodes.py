@@ -109,7 +109,11 @@ class Counts:
 
 
 class NodeStore:
-    """The nodes by id, with their indexes. ``pass_before`` holds the phase each changed node had before this pass."""
+    """The nodes by id, with their indexes.
+
+    ``pass_before`` holds the phase that each changed node had before this pass; ``restless`` are the nodes made or
+    updated since templates were last executed: those that a walk over them has not seen as they are now.
+    """
 
     def __init__(self) -> None:
         self.by_id: dict[str, Node] = {}
@@ -123,6 +127,7 @@ class NodeStore:
         self.changed: dict[str, None] = {}
         self.removed: dict[str, None] = {}
         self.pass_before: dict[str, str | None] = {}
+        self.restless: dict[str, None] = {}
         self.fresh_links: list[tuple[str, str]] = []
         self.active_pods = 0
         self._counts: dict[str, Counts] = {}
@@ -145,7 +150,7 @@ class NodeStore:
         if node.id in self.by_id:
             raise ValueError(f"node {node.name} already initialized")
         self.pass_before.setdefault(node.id, None)
-        self.changed[node.id] = None
+        self.changed[node.id] = self.restless[node.id] = None
         self._insert(node)
         return node
 
@@ -162,7 +167,7 @@ class NodeStore:
         if counted:
             self._count(node, -1)
         self.pass_before.setdefault(node.id, node.phase)
-        self.changed[node.id] = None
+        self.changed[node.id] = self.restless[node.id] = None
         for name in differing:
             setattr(node, name, fields[name])
         if counted:
@@ -195,7 +200,11 @@ class NodeStore:
         return node_id in self._live_pods
 
     def begin_pass(self) -> None:
-        self.pass_before = {}
+        self.pass_before, self.restless = {}, {}
+
+    def begin_walk(self) -> None:
+        """What changed until now is seen by the execution of the templates that begins."""
+        self.restless = {}
 
     def take_changes(self) -> tuple[list[str], list[str]]:
         """The ids changed and removed since the last call."""

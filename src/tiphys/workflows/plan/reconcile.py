@@ -15,7 +15,7 @@ from tiphys.workflows.plan.assess import assess, is_valid_progress
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.state import ANNOTATION_REPORTED_IN, LABEL_ON_EXIT, LABEL_RESULT_COMPLETED, State
-from tiphys.workflows.plan.templates import has_outputs
+from tiphys.workflows.plan.templates import has_outputs, is_daemon
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.templates import Template
@@ -113,7 +113,6 @@ def pods(state: State) -> bool:
         waits = waits or waiting
         running = running or (changed and node.phase == "Running")
         if changed:
-            state.fresh_pods[name] = None
             state.mark(node.id)
     if state.shutdown or state.is_past_deadline:
         for name, view in list(state.pods.items()):
@@ -129,7 +128,8 @@ def pods(state: State) -> bool:
 
 def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tuple[bool, bool]:
     """Whether the node changed, and whether its outputs must be waited for."""
-    result = assess(pod, node, template_of(state, node), state.settings.failed_pod_restart, state.second)
+    template = template_of(state, node)
+    result = assess(pod, node, template, state.settings.failed_pod_restart, state.second)
     if result.result_complete:
         _mark_complete_quietly(state, node)
     if result.restarts:
@@ -156,6 +156,8 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
     changed = state.nodes.update(node, **fields)
     if changed:
         state.updated = True
+        if result.result_complete or fields.get("phase") in ("Failed", "Error") or is_daemon(template):
+            state.fresh_pods[name] = None  # the same pod may mean something else for the node as it is now
     outputs.export(state, node.outputs)
     if node.memoization is not None and node.phase == "Succeeded":
         memoize.save(state, node)
