@@ -144,6 +144,14 @@ def _compare_part(one: str, other: str) -> int:
     return 1 if one > other else -1
 
 
+class ImproperConstraint(CallError):
+    """``group`` is the part between ``||`` that is none."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(f"improper constraint: {quote(group)}")
+        self.group = group
+
+
 @dataclass(frozen=True)
 class _Constraint:
     operator: str
@@ -179,14 +187,14 @@ def _groups(text: str) -> list[list[_Constraint]]:
 
 def _group(text: str) -> list[_Constraint]:
     if not text.isascii() or not compile_pattern(_VALID).search(text):
-        raise CallError(f"improper constraint: {quote(text)}")
+        raise ImproperConstraint(text)
     return [_constraint(found[0]) for found in compile_pattern(_FIND).finditer(text)]
 
 
 def _constraint(text: str) -> _Constraint:
     found = compile_pattern(_ONE).search(text)
     if found is None:
-        raise CallError(f"improper constraint: {quote(text)}")
+        raise ImproperConstraint(text)
     operator, whole, major, minor, patch, rest = (found[index] or "" for index in range(1, 7))
     try:
         if major in _ANY or not major:
