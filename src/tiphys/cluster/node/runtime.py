@@ -8,6 +8,7 @@ code, and hands over outputs without files.
 
     runtime.start(launch) ──► Container ── signal(n) ──► … ── ended: Future[Exit]
     runtime.adopt(pod_uid, directory) ──► the containers that earlier lives of the agent left, running or ended
+    runtime.exec(container, launch, command) ──► Session ── read, write, resize ── … ── ended: Future[code]
 
 Not here: pods. Phases, restarts, volumes and deadlines are the agent's business; a runtime only runs containers.
 """
@@ -103,6 +104,66 @@ class Container(Protocol):
         ...
 
 
+STDOUT, STDERR = 1, 2
+OUTPUT_BYTES_MAX = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run beside a container's own process. Under a ``tty`` both outputs are one, ``STDOUT``."""
+
+    argv: tuple[str, ...]
+    stdin: bool = False
+    tty: bool = False
+
+
+class Session(Protocol):
+    """A command's streams, as somebody at the other end has them."""
+
+    @property
+    def ended(self) -> asyncio.Future[int]:
+        """Completed once with the exit code, 128 + n for signal n. Never cancelled by whoever waits for it."""
+        ...
+
+    async def read(self, stream: int) -> bytes:
+        """The next bytes of ``STDOUT`` or ``STDERR`` (one reader each), b"" at the end. What is not read waits."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """To standard input; waits while the command does not read. Without a reader the bytes are dropped."""
+        ...
+
+    def close_input(self) -> None:
+        """The end of standard input (a terminal has none)."""
+        ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """The size of the terminal; without one, nothing."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of everything; a command that still runs is killed. Idempotent."""
+        ...
+
+
+async def finish(session: Session, limit_bytes: int = OUTPUT_BYTES_MAX) -> tuple[int, bytes]:
+    """Waits for a session's end: exit code, and both outputs as they came, cut at ``limit_bytes``.
+
+    Give it a deadline with ``asyncio.timeout``; the session is closed in any case.
+    """
+    kept = bytearray()
+
+    async def drain(stream: int) -> None:
+        while chunk := await session.read(stream):
+            kept.extend(chunk[: max(0, limit_bytes - len(kept))])
+
+    try:
+        await asyncio.gather(drain(STDOUT), drain(STDERR))
+        return await asyncio.shield(session.ended), bytes(kept)
+    finally:
+        session.close()
+
+
 class StartFailure(DriverError):
     """The container could not be started; the pod's status says so with ``reason`` and ``code`` (as a kubelet does)."""
 
@@ -143,6 +204,14 @@ class Runtime(Protocol):
 
     def start(self, launch: Launch) -> Container:
         """Starts this life; one that was started before is not started again but returned. Raises ``StartFailure``."""
+        ...
+
+    def exec(self, container: Container, launch: Launch, command: Command) -> Session:
+        """Runs a command in a container that runs, with its view, environment, directory and rights.
+
+        It ends with the container (137). Raises ``StartFailure`` where the program cannot be executed or the container
+        is gone, or does not have processes at all.
+        """
         ...
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[Container]:

@@ -27,9 +27,10 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
+from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
 
 INTERNAL = ("/argo", "/var/run/argo", "/mainctrfs", "/var/run/secrets/kubernetes.io/serviceaccount")
@@ -39,6 +40,9 @@ CANNOT_START = (
     "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed:"
     " unable to start container process: "
 )
+CANNOT_EXEC = "OCI runtime exec failed: exec failed: unable to start container process: "
+# posix_spawn cannot change the directory everywhere.
+EXEC_SCRIPT = 'cd -- "$1" || exit 126; shift; exec "$@"'
 PROBE_DEADLINE_SECONDS = 5.0
 # Programs whose place is remembered; one that goes away meanwhile is the shell's to complain about.
 FOUND_MAX = 4096
@@ -79,18 +83,32 @@ class ProcessRuntime:
 
     def start(self, launch: Launch) -> shim.ShimContainer:
         make_links(launch)
+        argv, env, cwd = self._real(launch, launch.argv)
+        return shim.spawn(launch, argv, env, cwd, self.watch, self.spawner)
+
+    def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
+        check_running(container)
+        try:
+            argv, env, cwd = self._real(launch, command.argv)
+        except StartFailure as err:
+            raise exec_failure(err) from err
+        session = ProcessSession(container, self.watch)
+        session.start(self.spawner, [shim.SHELL, "-c", EXEC_SCRIPT, "tiphys", cwd, *argv], env, command)
+        return session
+
+    def _real(self, launch: Launch, words: Sequence[str]) -> tuple[list[str], dict[str, str], str]:
+        """A command, the environment and the directory as they are on this machine. Raises ``StartFailure``."""
         env = dict(launch.env)
         path = self._search_path(launch, env.get("PATH", DEFAULT_PATH))
         env["PATH"] = path
         rewrite = Rewriter(launch.mounts)
         env = {key: rewrite(value) for key, value in env.items()}
-        argv = [rewrite(word) for word in launch.argv]
+        argv = [rewrite(word) for word in words]
         argv[0] = self._program(launch, argv[0], path)
         awkward = {key: env.pop(key) for key in list(env) if not _IDENTIFIER.match(key)}
         if awkward:  # a shell drops variables that are no identifiers
             argv = ["/usr/bin/env", *(f"{key}={value}" for key, value in awkward.items()), *argv]
-        cwd = rewrite(launch.cwd or "/")
-        return shim.spawn(launch, argv, env, cwd, self.watch, self.spawner)
+        return argv, env, rewrite(launch.cwd or "/")
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch)
@@ -244,6 +262,17 @@ def end_lives(directory: Path) -> None:
         if record is not None and record.code is None and shim.is_shim(record.pid, place):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(record.pid, signal.SIGKILL)
+
+
+def check_running(container: Container) -> None:
+    """Raises ``StartFailure`` for a container in which nothing can be run any more."""
+    if container.ended.done():
+        raise StartFailure("ContainerGone", f'container not found ("{container.name}")')
+
+
+def exec_failure(err: StartFailure) -> StartFailure:
+    """The same failure, of a command beside the container's own."""
+    return StartFailure(err.reason, CANNOT_EXEC + str(err).removeprefix(CANNOT_START), err.code)
 
 
 async def probe_by_starting(container: shim.ShimContainer) -> None:

@@ -16,25 +16,30 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
-from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
-from tiphys.cluster.node.runtimes import seccomp, shim
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtimes import joining, seccomp, shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
     DEFAULT_PATH,
     adopt_lives,
     check_program,
+    check_running,
     end_lives,
+    exec_failure,
     probe_by_starting,
 )
+from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
 
 # The set that Docker and containerd give a container (moby oci/caps/defaults.go), less MKNOD: there is no device here.
@@ -57,12 +62,31 @@ class SandboxContainer(shim.ShimContainer):
     """Signals reach process 1 of the container, not the shell and bubblewrap around it."""
 
     def deliver(self, number: int) -> None:
-        first = [child for bubblewrap in _children(self.pid) for child in _children(bubblewrap)]
+        first = first_process(self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if first:
-                os.kill(first[0], number)
+                os.kill(first, number)
             else:  # not set up yet: end the attempt from outside
                 os.killpg(self.pid, number)
+
+
+def first_process(pid: int) -> int:
+    """Process 1 of the container below the shim's shell, as this machine counts; 0 while there is none."""
+    for child in _children(pid):
+        found = child if _is_first(child) else first_process(child)
+        if found:
+            return found
+    return 0
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is number 1 in a process namespace of its own."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    numbers = text.partition("NSpid:")[2].partition("\n")[0].split()
+    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def _children(pid: int) -> list[int]:
@@ -116,7 +140,7 @@ class SandboxRuntime:
     def start(self, launch: Launch) -> shim.ShimContainer:
         tag = f"{os.getpid()}-{next(self._tags)}"
         view = self._view(launch, tag)
-        self._check_program(launch, view)
+        self._check_program(launch, view, launch.argv[0])
         self._write_filter()
         for mount in view.kept:
             mount.source.mkdir(parents=True, exist_ok=True)
@@ -139,6 +163,35 @@ class SandboxRuntime:
             ),
             kind=SandboxContainer,
         )
+
+    def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
+        check_running(container)
+        record = shim.read_life(launch.place)
+        pid = 0 if record is None else first_process(record.pid)
+        if record is None or not pid:
+            raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
+        try:
+            self._check_program(launch, self._view(launch, record.tag), command.argv[0])
+        except StartFailure as err:
+            raise exec_failure(err) from err
+        order = {
+            "pid": pid,
+            "argv": command.argv,
+            "env": dict(launch.env) | {"PATH": _search_path(launch)},
+            "cwd": launch.cwd or "/",
+            "filter": "" if launch.identity.privileged else str(self._filter),
+            "tty": command.tty,
+        }
+        session = ProcessSession(container, self.watch)
+        session.start(
+            self.spawner,
+            [sys.executable, "-I", "-S", joining.__file__],
+            {},
+            command,
+            devices=f"/proc/{pid}/root/dev",
+            hand_over=((joining.ORDER_FD, _memory_file(json.dumps(order))),),
+        )
+        return session
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch, SandboxContainer)
@@ -165,8 +218,7 @@ class SandboxRuntime:
         links, programs = _programs(launch, self._root.mounts())
         return View(self._root, own, kept, [*programs, *launch.mounts], links)
 
-    def _check_program(self, launch: Launch, view: View) -> None:
-        word = launch.argv[0]
+    def _check_program(self, launch: Launch, view: View, word: str) -> None:
         if "/" in word:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, view.resolve(path) or Path("/nonexistent"))
