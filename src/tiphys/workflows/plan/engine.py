@@ -294,14 +294,16 @@ class Run:
         state = self._state
         if (self._written.metadata.get("labels") or {}).get(LABEL_COMPLETED) == "true":
             return  # stored as complete: nothing about it changes any more
-        self._progress.refresh(list(state.nodes.changed))
+        catch_up_at = self._progress.refresh(state.nodes.changed, state.now)
         if state.phase in ("Succeeded", "Failed", "Error"):
             self._progress.settle()
+        elif catch_up_at is not None:
+            state.at(catch_up_at)
         if state.phase:
-            done, total = self._progress.total
-            state.set_status(progress=f"{done}/{total}")
-            if self._progress.total_durations:
-                state.set_status(resourcesDuration=dict(self._progress.total_durations))
+            whole = self._progress.whole
+            state.set_status(progress=f"{whole.done}/{whole.total}")
+            if whole.durations:
+                state.set_status(resourcesDuration=dict(whole.durations))
 
     def _emitted(self) -> Iterable[Emit]:
         state = self._state

@@ -1,6 +1,6 @@
 """The nodes of one run: what ``status.nodes`` says, with the indexes that keep a decision from looking at all of them.
 
-A node is changed only through `NodeStore.update` (and `add`, `link`, `remove`), which keeps the counters per boundary,
+A node is changed only through `NodeStore.update` (and `add`, `link`), which keeps the counters per boundary,
 the set of unfulfilled nodes and the list of what changed since the last write. Reading is free: attributes.
 
     phase                          counted as
@@ -14,7 +14,7 @@ executor reports have all arrived (None: none are expected).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -111,8 +111,9 @@ class Counts:
 class NodeStore:
     """The nodes by id, with their indexes.
 
-    ``pass_before`` holds the phase that each changed node had before this pass; ``restless`` are the nodes made or
-    updated since templates were last executed: those that a walk over them has not seen as they are now.
+    ``changed`` is what the next status write has to carry, see ``take_changes``. ``pass_before`` holds the phase that
+    each changed node had before this pass; ``restless`` are the nodes made or updated since templates were last
+    executed: those that a walk over them has not seen as they are now.
     """
 
     def __init__(self) -> None:
@@ -124,8 +125,7 @@ class NodeStore:
         self.failed: dict[str, None] = {}
         self.parents: dict[str, list[str]] = {}
         self.members: dict[str, dict[str, None]] = {}
-        self.changed: dict[str, None] = {}
-        self.removed: dict[str, None] = {}
+        self.changed: dict[str, dict[str, Any] | None] = {}
         self.pass_before: dict[str, str | None] = {}
         self.restless: dict[str, None] = {}
         self.fresh_links: list[tuple[str, str]] = []
@@ -167,8 +167,11 @@ class NodeStore:
         if counted:
             self._count(node, -1)
         self.pass_before.setdefault(node.id, node.phase)
-        self.changed[node.id] = self.restless[node.id] = None
+        self.restless[node.id] = None
+        before = self.changed.setdefault(node.id, {})
         for name in differing:
+            if before is not None and name not in before:
+                before[name] = getattr(node, name)
             setattr(node, name, fields[name])
         if counted:
             self._count(node, +1)
@@ -179,7 +182,9 @@ class NodeStore:
         if child_id in parent.children:
             return False
         self.pass_before.setdefault(parent.id, parent.phase)
-        self.changed[parent.id] = None
+        before = self.changed.setdefault(parent.id, {})
+        if before is not None:
+            before["children"] = None
         parent.children[child_id] = None
         self.parents.setdefault(child_id, []).append(parent.id)
         self.fresh_links.append((parent.id, child_id))
@@ -206,11 +211,13 @@ class NodeStore:
         """What changed until now is seen by the execution of the templates that begins."""
         self.restless = {}
 
-    def take_changes(self) -> tuple[list[str], list[str]]:
-        """The ids changed and removed since the last call."""
-        changed, removed = list(self.changed), list(self.removed)
-        self.changed, self.removed = {}, {}
-        return changed, removed
+    def take_changes(self) -> dict[str, dict[str, Any] | None]:
+        """Since the last call: the new nodes (None) and, of the others, what changed, with the values before.
+
+        What ``children`` were before is not kept: they only become more.
+        """
+        changed, self.changed = self.changed, {}
+        return changed
 
     def _insert(self, node: Node) -> None:
         self.by_id[node.id] = node
@@ -292,6 +299,13 @@ def to_wire(node: Node) -> dict[str, Any]:
     return wire
 
 
+def wire_field(node: Node, name: str) -> tuple[str, Any]:
+    """One attribute as ``to_wire`` would show it: its key and value, None where it would be left out (or null)."""
+    key, encode = _WIRE[name]
+    value = getattr(node, name)
+    return key, encode(value) if encode is not None else value or None
+
+
 def _late_fields(node: Node, wire: dict[str, Any]) -> None:
     if node.pod_ip:
         wire["podIP"] = node.pod_ip
@@ -312,13 +326,17 @@ def _late_fields(node: Node, wire: dict[str, Any]) -> None:
     if node.memoization is not None:
         wire["memoizationStatus"] = node.memoization
     if node.waiting_for is not None:
-        wire["synchronizationStatus"] = {"waiting": node.waiting_for} if node.waiting_for else {}
+        wire["synchronizationStatus"] = _synchronization(node.waiting_for)
     if node.synced is not None:
         wire["taskResultSynced"] = node.synced
     if node.failed_pod_restarts:
         wire["failedPodRestarts"] = node.failed_pod_restarts
     if node.restarting_pod_uid:
         wire["restartingPodUID"] = node.restarting_pod_uid
+
+
+def _synchronization(waiting_for: str | None) -> dict[str, Any] | None:
+    return None if waiting_for is None else {"waiting": waiting_for} if waiting_for else {}
 
 
 def from_wire(wire: Mapping[str, Any]) -> Node:
@@ -368,3 +386,39 @@ def moment(text: str | None) -> datetime | None:
     if not text or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(text).astimezone(timezone.utc)  # noqa: UP017
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+# Attribute → key and how its value is written; without a function an empty value is left out.
+_WIRE: Mapping[str, tuple[str, Callable[[Any], Any] | None]] = {
+    "name": ("name", _itself),
+    "display_name": ("displayName", _itself),
+    "type": ("type", _itself),
+    "phase": ("phase", None),
+    "template_name": ("templateName", None),
+    "template_ref": ("templateRef", None),
+    "template_scope": ("templateScope", None),
+    "boundary_id": ("boundaryID", None),
+    "message": ("message", None),
+    "started_at": ("startedAt", stamp),
+    "finished_at": ("finishedAt", stamp),
+    "estimated_duration": ("estimatedDuration", None),
+    "progress": ("progress", None),
+    "resources_duration": ("resourcesDuration", None),
+    "pod_ip": ("podIP", None),
+    "daemoned": ("daemoned", None),
+    "flag": ("nodeFlag", _itself),
+    "inputs": ("inputs", _itself),
+    "outputs": ("outputs", _itself),
+    "children": ("children", list),
+    "outbound_nodes": ("outboundNodes", None),
+    "host_node_name": ("hostNodeName", None),
+    "memoization": ("memoizationStatus", _itself),
+    "waiting_for": ("synchronizationStatus", _synchronization),
+    "synced": ("taskResultSynced", _itself),
+    "failed_pod_restarts": ("failedPodRestarts", None),
+    "restarting_pod_uid": ("restartingPodUID", None),
+}

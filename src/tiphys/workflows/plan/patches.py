@@ -1,6 +1,6 @@
 """The status patch of a decision: what differs from what is stored, and nothing else.
 
-Nodes are compared with the form in which they were last written; a field that is gone is null, as RFC 7386 wants it.
+Nodes say themselves which of their fields changed, and from what; a field that is gone is null, as RFC 7386 wants it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tiphys.machinery.actions import Patch
 from tiphys.machinery.resources import WORKFLOWS, ObjectKey
 from tiphys.workflows.observe import Object
-from tiphys.workflows.plan.nodes import to_wire
+from tiphys.workflows.plan.nodes import Node, to_wire, wire_field
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
@@ -24,7 +24,6 @@ class Written:
 
     resource_version: str
     status: dict[str, Any] = field(default_factory=dict)
-    nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -33,7 +32,6 @@ class Written:
         return cls(
             resource_version=str(meta.get("resourceVersion", "")),
             status={key: value for key, value in status.items() if key != "nodes"},
-            nodes=dict(status.get("nodes") or {}),
             metadata={key: meta.get(key) for key in ("labels", "annotations", "finalizers") if meta.get(key)},
         )
 
@@ -44,7 +42,7 @@ def difference(state: State, written: Written) -> Patch | None:
         state.status["storedTemplates"] = dict(state.stored_templates)
         state.templates.grew = False
     status = _changed(written.status, state.status)
-    nodes = _changed_nodes(state, written)
+    nodes = _changed_nodes(state)
     if nodes:
         status["nodes"] = nodes
     metadata = _changed_metadata(state, written)
@@ -68,20 +66,25 @@ def _decoded(state: State, written: Written, status: dict[str, Any]) -> None:
             status[key] = _changed(written.status.get(key) or {}, held)
 
 
-def _changed_nodes(state: State, written: Written) -> dict[str, Any]:
-    changed, removed = state.nodes.take_changes()
+def _changed_nodes(state: State) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for node_id in changed:
-        wire = to_wire(state.nodes.by_id[node_id])
-        before = written.nodes.get(node_id)
-        if before is None:
-            found[node_id] = wire
-        elif before != wire:
-            found[node_id] = _changed(before, wire)
-        written.nodes[node_id] = wire
-    for node_id in removed:
-        if written.nodes.pop(node_id, None) is not None:
-            found[node_id] = None
+    for node_id, before in state.nodes.take_changes().items():
+        node = state.nodes.by_id[node_id]
+        changed = to_wire(node) if before is None else _changed_fields(node, before)
+        if changed:
+            found[node_id] = changed
+    return found
+
+
+def _changed_fields(node: Node, before: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, known in before.items():
+        now = getattr(node, name)
+        if now == known:
+            continue  # it was changed, and changed back
+        key, value = wire_field(node, name)
+        mergeable = isinstance(now, dict) and isinstance(known, dict)
+        found[key] = _changed(known, now) if mergeable else value
     return found
 
 
@@ -102,7 +105,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
     found: dict[str, Any] = {}
     for key, value in after.items():
         known = before.get(key)
-        if known == value and (value is not None or key in before):
+        if (known is value or known == value) and (value is not None or key in before):
             continue
         if isinstance(value, Mapping) and isinstance(known, Mapping):
             found[key] = _changed(known, value)
