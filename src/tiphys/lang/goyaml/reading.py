@@ -23,6 +23,7 @@ from yaml.events import (
 )
 
 from tiphys.lang import gojson
+from tiphys.lang.goyaml.errors import YamlError
 from tiphys.lang.goyaml.events import DEPTH_MAX, Next, check_escapes, check_start, error_at, error_from, events
 from tiphys.lang.goyaml.scalars import (
     PLAIN_HINTS,
@@ -59,6 +60,17 @@ class Reader:
                     return True, self._value(self._next), event.start_mark.line + 1
                 if kind is StreamEndEvent or event is None:
                     return False, None, 0
+        except (yaml.YAMLError, UnicodeEncodeError) as err:
+            raise error_from(err) from err
+        except YamlError:
+            self._finish()
+            raise
+
+    def _finish(self) -> None:
+        """Go parses a document whole before it reads values, so a later syntax error comes before any of those."""
+        try:
+            while type(event := self._next()) not in (DocumentEndEvent, StreamEndEvent) and event is not None:
+                pass
         except (yaml.YAMLError, UnicodeEncodeError) as err:
             raise error_from(err) from err
 
