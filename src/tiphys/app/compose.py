@@ -36,6 +36,7 @@ from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
 from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
+from tiphys.workflows.artifact_gc import ArtifactGcController
 from tiphys.workflows.controller import WorkflowController
 from tiphys.workflows.cron import CronController
 from tiphys.workflows.executor.kubectl.names import ResourceNames
@@ -221,9 +222,10 @@ async def _controllers(client: Client, settings: Settings, world: World, trace: 
     events = EventRecorder(client, world.clock, "workflow-controller")
     with contextlib.ExitStack() as stack:
         recorder = stack.enter_context(FlightRecorder(settings.flight_record)) if settings.flight_record else None
+        chosen = WorkflowSettings()
         workflows = WorkflowController(
             client,
-            WorkflowSettings(),
+            chosen,
             clock=world.clock,
             rng=world.rng,
             events=events,
@@ -234,7 +236,10 @@ async def _controllers(client: Client, settings: Settings, world: World, trace: 
         known = workflows.caches.workflows
         ttl = TtlController(client, known, clock=world.clock, rng=world.rng, events=events)
         crons = CronController(client, known, clock=world.clock, rng=world.rng, events=events)
-        async with _background(events.run, workflows.run, ttl.run, crons.run):
+        artifacts = ArtifactGcController(
+            client, workflows.caches, chosen, clock=world.clock, rng=world.rng, events=events
+        )
+        async with _background(events.run, workflows.run, ttl.run, crons.run, artifacts.run):
             yield
 
 

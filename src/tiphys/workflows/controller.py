@@ -35,6 +35,7 @@ from tiphys.workflows.caches import WORKFLOW_LABEL, CacheLookup, Caches, Interes
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.locks import LockTable
+from tiphys.workflows.plan.pods.artifact_gc import COMPONENT
 from tiphys.workflows.plan.throttle import Throttler, postpone
 from tiphys.workflows.replay import RecordedRun
 from tiphys.workflows.settings import Settings
@@ -42,6 +43,7 @@ from tiphys.workflows.settings import Settings
 logger = logging.getLogger(__name__)
 
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
+_COMPONENT_LABEL = "workflows.argoproj.io/component"
 _PARALLELISM_LABEL = "workflows.argoproj.io/parallelism-limit"
 _WORKERS = 32
 _TELLING_METADATA = ("deletionTimestamp", "annotations", "labels")
@@ -170,6 +172,8 @@ class WorkflowController:
             self._queue.add(ObjectKey(*self._throttle.admitted.pop().split("/", 1)))
 
     def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if deletes_artifacts(after or before):
+            return  # of no run: see artifact_gc.py
         workflow = _workflow_of(key, after or before)
         if not self._concerns(workflow, after):
             return
@@ -378,6 +382,11 @@ def _refused_pod(outcome: Done) -> str | None:
             if resource is PODS and "exceeded quota" not in error.message:
                 return str(obj["metadata"]["name"])
     return None
+
+
+def deletes_artifacts(pod: Object | None) -> bool:
+    """Whether a pod is there to delete artifacts of a workflow that has ended."""
+    return pod is not None and pod["metadata"]["labels"].get(_COMPONENT_LABEL) == COMPONENT
 
 
 def _workflow_of(key: ObjectKey, obj: Object | None) -> ObjectKey:

@@ -66,7 +66,7 @@ class Settings:
     node_events: bool = True
     workflow_events: bool = True
     archive: bool = False
-    artifact_gc: bool = False
+    artifact_gc: bool = True
 
     recently_started_seconds: float = 10.0
     recently_deleted_seconds: float = 120.0

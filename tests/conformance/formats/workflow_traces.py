@@ -9,7 +9,9 @@ Left out on purpose:
 - the order of a DAG's children, of workflow outputs and of lock holders (normalised in the recording);
 - ``TRACEPARENT`` and the random end of token volume names (normalised in the recording);
 - resource durations that a metric's message quotes: recorded containers have no start, which made them centuries long;
-- the phase of workflows that the throttler postponed, beside its message.
+- the phase of workflows that the throttler postponed, beside its message;
+- what deletes artifacts, of workflows that end within the trace: the recording stops there. (The recorded controller
+  knew one artifact repository by every name that is asked for, whatever a given status says.)
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ from tiphys.lang.names import node_id as node_id_of
 from tiphys.machinery.actions import Create, Delete, Emit, Patch, Plan
 from tiphys.machinery.patches import merge
 from tiphys.workflows.observe import Changes
-from tiphys.workflows.plan import interventions, rerun
+from tiphys.workflows.plan import artifact_collection, interventions, rerun
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.leaf import TERMINATE
 from tiphys.workflows.plan.locks import LockTable
+from tiphys.workflows.plan.pods.artifact_gc import COMPONENT as GC_COMPONENT
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.throttle import Throttler, postpone
 from tiphys.workflows.settings import Image, Settings
@@ -41,6 +44,7 @@ DECISIONS_MAX = 30
 NODE_ID, NODE_NAME = "workflows.argoproj.io/node-id", "workflows.argoproj.io/node-name"
 COMPLETED = "workflows.argoproj.io/completed"
 WORKFLOW = "workflows.argoproj.io/workflow"
+COMPONENT = "workflows.argoproj.io/component"
 ORDERED = ("Steps", "StepGroup", "Retry", "TaskGroup")
 DROPPED = ("startedAt", "finishedAt", "estimatedDuration", "resourcesDuration", "hostNodeName")
 COMPARED = (
@@ -79,6 +83,7 @@ class World:
     objects: dict[tuple[str, str], Any] = field(default_factory=dict)
     pods: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    gc_tasks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -364,8 +369,10 @@ class Play:
         order = list(dict.fromkeys(self._actor(step).name for step in steps if step["do"] == "operate"))
         for actor in self.actors.values():
             actor.events, actor.created = [], []
+        ended = [name for name in order if _is_completed(self.actors[name].stored)]
         for _ in range(DECISIONS_MAX):
             happened = [self._decide(self.actors[name]) for name in order]
+            happened += [self._collect_artifacts(self.actors[name]) for name in ended]
             if not any(happened):
                 break
         wanted: dict[str, dict[str, Any]] = {name: {"events": [], "created": [], "deleted": []} for name in order}
@@ -406,6 +413,16 @@ class Play:
             self.throttler.remove(f"default/{actor.name}")
         return bool(plan.actions) or any(other.changes for other in self.actors.values())
 
+    def _collect_artifacts(self, actor: Actor) -> bool:
+        """What follows from ``artifactGC``, for a workflow that ended before; whether anything did."""
+        pods = [pod for pod in self.world.pods.values() if pod["metadata"]["labels"].get(WORKFLOW) == actor.name]
+        pods = [pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) == GC_COMPONENT]
+        status = {**actor.stored["status"], "artifactRepositoryRef": {"default": True}}
+        seen = artifact_collection.Observed({**actor.stored, "status": status}, pods, self.world.gc_tasks)
+        plan = artifact_collection.plan(seen, self.settings, self._lookup(actor.stored), self.now)
+        self._carry_out(actor, plan)
+        return bool(plan.actions)
+
     def _postpone(self, actor: Actor) -> bool:
         patch = postpone(actor.stored)
         if patch is None:
@@ -439,6 +456,8 @@ class Play:
             self._pod_changed(actor, name, self.world.pods[name])
         elif action.resource.plural == "configmaps":
             self.world.objects["ConfigMap", name] = dict(action.obj)
+        elif action.resource.plural == "workflowartifactgctasks":
+            self.world.gc_tasks[name] = dict(action.obj)
         elif action.resource.plural == "workflowtasksets":
             actor.task_set = dict(action.obj)
 
@@ -511,6 +530,10 @@ def _is_live(pod: Mapping[str, Any]) -> bool:
 def _is_hidden(pod: Mapping[str, Any]) -> bool:
     """Whether the controller sees a pod no more; a daemon's may be running still."""
     return bool(pod["metadata"]["labels"].get(COMPLETED) == "true")
+
+
+def _is_completed(workflow: Mapping[str, Any]) -> bool:
+    return bool((workflow["metadata"].get("labels") or {}).get(COMPLETED) == "true")
 
 
 def given_pod(workflow: str, name: str, change: Mapping[str, Any]) -> dict[str, Any]:

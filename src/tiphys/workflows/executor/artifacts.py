@@ -23,6 +23,10 @@ class ArtifactDriver(Protocol):
 
     def save(self, source: Place, artifact: Object) -> None: ...
 
+    def delete(self, artifact: Object) -> None:
+        """Removes the artifact; what is not there is fine."""
+        ...
+
 
 class ArtifactDrivers(Protocol):
     """Finds the driver for an artifact."""

@@ -22,12 +22,14 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from tiphys.machinery.errors import ApiError
 from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
 from tiphys.machinery.resources import ObjectKey
-from tiphys.workflows.executor import data, inputs, outputs, progress
+from tiphys.workflows.executor import data, deletion, inputs, outputs, progress
 from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
@@ -51,8 +53,8 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 # (namespace, name) of a Secret → its entries.
 FetchSecret = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
-# Secrets that were fetched, by (name, key), and whether a repository is configured → the drivers for a pod.
-MakeDrivers = Callable[[Callable[[str, str], str], bool], ArtifactDrivers]
+# Secrets that were fetched, by (name, key) → the drivers for a pod.
+MakeDrivers = Callable[[Callable[[str, str], str]], ArtifactDrivers]
 # Workflow and pod name → the location of artifacts that name none.
 DefaultLocation = Callable[[str, str], Object]
 # What carries out resource templates: made when the first one comes, since much of the machinery hangs on it.
@@ -67,12 +69,23 @@ NODE_ID = f"{_PREFIX}/node-id"
 LABEL_WORKFLOW = f"{_PREFIX}/workflow"
 LABEL_COMPLETED = f"{_PREFIX}/report-outputs-completed"
 LABEL_COMPONENT = f"{_PREFIX}/component"
+AGENT, DELETER = "agent", "artifact-gc"
 LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
 # Pods between staging and collecting whose annotations are kept parsed.
 JOBS_MAX = 10_000
 # The original's executor ends with this code when it fails.
 EXIT_FAILED = 64
 PROGRESS_VARIABLE = "ARGO_PROGRESS_FILE"
+
+
+class DeletionTasks(Protocol):
+    """The WorkflowArtifactGCTasks of the API. Raise ``ApiError``."""
+
+    async def fetch(self, key: ObjectKey) -> Object: ...
+
+    async def store(self, key: ObjectKey, status: Object) -> None:
+        """Stores a task's status."""
+        ...
 
 
 class NativeExecutor:
@@ -85,21 +98,25 @@ class NativeExecutor:
         secret: FetchSecret,
         resources: MakeResources | None = None,
         agent: TaskAgent | None = None,
+        tasks: DeletionTasks | None = None,
     ) -> None:
-        """``resources`` and ``agent`` carry out what needs no container; without them it is left to the runtime."""
+        """``resources``, ``agent`` and ``tasks`` serve what needs no container; without them it is the runtime's."""
         self._make_drivers = make_drivers
         self._default_location = default_location
         self._secret = secret
         self._resources = resources
         self._agent = agent
+        self._tasks = tasks
         self._jobs: dict[str, Job] = {}
 
     def claims(self, pod: Object) -> bool:
-        return TEMPLATE in (pod["metadata"].get("annotations") or {}) or _is_agent(pod)
+        return TEMPLATE in (pod["metadata"].get("annotations") or {}) or _component(pod) in (AGENT, DELETER)
 
     async def stage(self, pod: Object, dirs: PodDirs) -> Staged:
-        if _is_agent(pod):
+        if _component(pod) == AGENT:
             return self._stage_agent(pod, dirs)
+        if _component(pod) == DELETER:
+            return Staged(main=frozenset((MAIN,)), in_process={MAIN: self._deletion(pod)})
         job = self._job(pod)
         wanted = _Wanted.of(job)
         mounts: list[tuple[Path, str, bool]] = []
@@ -108,7 +125,7 @@ class NativeExecutor:
                 _refuse_others_directories(job.template)
             if wanted.files:
                 place = _private(dirs, job)
-                drivers = await self._drivers(pod, job)
+                drivers = await self._drivers(pod, job.template)
                 mounts = await _in_thread(lambda: _stage_files(job.template, dirs, place, drivers))
             elif wanted.script:
                 place = _private(dirs, job)
@@ -155,7 +172,7 @@ class NativeExecutor:
     def _data_work(self, pod: Object, job: Job) -> InProcess:
         async def work(_: Callable[[str], None]) -> Ended:
             try:
-                drivers = await self._drivers(pod, job)
+                drivers = await self._drivers(pod, job.template)
                 result = await _in_thread(lambda: data.process(job.template, drivers))
             except ExecutorError as err:
                 return Ended(EXIT_FAILED, str(err))
@@ -183,8 +200,32 @@ class NativeExecutor:
             in_process={MAIN: work},
         )
 
+    def _deletion(self, pod: Object) -> InProcess:
+        """Deletes the artifacts of the tasks that own the pod."""
+        meta = pod["metadata"]
+        owners = [o["name"] for o in meta.get("ownerReferences") or () if o.get("kind") == "WorkflowArtifactGCTask"]
+        tasks = self._tasks
+
+        async def work(say: Callable[[str], None]) -> Ended:
+            if tasks is None:
+                return Ended(EXIT_FAILED, "this node deletes no artifacts")
+            try:
+                for name in owners:
+                    key = ObjectKey(meta.get("namespace", ""), name)
+                    task = await tasks.fetch(key)
+                    drivers = await self._drivers(pod, task["spec"])
+                    status = await _in_thread(partial(deletion.delete, task, drivers))
+                    for failure in deletion.failures(status):
+                        say(failure)
+                    await tasks.store(key, status)
+            except (ExecutorError, ApiError) as err:
+                return Ended(EXIT_FAILED, str(err))
+            return Ended()
+
+        return work
+
     async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
-        if _is_agent(pod):
+        if _component(pod) in (AGENT, DELETER):
             return Harvest()
         job = self._job(pod)
         played = next((end.outputs for end in exits.values() if end.outputs is not None), None)
@@ -207,7 +248,7 @@ class NativeExecutor:
         return Harvest(objects=objects, failure=failure, remove=remove)
 
     async def _collect(self, pod: Object, dirs: PodDirs, job: Job) -> outputs.Collected:
-        drivers = await self._drivers(pod, job) if job.stores else _NO_DRIVERS
+        drivers = await self._drivers(pod, job.template) if job.stores else _NO_DRIVERS
         sources = _Sources(dirs, job)
         scratch = Place(dirs.private / "outputs", "/tmp/argo/outputs")
 
@@ -224,18 +265,15 @@ class NativeExecutor:
             self._jobs[uid] = job
         return job
 
-    async def _drivers(self, pod: Object, job: Job) -> ArtifactDrivers:
-        """Drivers with the secrets that the template's artifacts name. Raises ``ExecutorError``.
-
-        Without a configured repository nothing leaves this machine for S3, so that its keys need not exist.
-        """
+    async def _drivers(self, pod: Object, places: Object) -> ArtifactDrivers:
+        """Drivers with the secrets that artifacts name anywhere in ``places``. Raises ``ExecutorError``."""
         known: dict[tuple[str, str], str] = {}
-        for name, key in set(secret_references(job.template, skip=() if job.repository else ("s3",))):
+        for name, key in set(secret_references(places)):
             data = await self._secret(pod["metadata"].get("namespace", ""), name)
             if key not in data:
                 raise ExecutorError(f"open /argo/secret/{name}/{key}: no such file or directory")
             known[name, key] = data[key].decode("utf-8", "replace")
-        return self._make_drivers(lambda name, key: known[name, key], job.repository)
+        return self._make_drivers(lambda name, key: known[name, key])
 
 
 @dataclass(frozen=True)
@@ -253,7 +291,6 @@ class Job:
     deadline: datetime | None
     reports: bool
     stores: bool
-    repository: bool
     names_progress: bool
 
     @classmethod
@@ -288,7 +325,6 @@ class Job:
             deadline=datetime.fromisoformat(deadline) if deadline else None,
             reports=not in_process and (captures or stores or bool(parameters)),
             stores=stores,
-            repository=bool(own.keys() - {"archiveLogs"}),
             names_progress=any(word in annotations[TEMPLATE] for word in (PROGRESS_VARIABLE, VAR_RUN_ARGO)),
         )
 
@@ -427,9 +463,9 @@ def _below(top: Path, rest: str) -> Path:
     return place if place == top or place.is_relative_to(top.resolve()) else _NOWHERE
 
 
-def _is_agent(pod: Object) -> bool:
-    """The pod that carries out a workflow's http templates (``plan/pods/agent.py``)."""
-    return (pod["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == "agent"
+def _component(pod: Object) -> str:
+    """What a pod is for that is no step's (``plan/pods/agent.py``, ``plan/pods/artifact_gc.py``)."""
+    return str((pod["metadata"].get("labels") or {}).get(LABEL_COMPONENT, ""))
 
 
 def _token(file: Path) -> str:
@@ -525,17 +561,20 @@ async def _in_thread(work: Callable[[], T]) -> T:
 _NOT_ARTIFACTS = ("container", "script", "containerSet", "sidecars", "initContainers", "volumes")
 
 
-def secret_references(value: Any, skip: Sequence[str] = ()) -> Iterable[tuple[str, str]]:
-    """Every (name, key) in fields called …Secret of the template's artifacts; ``skip`` are kinds of stores."""
+def secret_references(value: Any) -> Iterable[tuple[str, str]]:
+    """Every (name, key) in fields called …Secret of a template's artifacts.
+
+    Those of an S3 without endpoint are not needed: the place of its artifact is the repository's, or local.
+    """
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name.endswith("Secret") and isinstance(inner, Mapping) and inner.get("name") and inner.get("key"):
                 yield inner["name"], inner["key"]
-            elif name not in (*_NOT_ARTIFACTS, *skip):
-                yield from secret_references(inner, skip)
+            elif name not in _NOT_ARTIFACTS and not (name == "s3" and not (inner or {}).get("endpoint")):
+                yield from secret_references(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from secret_references(inner, skip)
+            yield from secret_references(inner)
 
 
 def _note_what_is_there(private: Path, paths: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
-"""Whether artifacts of a workflow are to be deleted: then a finalizer keeps it until they are.
+"""Whether artifacts of a workflow are to be deleted: then a finalizer keeps it until they are (``artifactGC``).
 
-Decided once, when the workflow is first seen; the deleting itself is not the engine's.
+Decided once, when the workflow is first seen. What happens when it has ended is `artifact_collection`'s.
 """
 
 from __future__ import annotations

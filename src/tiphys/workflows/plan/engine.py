@@ -36,11 +36,13 @@ from tiphys.workflows.plan import (
 from tiphys.workflows.plan.canonical import TEMPLATE, NotCanonical, canonical
 from tiphys.workflows.plan.locks import LockTable
 from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
+from tiphys.workflows.plan.pods.artifact_gc import COMPONENT as GC_COMPONENT
 from tiphys.workflows.plan.progress import Progress
 from tiphys.workflows.plan.state import (
     ANNOTATION_NODE_ID,
     ANNOTATION_NODE_NAME,
     LABEL_COMPLETED,
+    LABEL_COMPONENT,
     PodView,
     State,
 )
@@ -64,7 +66,7 @@ class Run:
     @classmethod
     def load(cls, workflow: Object, settings: Settings, lookup: Lookup, locks: LockTable | None = None) -> Run:
         """Takes a workflow under control. ``locks`` is shared by all runs of a controller."""
-        state = _state_of(workflow, settings, lookup, locks if locks is not None else LockTable())
+        state = state_of(workflow, settings, lookup, locks if locks is not None else LockTable())
         run = cls(state, patches.Written.of(workflow))
         for pod in lookup.pods():
             run._see_pod(_name(pod), pod)
@@ -112,7 +114,7 @@ class Run:
     def _reload(self, workflow: Object) -> None:
         """Starts over from an object that somebody else changed; what is known of pods and results stays."""
         old = self._state
-        state = _state_of(workflow, old.settings, old.lookup, old.locks)
+        state = state_of(workflow, old.settings, old.lookup, old.locks)
         state.task_set, state.has_task_set, state.has_agent = old.task_set, old.has_task_set, old.has_agent
         state.cleaned, state.delete_at = old.cleaned, old.delete_at
         self._state, self._written = state, patches.Written.of(workflow)
@@ -158,6 +160,8 @@ class Run:
         if (meta.get("labels") or {}).get(LABEL_COMPLETED) == "true":
             self._lose_pod(name)
             return
+        if (meta.get("labels") or {}).get(LABEL_COMPONENT) == GC_COMPONENT:
+            return  # `artifact_collection`'s
         annotations = meta.get("annotations") or {}
         node_id = annotations.get(ANNOTATION_NODE_ID) or names.node_id(
             state.name, annotations.get(ANNOTATION_NODE_NAME, "")
@@ -346,7 +350,8 @@ def _annotations(node: Node) -> Mapping[str, str]:
     }
 
 
-def _state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockTable) -> State:
+def state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockTable) -> State:
+    """The state of a stored workflow, before its spec is prepared."""
     meta = workflow.get("metadata") or {}
     status = {key: value for key, value in (workflow.get("status") or {}).items() if key != "nodes"}
     nodes = NodeStore()

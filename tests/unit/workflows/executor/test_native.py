@@ -198,7 +198,7 @@ async def test_a_data_template_lists_what_others_stored(tmp_path: Path) -> None:
             stored = tmp_path / "artifacts" / "bkt" / "data" / name
             stored.parent.mkdir(parents=True, exist_ok=True)
             stored.write_text("x")
-        source = {"artifactPaths": {"name": "src", "s3": {"bucket": "bkt", "key": "data", "endpoint": "s3"}}}
+        source = {"artifactPaths": {"name": "src", "s3": {"bucket": "bkt", "key": "data"}}}
         steps = [{"expression": "filter(data, {# endsWith '.csv'})"}]
         made = await here.run(a_step({"data": {"source": source, "transformation": steps}}, captures=True))
         assert phase(made) == "Succeeded"

@@ -16,6 +16,7 @@ from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
 from tiphys.workflows.executor.archives import CHUNK, Place, create
+from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError, reason
 
 Object = Mapping[str, Any]
@@ -48,6 +49,10 @@ class HttpDriver:
                     raise ExecutorError(f"saving file {source.shown} to {url} failed with reason: {said}")
         except IsADirectoryError as err:
             raise ExecutorError(f'Put "{url}": read {source.shown}: is a directory') from err
+
+    def delete(self, artifact: Object) -> None:
+        del artifact
+        raise ExecutorError(NOT_SUPPORTED)
 
     def _request(self, artifact: Object) -> tuple[str, dict[str, str]]:
         body = artifact.get("http") or artifact.get("artifactory") or {}

@@ -1,4 +1,4 @@
-"""The local artifact store: a directory. Default where no repository is configured, and stand-in for S3 offline.
+"""The local artifact store: a directory, for artifacts that name no endpoint where no repository is configured.
 
     <root>/<bucket>/<key>     files and directories, exactly the bytes that were saved
 
@@ -20,6 +20,8 @@ from tiphys.workflows.executor.errors import ExecutorError
 
 Object = Mapping[str, Any]
 DEFAULT_BUCKET = "artifacts"
+# The endpoint of what this store holds; whatever names another is not its.
+ENDPOINT = "local"
 DEFAULT_KEY_FORMAT = "{{workflow.name}}/{{pod.name}}"
 
 
@@ -57,12 +59,22 @@ class LocalStore:
             raise ExecutorError(f"local store: cannot save {source.shown}: {err}") from err
 
     def delete(self, artifact: Object) -> None:
-        """Removing what is not there is fine."""
+        """Removing what is not there is fine; directories that held nothing else go too."""
         place = self.place_of(artifact)
-        if place.is_dir():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)
+        try:
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+        except OSError as err:
+            raise ExecutorError(f"local store: {err}") from err
+        for folder in place.parents:
+            if folder == self.root or not folder.is_relative_to(self.root):
+                return
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone
+                return
 
     def list_objects(self, artifact: Object) -> Iterator[str]:
         """The keys below the artifact's key, sorted."""
@@ -92,9 +104,14 @@ def _bucket(artifact: Object) -> str:
     return name
 
 
+def is_local(artifact: Object) -> bool:
+    """Whether an S3 artifact, its place complete as far as it goes, is in a local store."""
+    return ((artifact.get("s3") or {}).get("endpoint") or ENDPOINT) == ENDPOINT
+
+
 def archive_location(workflow_name: str, pod_name: str) -> dict[str, Any]:
     """The location of a pod's artifacts in the local store."""
-    return {"s3": {"endpoint": "local", "bucket": DEFAULT_BUCKET, "key": f"{workflow_name}/{pod_name}"}}
+    return {"s3": {"endpoint": ENDPOINT, "bucket": DEFAULT_BUCKET, "key": f"{workflow_name}/{pod_name}"}}
 
 
 def _copy_file(source: Path, target: Path) -> None:

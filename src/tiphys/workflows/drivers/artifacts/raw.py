@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiphys.workflows.executor.archives import Place, create
+from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError
 
 Object = Mapping[str, Any]
@@ -20,3 +21,7 @@ class RawDriver:
     def save(self, source: Place, artifact: Object) -> None:
         del source, artifact
         raise ExecutorError("Raw output artifacts unsupported")
+
+    def delete(self, artifact: Object) -> None:
+        del artifact
+        raise ExecutorError(NOT_SUPPORTED)

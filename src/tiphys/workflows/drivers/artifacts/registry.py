@@ -1,21 +1,22 @@
 """Which driver serves an artifact, by the kind of its location.
 
-Without a configured repository (``local_only``) S3 artifacts are served by the local store: manifests written for a
-bucket then run offline, and find again what other steps have put there.
+An S3 artifact that names its endpoint is in that S3; one that does not is in the local store, which is where the node's
+executor sends artifacts when no repository is configured. So manifests that name only keys run offline.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tiphys.client.client import Client
 from tiphys.machinery.errors import NotFound
-from tiphys.machinery.resources import SECRETS, ObjectKey
+from tiphys.machinery.resources import SECRETS, WORKFLOW_ARTIFACT_GC_TASKS, ObjectKey
 from tiphys.workflows.drivers.artifacts.http import HttpDriver, SecretReader
-from tiphys.workflows.drivers.artifacts.local import LocalStore, archive_location
+from tiphys.workflows.drivers.artifacts.local import LocalStore, archive_location, is_local
 from tiphys.workflows.drivers.artifacts.raw import RawDriver
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
 from tiphys.workflows.executor import locations
@@ -28,22 +29,23 @@ Object = Mapping[str, Any]
 
 
 class Drivers:
-    """An ``executor.artifacts.ArtifactDrivers``. ``local`` None: S3 artifacts are in the S3 that they name."""
+    """An ``executor.artifacts.ArtifactDrivers``; without ``local`` every S3 artifact must name its endpoint."""
 
     def __init__(self, secret: SecretReader, local: LocalStore | None = None) -> None:
         self._secret = secret
-        http = HttpDriver(secret)
-        s3: ArtifactDriver = S3Driver(secret) if local is None else local
+        self._local = local
+        http, s3 = HttpDriver(secret), S3Driver(secret)
         self._by_kind: dict[str, ArtifactDriver] = {"raw": RawDriver(), "http": http, "artifactory": http, "s3": s3}
 
     def driver_for(self, artifact: Object) -> ArtifactDriver:
         kind = locations.kind_of(artifact)
+        if self._local is not None and kind == "s3" and is_local(artifact):
+            return self._local
         driver = self._by_kind.get(kind)
         if driver is None:
             raise ExecutorError(f"Unsupported artifact driver for {artifact.get('name', '')}")
-        if not isinstance(driver, LocalStore):  # a missing secret is this call's failure, not the transfer's
-            for name, key in secret_references(artifact[kind]):
-                self._secret(name, key)
+        for name, key in secret_references(artifact[kind]):  # a missing one is this call's failure, not the transfer's
+            self._secret(name, key)
         return driver
 
 
@@ -60,7 +62,20 @@ def native_executor(
             raise ExecutorError(f"open /argo/secret/{name}: no such file or directory") from err
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
-    def drivers(known: SecretReader, repository: bool) -> Drivers:
-        return Drivers(known, None if repository else local)
+    def drivers(known: SecretReader) -> Drivers:
+        return Drivers(known, local)
 
-    return NativeExecutor(drivers, archive_location, secret, resources, agent)
+    return NativeExecutor(drivers, archive_location, secret, resources, agent, _DeletionTasks(client))
+
+
+@dataclass(frozen=True)
+class _DeletionTasks:
+    """An ``executor.native.DeletionTasks``."""
+
+    client: Client
+
+    async def fetch(self, key: ObjectKey) -> Object:
+        return await self.client.get(WORKFLOW_ARTIFACT_GC_TASKS, key)
+
+    async def store(self, key: ObjectKey, status: Object) -> None:
+        await self.client.patch(WORKFLOW_ARTIFACT_GC_TASKS, key, {"status": status}, subresource="status")

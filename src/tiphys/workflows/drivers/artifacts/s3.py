@@ -70,6 +70,13 @@ class S3Driver:
         for place in sorted(p for p in source.real.rglob("*") if p.is_file() and not p.is_symlink()):
             self._put(store, f"{key.rstrip('/')}/{place.relative_to(source.real).as_posix()}", place, "directory")
 
+    def delete(self, artifact: Object) -> None:
+        """A key that ends in a slash is a directory's."""
+        store, key = self._store(artifact)
+        keys = list(store.keys(key)) if key.endswith("/") else [key]
+        for one in keys:
+            store.delete(one)
+
     def list_objects(self, artifact: Object) -> list[str]:
         """The keys below the artifact's key, which must name its bucket itself."""
         if not artifact["s3"].get("bucket"):
@@ -140,6 +147,10 @@ class Bucket:
             token = _text(page, "NextContinuationToken")
             if not token:
                 return
+
+    def delete(self, key: str) -> None:
+        with self._request("DELETE", key):
+            pass
 
     def make_bucket(self) -> None:
         try:

@@ -10,7 +10,7 @@ The order of containers matters to the kubelet; everything else follows the orig
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -219,22 +219,31 @@ def _clean(path: str) -> str:
 
 def _add_secrets(draft: Draft) -> None:
     """Mounts the secrets that locations of artifacts name, with the keys they need."""
-    found: dict[str, dict[str, None]] = {}
     template = draft.template
     outputs = (template.get("outputs") or {}).get("artifacts") or ()
     inputs = (template.get("inputs") or {}).get("artifacts") or ()
     source = ((template.get("data") or {}).get("source") or {}).get("artifactPaths")
-    for place in (template.get("archiveLocation") or {}, *outputs, *inputs, source or {}):
+    made, mounts = secret_volumes((template.get("archiveLocation") or {}, *outputs, *inputs, source or {}))
+    draft.spec["volumes"].extend(made)
+    names = ("init", "wait", "main") if draft.kind == "Data" else ("init", "wait")
+    for mount in mounts:
+        for container in _named(draft, *names):
+            _mount(container, mount)
+
+
+def secret_volumes(places: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The volumes, and their mounts, of all secrets that the locations of artifacts name."""
+    found: dict[str, dict[str, None]] = {}
+    for place in places:
         for secret in secrets_of(place):
             if secret.get("name") and secret.get("key"):
                 found.setdefault(secret["name"], {})[secret["key"]] = None
-    names = ("init", "wait", "main") if draft.kind == "Data" else ("init", "wait")
-    for name, keys in found.items():
-        items = [{"key": key, "path": key} for key in keys]
-        draft.spec["volumes"].append({"name": name, "secret": {"secretName": name, "items": items}})
-        mount = {"name": name, "mountPath": f"{_SECRETS}/{name}", "readOnly": True}
-        for container in _named(draft, *names):
-            _mount(container, mount)
+    volumes = [
+        {"name": name, "secret": {"secretName": name, "items": [{"key": key, "path": key} for key in keys]}}
+        for name, keys in found.items()
+    ]
+    mounts = [{"name": name, "mountPath": f"{_SECRETS}/{name}", "readOnly": True} for name in found]
+    return volumes, mounts
 
 
 _SECRET_FIELDS = {

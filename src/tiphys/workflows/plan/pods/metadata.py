@@ -220,11 +220,17 @@ def set_resources(draft: Draft) -> None:
 
 
 def avoid_failed_hosts(draft: Draft) -> None:
-    """With ``retryStrategy.affinity`` an attempt keeps away from hosts where one failed before."""
+    """With ``retryStrategy.affinity`` an attempt keeps away from hosts where one failed before.
+
+    The strategy is that of the template of the Retry node, which may be one above this one's. Raises `Problem` where
+    that template is not there any more.
+    """
     state = draft.state
     around = _retry_node(state, draft.node)
-    strategy = retry.strategy_of(state, draft.template)
-    if around is None or not strategy or (strategy.get("affinity") or {}).get("nodeAntiAffinity") is None:
+    if around is None:
+        return
+    strategy = retry.strategy_of(state, _template_of(state, around) or draft.template)
+    if not strategy or (strategy.get("affinity") or {}).get("nodeAntiAffinity") is None:
         return
     hosts = _failed_hosts(state, around)
     if hosts and state.settings.retry_host_label:
@@ -238,6 +244,16 @@ def _retry_node(state: State, node: Node) -> Node | None:
             if parent is not None and parent.type == "Retry":
                 return parent
     return None
+
+
+def _template_of(state: State, node: Node) -> Template | None:
+    if not node.template_name and not node.template_ref:
+        return None
+    call = state.calls.get(node.id)
+    if call is not None and (call.holder.get("template") or "") == node.template_name:
+        return state.templates.resolve(call.context, call.holder)[1]
+    context = state.templates.context_of(node.template_scope)
+    return state.templates.resolve(context, {"template": node.template_name, "templateRef": node.template_ref})[1]
 
 
 def _failed_hosts(state: State, node: Node) -> list[str]:
