@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tiphys.lang import gojson
 from tiphys.workflows.plan.validate.variables import Placeholders
 
 
@@ -15,6 +16,11 @@ class Arguments(Protocol):
     def parameter(self, name: str) -> Mapping[str, Any] | None: ...
 
     def artifact(self, name: str) -> Mapping[str, Any] | None: ...
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no value has tags, which could do anything to the text of a template that they are put into."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Given:
     def artifact(self, name: str) -> Mapping[str, Any] | None:
         return next((item for item in self.arguments.get("artifacts") or () if item["name"] == name), None)
 
+    @property
+    def is_plain(self) -> bool:
+        return "{{" not in gojson.dumps(self.arguments)
+
 
 @dataclass(frozen=True)
 class Anything:
@@ -41,3 +51,7 @@ class Anything:
 
     def artifact(self, name: str) -> Mapping[str, Any] | None:
         return {"name": name}
+
+    @property
+    def is_plain(self) -> bool:
+        return True

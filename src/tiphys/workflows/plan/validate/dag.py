@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import gojson
@@ -181,13 +182,23 @@ class _Ancestry:
 
     def __init__(self, order: list[Task], needs: dict[str, dict[str, bool]]) -> None:
         """``order`` has every task after those it needs."""
-        self._bits = {task["name"]: 1 << index for index, task in enumerate(order)}
-        self._before: dict[str, int] = {}
-        for task in order:
+        self._order = order
+        self._needs = needs
+
+    @cached_property
+    def _bits(self) -> dict[str, int]:
+        return {task["name"]: 1 << index for index, task in enumerate(self._order)}
+
+    @cached_property
+    def _before(self) -> dict[str, int]:
+        """Made when first asked for: many graphs only order their tasks."""
+        found: dict[str, int] = {}
+        for task in self._order:
             before = 0
-            for other in needs[task["name"]]:
-                before |= self._before[other] | self._bits[other]
-            self._before[task["name"]] = before
+            for other in self._needs[task["name"]]:
+                before |= found[other] | self._bits[other]
+            found[task["name"]] = before
+        return found
 
     def comes_after(self, task: str, other: str) -> bool:
         return bool(self._before[task] & self._bits.get(other, 0))

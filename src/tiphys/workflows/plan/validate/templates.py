@@ -54,7 +54,7 @@ class Validation:
     template_only: bool
     placeholders: Placeholders = field(default_factory=Placeholders)
     globals: dict[str, str] = field(default_factory=dict)
-    _done: set[tuple[str, str, str]] = field(default_factory=set)
+    _done: dict[tuple[str, str, str], Template] = field(default_factory=dict)
 
     def anything(self) -> Anything:
         return Anything(self.placeholders)
@@ -85,6 +85,10 @@ class Validation:
 
     def _check(self, template: Template, base: Base, arguments: Arguments, place: Place) -> None:
         name = template.get("name", "")
+        key = (base.scope, base.name, name)
+        if self._done.get(key) is template and arguments.is_plain and not _has_timeout_with_tags(template):
+            _check_supplied(name, template, arguments)  # nothing else of it depends on the caller
+            return
         _check_type(name, template)
         _check_pod_resources_of(name, template)
         type_name = type_of(template)
@@ -102,10 +106,9 @@ class Validation:
             raise err.within(f"templates.{name} ") from None
         type_name = type_of(filled)
         _check_kind_of_fields(template, filled, type_name)
-        key = (base.scope, base.name, name)
         if key in self._done:
             return
-        self._done.add(key)
+        self._done[key] = template
         self._look_inside(filled, text, type_name, base, scope, place)
 
     def _local_variables(self, template: Template, type_name: str) -> dict[str, str]:
@@ -164,6 +167,17 @@ class Validation:
         fixed, any_name = global_output_names(template)
         scope.names |= fixed | any_name
         self.add_globals(fixed)
+
+
+def _check_supplied(name: str, template: Template, arguments: Arguments) -> None:
+    try:
+        _filled_inputs(template["inputs"], arguments)
+    except Invalid as err:
+        raise err.within(f"templates.{name} ") from None
+
+
+def _has_timeout_with_tags(template: Template) -> bool:
+    return any("{{" in (template.get(field) or "") for field in ("timeout", "pendingTimeout"))
 
 
 def _replaced(text: str, values: Mapping[str, str]) -> str:
