@@ -114,7 +114,7 @@ def begin(crd: Object) -> None:
     """A definition at its creation: nothing is accepted yet."""
     complete_definition(crd)
     stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
-    crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+    crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored or None}
 
 
 _TERMINATING: Final = {

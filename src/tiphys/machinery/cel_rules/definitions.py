@@ -79,11 +79,11 @@ class _Definition:
         is_right = True
         for inner in place.inner():
             for fault in self.below(inner):
-                is_right = is_right and not _is_about_text(fault)
+                is_right = is_right and not is_about_text(fault)
                 yield fault
         sources = place.schema.get(RULES) or ()
         for at, source in enumerate(sources):
-            for fault in _text_faults(source, place.schema, f"{place.path}.{RULES}[{at}]"):
+            for fault in text_faults(source, place.schema, f"{place.path}.{RULES}[{at}]"):
                 is_right = False
                 yield fault
         if is_right and place.declared is not None:
@@ -173,11 +173,11 @@ _TEXT_ENDINGS = (
 )
 
 
-def _is_about_text(fault: Fault) -> bool:
+def is_about_text(fault: Fault) -> bool:
     return fault.message.endswith(_TEXT_ENDINGS) or fault.message.startswith("Unsupported value")
 
 
-def _text_faults(source: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Fault]:
+def text_faults(source: Mapping[str, Any], schema: Schema, path: str) -> Iterator[Fault]:
     rule, message = str(source.get("rule") or ""), str(source.get("message") or "")
     expression, place = str(source.get("messageExpression") or ""), str(source.get("fieldPath") or "")
     if not rule.strip():

@@ -99,3 +99,58 @@ def _difference(original: Mapping[str, Any], modified: Mapping[str, Any]) -> dic
             patch[key] = value
     patch.update({key: None for key in original if key not in modified})
     return patch
+
+
+# Three ways: what ``kubectl apply`` sends for custom resources
+
+
+class MergeConflict(ValueError):
+    """What shall be added and what shall go are the same."""
+
+
+def three_way(original: Mapping[str, Any], modified: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch of ``current`` that applies ``modified``, where ``original`` was applied before: additions and
+    changes of current → modified with the deletions of original → modified. Raises MergeConflict."""
+    changes, deletions = _changes(create(current, modified)), _deletions(create(original, modified))
+    if _contradict(changes, deletions):
+        raise MergeConflict("what is added and what is removed contradict each other")
+    return _joined(deletions, changes)
+
+
+def _changes(patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Without nulls; maps that held nothing else go with them, empty ones are values."""
+    found: dict[str, Any] = {}
+    for key, value in patch.items():
+        if isinstance(value, Mapping) and value:
+            inner = _changes(value)
+            if inner:
+                found[key] = inner
+        elif value is not None:
+            found[key] = value
+    return found
+
+
+def _deletions(patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The nulls alone."""
+    found: dict[str, Any] = {}
+    for key, value in patch.items():
+        inner = _deletions(value) if isinstance(value, Mapping) else None
+        if value is None or inner:
+            found[key] = inner
+    return found
+
+
+def _contradict(left: Any, right: Any) -> bool:
+    if isinstance(left, Mapping):
+        return not isinstance(right, Mapping) or any(
+            _contradict(value, right[key]) for key, value in left.items() if key in right
+        )
+    return not same(left, right)
+
+
+def _joined(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(left)
+    for key, value in right.items():
+        held = found.get(key)
+        found[key] = _joined(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+    return found

@@ -146,19 +146,21 @@ def _retain_keys(merged: Object, patch: Object, options: Options) -> None:
     if RETAIN not in patch:
         return
     kept = patch.pop(RETAIN)
-    if not isinstance(kept, list):
-        raise StrategicMergeError("invalid patch format of retainKeys")
     if not options.applies:
-        if RETAIN in merged:
-            if not same(merged[RETAIN], kept):
-                raise StrategicMergeError("invalid patch format of retainKeys")
-        else:
-            merged[RETAIN] = kept
-    if any(not key.startswith("$") and key not in kept for key in patch):
+        if not same(merged.setdefault(RETAIN, kept), kept):
+            both = f"{sprint(merged[RETAIN])} and {sprint(kept)}"
+            raise StrategicMergeError(
+                f"{both} are not deep equal: this may happen when calculating the 3-way diff patch"
+            )
+        return
+    if not isinstance(kept, list) or any(_must_be_kept(key, value) and key not in kept for key, value in patch.items()):
         raise StrategicMergeError("invalid patch format of retainKeys")
-    if options.applies:
-        for key in [key for key in merged if key not in kept]:
-            del merged[key]
+    for key in [key for key in merged if key not in kept]:
+        del merged[key]
+
+
+def _must_be_kept(key: str, value: Any) -> bool:
+    return value is not None and not key.startswith((DELETE_SCALARS, ORDER))
 
 
 # Lists
@@ -188,8 +190,23 @@ def _order_lists(merged: Object, patch: Object, schema: Schema | None, options: 
             result = list(held or [])
         else:
             result = _merge_or_replace(held or [], value or [], rule, options, is_deletion=False)
-        merged[field] = _arranged(result, order, held or [], rule.merge_key)
+        server = _server_order(held or [], value or [], rule.merge_key)
+        merged[field] = _arranged(result, order, server, rule.merge_key)
         patch.pop(field, None)
+
+
+def _server_order(held: list[Any], patch: list[Any], merge_key: str) -> list[Any]:
+    """The list that places are looked up in: the held one, where new elements stand in the slots of deleted ones.
+
+    (The original deletes and appends in the array that it then asks.)
+    """
+    if not merge_key or any(item.get(DIRECTIVE) == "replace" for item in patch):
+        return held
+    gone = [_key_of(item, merge_key) for item in patch if item.get(DIRECTIVE) == "delete"]
+    kept = [item for item in held if not any(same(item.get(merge_key), key) for key in gone)]
+    known = [item.get(merge_key) for item in kept]
+    new = [i for i in patch if DIRECTIVE not in i and not any(same(i.get(merge_key), key) for key in known)]
+    return [*kept, *new][: len(held)]
 
 
 def _keep_order(merged: Object, key: str, order: Any) -> None:

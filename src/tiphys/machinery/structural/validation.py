@@ -260,7 +260,7 @@ def _too_many(path: str, count: int, most: int) -> Fault:
 
 
 def _in_body(path: str) -> str:
-    return f"{path} in body" if path else "in body"
+    return f"{path} in body"
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tiphys.cluster.apiserver.problems import Complaint
 from tiphys.cluster.apiserver.record import Object
-from tiphys.cluster.apiserver.rules import claims, configuration, definitions, jobs, pods, workloads
+from tiphys.cluster.apiserver.rules import claims, configuration, crds, jobs, pods, workloads
 from tiphys.machinery.equality import same
 
 Rule = Callable[[Object, Object | None], Iterator[Complaint]]
@@ -27,7 +27,7 @@ RULES: Final[dict[str, Rule]] = {
     "statefulsets.apps": workloads.stateful_set,
     "daemonsets.apps": workloads.workload,
     "replicasets.apps": workloads.workload,
-    "customresourcedefinitions.apiextensions.k8s.io": definitions.definition,
+    "customresourcedefinitions.apiextensions.k8s.io": crds.definition,
 }
 _CONTENT: Final = ("spec", "data", "binaryData", "type", "immutable")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tiphys.cluster.apiserver.problems import Complaint, invalid_value, required, shown, unsupported
+from tiphys.machinery.equality import same
 
 AT_LEAST_0 = "must be greater than or equal to 0"
 Fields = Mapping[str, Any]
@@ -55,6 +56,16 @@ def missing(at: str, value: Any, text: str = "") -> Complaint:
 
 def too_long(at: str, limit: int) -> Complaint:
     return Complaint(at, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
+
+
+def too_many(at: str, count: int, limit: int) -> Complaint:
+    return Complaint(at, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+
+
+def immutable(at: str, value: Any, old: Any) -> Iterator[Complaint]:
+    """A value that may not change; empty and absent are the same."""
+    if not same(value or None, old or None):
+        yield invalid_value(at, value, "field is immutable")
 
 
 def without_dots(path: str, at: str) -> Iterator[Complaint]:
