@@ -115,6 +115,12 @@ class Nothing:
 
     def service_account(self, name: str) -> None: ...
 
+    def last_success(self, label: str, value: str) -> str:
+        return ""
+
+    def seconds_taken(self, workflow: str, node_id: str = "") -> int:
+        return 0
+
 
 def fan_out(nodes: int) -> Spec:
     step = {"name": "one", "template": "work", "arguments": argument("{{item}}"), "withSequence": {"count": str(nodes)}}

@@ -26,9 +26,12 @@ from tiphys.machinery.resources import (
     ObjectKey,
     Resource,
 )
+from tiphys.machinery.times import parse_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.informer import IndexBy, Informer, by_label
 from tiphys.workflows.cron import by_cron
+from tiphys.workflows.plan import estimation
+from tiphys.workflows.plan.state import LABEL_PHASE
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 
@@ -60,7 +63,8 @@ class Caches:
                 labelSelector=WORKFLOW_LABEL,
             )
 
-        self.workflows = informer(WORKFLOWS, cron=by_cron)
+        succeeded = {label: _succeeded_by_label(label) for label in estimation.LABELS}
+        self.workflows = informer(WORKFLOWS, cron=by_cron, **succeeded)
         self.pods = owned_by_workflow(PODS)
         self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
         self.task_sets = informer(WORKFLOW_TASK_SETS)
@@ -90,6 +94,15 @@ class Caches:
         """Returns once every cache holds at least one complete list: before that no decision may be made."""
         for informer in self.all:
             await informer.synced.wait()
+
+
+def _succeeded_by_label(label: str) -> IndexBy:
+    values = by_label(label)
+
+    def succeeded(workflow: Object) -> Iterable[str]:
+        return values(workflow) if workflow["metadata"].get("labels", {}).get(LABEL_PHASE) == "Succeeded" else ()
+
+    return succeeded
 
 
 class CacheLookup:
@@ -125,6 +138,18 @@ class CacheLookup:
 
     def task_results(self) -> Iterable[Object]:
         return self._caches.task_results.indexed("workflow", self._of_workflow)
+
+    def last_success(self, label: str, value: str) -> str:
+        found = self._caches.workflows.indexed(label, f"{self._key.namespace}/{value}")
+        newest = max(found, key=lambda workflow: str(workflow["metadata"].get("creationTimestamp")), default=None)
+        return str(newest["metadata"]["name"]) if newest is not None else ""
+
+    def seconds_taken(self, workflow: str, node_id: str = "") -> int:
+        status = (self._caches.workflows.get(ObjectKey(self._key.namespace, workflow)) or {}).get("status") or {}
+        about = (status.get("nodes") or {}).get(node_id) or {} if node_id else status
+        if not about.get("startedAt") or not about.get("finishedAt"):
+            return 0
+        return int((parse_time(about["finishedAt"]) - parse_time(about["startedAt"])).total_seconds())
 
     def _shared(self, resource: Resource, key: ObjectKey) -> Object | None:
         self.interests.add(Interest(resource, key))

@@ -128,6 +128,12 @@ class Lookup:
     def service_account(self, name: str) -> Any:
         return {"metadata": {"name": name}, "secrets": [{"name": f"{name}-token"}]}
 
+    def last_success(self, label: str, value: str) -> str:
+        return ""
+
+    def seconds_taken(self, workflow: str, node_id: str = "") -> int:
+        return 0
+
 
 @dataclass
 class Actor:

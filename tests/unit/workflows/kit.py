@@ -26,6 +26,8 @@ class Objects:
     accounts: dict[str, Any] = field(default_factory=dict)
     live_pods: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    succeeded: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, int] = field(default_factory=dict)
 
     def workflow_template(self, name: str) -> Any:
         return self.workflow_templates.get(name)
@@ -50,6 +52,12 @@ class Objects:
 
     def service_account(self, name: str) -> Any:
         return self.accounts.get(name)
+
+    def last_success(self, label: str, value: str) -> str:
+        return self.succeeded.get(f"{label}={value}", "")
+
+    def seconds_taken(self, workflow: str, node_id: str = "") -> int:
+        return self.seconds.get(f"{workflow}/{node_id}", 0)
 
 
 class Cluster:

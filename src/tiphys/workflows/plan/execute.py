@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tiphys.lang import durations, name_rules
-from tiphys.workflows.plan import arguments, dag, leaf, locks, memoize, parallelism, retry, steps, suspend
+from tiphys.workflows.plan import arguments, dag, estimation, leaf, locks, memoize, parallelism, retry, steps, suspend
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node
 from tiphys.workflows.plan.problems import Outcome, Problem, TimedOut, TooDeep
 from tiphys.workflows.plan.state import Call, State
@@ -94,7 +94,7 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
             locks.release(state, node.id, processed.get("synchronization"))
             return Outcome(node)
     if node is not None and node.started_at is None:
-        state.update(node, started_at=state.second)
+        state.update(node, started_at=state.second, estimated_duration=estimation.of_node(state, node.name))
     if retry.strategy_of(state, processed) is not None:
         return retry.execute_template(state, call, node, processed, inner)
     return run(state, call, processed, inner)
@@ -287,6 +287,7 @@ def new_node(
         boundary_id=boundary_id,
         message=message,
         started_at=state.second,
+        estimated_duration=estimation.of_node(state, name),
         flag=flag,
         synced=True if expects_result and node_type in ("Pod", "Container") else None,
     )

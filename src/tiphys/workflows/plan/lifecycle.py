@@ -14,7 +14,18 @@ from typing import Any
 from tiphys.lang import gojson
 from tiphys.machinery.actions import Create, Delete
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, POD_DISRUPTION_BUDGETS, PODS, ObjectKey
-from tiphys.workflows.plan import agent, artifact_gc, execute, hooks, locks, metrics, reconcile, repositories, spec
+from tiphys.workflows.plan import (
+    agent,
+    artifact_gc,
+    estimation,
+    execute,
+    hooks,
+    locks,
+    metrics,
+    reconcile,
+    repositories,
+    spec,
+)
 from tiphys.workflows.plan import globals as variables
 from tiphys.workflows.plan.nodes import COMPLETED, Node, stamp
 from tiphys.workflows.plan.pods.metadata import owner
@@ -298,7 +309,7 @@ def mark(state: State, phase: str, message: str) -> None:
         state.labels.setdefault(LABEL_COMPLETED, "false")
         _announce(state, phase, message)
     if state.status.get("startedAt") is None and phase != "Pending":
-        state.set_status(startedAt=stamp(state.second))
+        state.set_status(startedAt=stamp(state.second), estimatedDuration=estimation.of_workflow(state) or None)
     if state.status.get("message", "") != message:
         state.set_status(message=message or None)
     if phase == "Error":

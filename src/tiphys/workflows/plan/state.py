@@ -105,6 +105,7 @@ class State:
     has_task_set: bool = False
     given_tasks: set[str] = field(default_factory=set)
     taken_tasks: set[str] = field(default_factory=set)
+    baseline: str | None = None
     artifact_repository: Mapping[str, Any] | None = None
     pod_running: bool | None = None
     synced_before_mark: dict[str, bool] = field(default_factory=dict)
