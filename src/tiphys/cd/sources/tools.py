@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tiphys.cd.sources.request import RenderError
+from tiphys.cd.sources.request import RenderError, Tools
 from tiphys.lang.gofmt import quote
 
 DEADLINE_SECONDS = 90.0
@@ -58,6 +59,41 @@ class Programs:
         if self.search_path is not None:
             kept["PATH"] = self.search_path
         return {**kept, **given}
+
+
+class Toolbox:
+    """The driver that users get: programs on the PATH, and where one is missing what stands in for it.
+
+    Without ``helm`` it is the SDK wheel, without ``kustomize`` our own edits and ``kubectl kustomize``.
+    """
+
+    def __init__(self, programs: Programs | None = None) -> None:
+        self.programs = programs or Programs()
+        self._drivers: dict[str, Tools] = {}
+
+    def run(self, argv: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> str:
+        """Raises `RenderError` with the command and what it said."""
+        name = argv[0]
+        if name not in self._drivers:
+            self._drivers[name] = self._driver(name)
+        return self._drivers[name].run(argv, cwd, environment)
+
+    def _driver(self, name: str) -> Tools:
+        if shutil.which(name, path=self.programs.search_path):
+            return self.programs
+        if name == "kustomize":
+            from tiphys.cd.sources.kustomize_edits import KubectlKustomize
+
+            return KubectlKustomize(self.programs)
+        if name == "helm":
+            try:
+                from tiphys.cd.sources.helm_sdk import HelmSdk  # loads 85 MB: only when a chart is rendered
+            except ImportError:
+                raise RenderError(
+                    "charts need helm on the PATH or the SDK wheel: pip install 'tiphys[render]'"
+                ) from None
+            return HelmSdk()
+        return self.programs
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
