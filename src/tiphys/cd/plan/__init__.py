@@ -1,0 +1,1 @@
+"""Every decision of CD as pure functions: no I/O, no clock, no chance."""
