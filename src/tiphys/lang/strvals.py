@@ -144,7 +144,9 @@ class _Parser:
             items[index] = self._value()
         elif stop == "[":
             inner = items[index]
-            items[index] = self._item(inner if isinstance(inner, list) else [], self._index(), level)
+            if inner is not None and not isinstance(inner, list):
+                raise StrvalsError(f"item {index} is no list")
+            items[index] = self._item(inner or [], self._index(), level)
         elif stop == ".":
             inner = items[index] if isinstance(items[index], dict) else {}
             self._member(inner, level + 1)
