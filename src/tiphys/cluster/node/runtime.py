@@ -60,7 +60,8 @@ class Launch:
     ``place`` begins the names of all files of this life; its directory, the pod's, exists. ``programs`` are files and
     directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
     decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
-    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts.
+    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``root`` is the unpacked image, which
+    is never written to; None: a root derived from this machine.
     """
 
     pod_uid: str
@@ -74,6 +75,7 @@ class Launch:
     host_aliases: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
+    root: Path | None = None
     identity: Identity = field(default_factory=Identity)
     read_only_root: bool = False
     split_output: bool = False

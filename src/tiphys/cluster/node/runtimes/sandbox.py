@@ -146,7 +146,7 @@ class SandboxRuntime:
             mount.source.mkdir(parents=True, exist_ok=True)
             mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
-        env["PATH"] = _search_path(launch)
+        env["PATH"] = search_path(launch)
         command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
         return shim.spawn(
             launch,
@@ -158,7 +158,7 @@ class SandboxRuntime:
             tag=tag,
             open_files=() if launch.identity.privileged else ((SECCOMP_FD, str(self._filter)),),
             hand_over=(
-                (HOSTS_FD, _memory_file(_hosts(launch))),
+                (HOSTS_FD, _memory_file(hosts_file(launch))),
                 (HOSTNAME_FD, _memory_file(f"{launch.hostname}\n")),
             ),
             kind=SandboxContainer,
@@ -215,7 +215,7 @@ class SandboxRuntime:
         own = Path(f"{launch.place}.{tag}")
         tops = {"/tmp", *(_top(path) for path in launch.kept)}
         kept = [Mount(own / (top.strip("/") or ROOT_DIRECTORY), top) for top in sorted(tops)]
-        links, programs = _programs(launch, self._root.mounts())
+        links, programs = image_programs(launch, self._root.mounts())
         return View(self._root, own, kept, [*programs, *launch.mounts], links)
 
     def _check_program(self, launch: Launch, view: View, word: str) -> None:
@@ -223,7 +223,7 @@ class SandboxRuntime:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, view.resolve(path) or Path("/nonexistent"))
             return
-        path = _search_path(launch)
+        path = search_path(launch)
         usual = (word, path) if not launch.programs and not launch.mounts else None
         if usual is not None and usual in self._found:
             return
@@ -293,7 +293,7 @@ class View:
         return resolve([*self.root.mounts(), *self.kept, *self.mounts], links, path)
 
 
-def _programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, str]], list[Mount]]:
+def image_programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, str]], list[Mount]]:
     """The image's programs as (links, mounts): a link where the container sees the program already.
 
     Nothing can be added below the machine's own directories; what belongs there goes to a directory of its own.
@@ -310,7 +310,7 @@ def _programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, 
     return links, mounts
 
 
-def _search_path(launch: Launch) -> str:
+def search_path(launch: Launch) -> str:
     path = launch.env.get("PATH", DEFAULT_PATH)
     return f"{PROGRAMS_PLACE}:{path}" if launch.programs else path
 
@@ -321,7 +321,7 @@ def _top(path: str) -> str:
     return f"/{parts[1]}" if len(parts) > 2 else "/"
 
 
-def _hosts(launch: Launch) -> str:
+def hosts_file(launch: Launch) -> str:
     own = f"127.0.0.1\t{launch.hostname}\n" if launch.hostname else ""
     aliases = HOST_ALIASES + "".join(f"{line}\n" for line in launch.host_aliases) if launch.host_aliases else ""
     return HOSTS + own + aliases

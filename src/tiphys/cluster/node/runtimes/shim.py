@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -106,7 +106,11 @@ class ShimContainer:
         else:
             code, finished = record.code, record.changed
         # A file's time is coarser than the clock: a short life must not end before it began.
-        self.ended.set_result(Exit(code, min(self.started_at, finished), finished))
+        self.ended.set_result(self.conclude(Exit(code, min(self.started_at, finished), finished)))
+
+    def conclude(self, end: Exit) -> Exit:
+        """What a runtime knows of the end beyond the exit code."""
+        return end
 
     def _gone(self) -> None:
         record = read_life(self.place)
@@ -128,6 +132,10 @@ class ShimContainer:
             self.finish(record)
 
 
+Kind = Callable[[str, int, Path, int, ExitWatch, datetime], ShimContainer]
+"""What makes the object for a life."""
+
+
 def spawn(
     launch: Launch,
     command: Sequence[str],
@@ -139,7 +147,7 @@ def spawn(
     tag: str = "-",
     open_files: Sequence[tuple[int, str]] = (),
     hand_over: Sequence[tuple[int, int]] = (),
-    kind: type[ShimContainer] = ShimContainer,
+    kind: Kind = ShimContainer,
 ) -> ShimContainer:
     """Starts the shim. In the command, ``open_files`` (descriptor, path) are open for reading and ``hand_over``
     (descriptor there, descriptor here) are passed on; those here are closed then.
@@ -169,7 +177,7 @@ def spawn(
 
 
 def adopt(
-    container: str, attempt: int, place: Path, watch: ExitWatch, kind: type[ShimContainer] = ShimContainer
+    container: str, attempt: int, place: Path, watch: ExitWatch, kind: Kind = ShimContainer
 ) -> ShimContainer | None:
     """The life that an earlier agent started at ``place``; None if nobody has claimed it yet."""
     record = read_life(place)
