@@ -12,6 +12,7 @@ from tiphys.app.tracing import TracedExtension
 from tiphys.cluster.node.agent import Agent
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.runtime import Runtime
+from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.machinery.errors import SpecError
@@ -59,7 +60,11 @@ def _resources(context: NodeContext) -> MakeResources | None:
 
 def _candidates(runtime: str, data_dir: Path) -> Sequence[Runtime]:
     """Best isolated first; ``auto`` takes the first that really starts something."""
-    known: dict[str, Runtime] = {"sandbox": SandboxRuntime(data_dir), "process": ProcessRuntime(data_dir)}
+    known: dict[str, Runtime] = {
+        "sandbox": SandboxRuntime(data_dir),
+        "oci": OciRuntime(data_dir),
+        "process": ProcessRuntime(data_dir),
+    }
     if runtime == "auto":
         return tuple(known.values())
     if runtime not in known:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 from tiphys.machinery.errors import SpecError
 
-RUNTIMES = ("auto", "sandbox", "process", "engine", "stage")
+RUNTIMES = ("auto", "sandbox", "oci", "process", "engine", "stage")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Settings:
     data_dir: Annotated[Path | None, "where everything is kept; none: temporary, goes with the process"] = None
     listen: Annotated[str, "address:port of the HTTPS API of `tiphys up`; port 0 takes a free one"] = "127.0.0.1:6443"
     kubeconfig: Annotated[Path | None, "the kubeconfig that `tiphys up` writes; none: in data_dir"] = None
-    runtime: Annotated[str, "what runs pods: auto (the best that works), sandbox, process, engine, stage"] = "auto"
+    runtime: Annotated[str, "what runs pods: auto (the best that works), sandbox, oci, process, engine, stage"] = "auto"
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tiphys.cli.session import Session
     from tiphys.cli.submission import Submission
 
-RUNTIMES = ("auto", "sandbox", "process", "engine", "stage")
+RUNTIMES = ("auto", "sandbox", "oci", "process", "engine", "stage")
 
 
 @click.command("run")

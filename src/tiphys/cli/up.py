@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.option("--data-dir", metavar="DIR", help="Where everything is kept [default: ~/.local/state/tiphys].")
 @click.option("--listen", metavar="ADDRESS:PORT", help="Address of the HTTPS API; port 0 takes a free one.")
 @click.option("--kubeconfig", metavar="FILE", help="Write the kubeconfig here [default: in the data directory].")
-@click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, process, engine or stage.")
+@click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, oci, process, engine or stage.")
 @click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
 def command(data_dir: str | None, listen: str | None, kubeconfig: str | None, runtime: str | None, detach: bool) -> int:
     """Keep the embedded cluster running.

@@ -1,4 +1,4 @@
-"""Control groups for containers: limits on memory, processor and processes, and the answer to "was it killed for memory?".
+"""Control groups for containers: limits on memory, processor and processes, and whether memory was the end of one.
 
 Ours, not the runtime's: a group that a runtime makes is gone with its container, and what it counted with it. The
 shell in front of a container enters the groups (``Group.entries``); the agent reads and removes them afterwards.

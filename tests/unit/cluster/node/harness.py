@@ -16,6 +16,7 @@ from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.node.agent import Agent, Effects
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.runtime import Runtime, RuntimeUnusable, choose
+from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.machinery.errors import NotFound
@@ -24,7 +25,11 @@ from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.ids import SystemIds
 
 Object = Mapping[str, Any]
-RUNTIMES: dict[str, Callable[[Path], Runtime]] = {"process": ProcessRuntime, "sandbox": SandboxRuntime}
+RUNTIMES: dict[str, Callable[[Path], Runtime]] = {
+    "oci": OciRuntime,
+    "process": ProcessRuntime,
+    "sandbox": SandboxRuntime,
+}
 DEADLINE = 15.0
 
 

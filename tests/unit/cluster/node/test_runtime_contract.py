@@ -59,7 +59,7 @@ def pod(tmp_path: Path) -> Path:
     return place
 
 
-def launch(runtime: Runtime, pod: Path, *argv: str, attempt: int = 0, **more: object) -> Launch:
+def launch(runtime: Runtime, pod: Path, /, *argv: str, attempt: int = 0, **more: object) -> Launch:
     env = {**runtime.base_env, **more.pop("env", {})}  # type: ignore[dict-item]
     return Launch("uid", "main", attempt, pod / f"main.{attempt}", argv, env, hostname="pod-1", **more)  # type: ignore[arg-type]
 

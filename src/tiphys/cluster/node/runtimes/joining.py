@@ -1,6 +1,7 @@
 """Runs a command inside a sandbox that exists already: what ``exec`` starts, in the namespaces of process 1 there.
 
-    python -I -S joining.py      the order is JSON on descriptor 3: pid, argv, env, cwd, filter (path or ""), tty
+    python -I -S joining.py      the order is JSON on descriptor 3: pid, argv, env, cwd, filter (path or ""), tty,
+                                 groups (optional: files of control groups to write ourselves into)
 
 A program of its own, standard library only: joining a process or user namespace takes a process with one thread, which
 the agent is not. The command gets what process 1 of the container has: namespaces, capabilities, no new privileges, the
@@ -44,6 +45,9 @@ def main() -> int:
         order: dict[str, Any] = json.load(file)
     shape = shape_of(order["pid"])
     bpf = read(order["filter"]) if order["filter"] else b""
+    for entry in order.get("groups", ()):
+        with open(entry, "w", encoding="ascii") as file:
+            file.write("0")
     own_user = join(order["pid"])
     child = os.fork()
     if child == 0:

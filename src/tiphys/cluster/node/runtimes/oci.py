@@ -34,11 +34,20 @@ from typing import Any
 from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.layered import LayeredRoot, copy_tree, search
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
-from tiphys.cluster.node.runtime import Launch, Mount, RuntimeUnusable, StartFailure
-from tiphys.cluster.node.runtimes import bundle, shim
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtimes import bundle, seccomp, shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
-from tiphys.cluster.node.runtimes.process import CANNOT_START, DEFAULT_PATH, adopt_lives, check_program, probe_by_starting
-from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, search_path
+from tiphys.cluster.node.runtimes.process import (
+    CANNOT_START,
+    DEFAULT_PATH,
+    adopt_lives,
+    check_program,
+    check_running,
+    exec_failure,
+    probe_by_starting,
+)
+from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, join, search_path
+from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
 from tiphys.machinery.podlife import Exit
 
@@ -172,7 +181,7 @@ class OciRuntime:
         raise RuntimeUnusable("; ".join(refused))
 
     async def _try(self, place: Path) -> None:
-        place.mkdir(parents=True)
+        os.makedirs(place)
         script = 'test "$$" = 1 && : > /tmp/written'
         container = self.start(
             Launch("probe", "probe", 0, place / "probe.0", ("sh", "-c", script), {"PATH": DEFAULT_PATH})
@@ -232,6 +241,38 @@ class OciRuntime:
             tag=tag,
             kind=partial(OciContainer, self._groups),
         )
+
+    def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
+        check_running(container)
+        record, first = shim.read_life(launch.place), first_process(launch.place)
+        if record is None or first is None:
+            raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
+        view = self._view(launch, Path(f"{launch.place}.{record.tag}"))
+        launch = self._complete(replace(launch, argv=command.argv), view)
+        try:
+            check_command(launch, view)
+        except StartFailure as err:
+            raise exec_failure(err) from err
+        filtered = bundle.security_of(launch.pod, launch.container).filtered
+        group = self._groups.find(launch.place)
+        order = {
+            "pid": first,
+            "argv": command.argv,
+            "env": dict(launch.env),
+            "cwd": launch.cwd or "/",
+            "filter": str(self._write_filter()) if filtered else "",
+            "tty": command.tty,
+            "groups": [str(entry) for entry in group.limits],
+        }
+        return join(ProcessSession(container, self.watch), self.spawner, command, order)
+
+    def _write_filter(self) -> Path:
+        place = self._state.with_name("oci-seccomp.bpf")
+        if not place.exists():
+            draft = place.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(seccomp.program())
+            draft.replace(place)
+        return place
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch, partial(OciContainer, self._groups))
@@ -324,8 +365,8 @@ class OciRuntime:
         draft = self._skeleton.with_name(f"{self._skeleton.name}.{os.getpid()}")
         for directory in (*EMPTY, "/tmp", "/var/tmp", "/proc", "/dev", "/sys"):
             (draft / directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
-        for place in ("tmp", "var/tmp"):
-            (draft / place).chmod(0o1777)
+        for open_to_all in ("tmp", "var/tmp"):
+            (draft / open_to_all).chmod(0o1777)
         (draft / "root").chmod(0o700)
         for link, target in self._root.links():
             place = draft / link.lstrip("/")
@@ -446,7 +487,7 @@ def _strange_program(launch: Launch, view: LayeredRoot) -> list[str]:
 def _limits(launch: Launch) -> cgroups.Limits:
     spec: Mapping[str, Any] = launch.pod.get("spec") or {}
     every = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-    own = next((c for c in every if c["name"] == launch.container), {})
+    own: Mapping[str, Any] = next((c for c in every if c["name"] == launch.container), {})
     try:
         return cgroups.limits_of(own)
     except ValueError as err:

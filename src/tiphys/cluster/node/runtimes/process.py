@@ -248,9 +248,7 @@ def remove_links(directory: Path) -> None:
     notes.unlink()
 
 
-def adopt_lives(
-    directory: Path, watch: ExitWatch, kind: shim.Kind = shim.ShimContainer
-) -> list[shim.ShimContainer]:
+def adopt_lives(directory: Path, watch: ExitWatch, kind: shim.Kind = shim.ShimContainer) -> list[shim.ShimContainer]:
     found = (shim.adopt(name, attempt, place, watch, kind) for name, attempt, place in shim.lives(directory))
     return [life for life in found if life is not None]
 

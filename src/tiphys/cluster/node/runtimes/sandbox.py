@@ -21,9 +21,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
@@ -177,21 +178,12 @@ class SandboxRuntime:
         order = {
             "pid": pid,
             "argv": command.argv,
-            "env": dict(launch.env) | {"PATH": _search_path(launch)},
+            "env": dict(launch.env) | {"PATH": search_path(launch)},
             "cwd": launch.cwd or "/",
             "filter": "" if launch.identity.privileged else str(self._filter),
             "tty": command.tty,
         }
-        session = ProcessSession(container, self.watch)
-        session.start(
-            self.spawner,
-            [sys.executable, "-I", "-S", joining.__file__],
-            {},
-            command,
-            devices=f"/proc/{pid}/root/dev",
-            hand_over=((joining.ORDER_FD, _memory_file(json.dumps(order))),),
-        )
-        return session
+        return join(ProcessSession(container, self.watch), self.spawner, command, order)
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
         return adopt_lives(directory, self.watch, SandboxContainer)
@@ -291,6 +283,19 @@ class View:
     def resolve(self, path: str) -> Path | None:
         links = [*self.root.links(), *self.links] if self.links else self.root.links()
         return resolve([*self.root.mounts(), *self.kept, *self.mounts], links, path)
+
+
+def join(session: ProcessSession, spawner: Spawner, command: Command, order: Mapping[str, Any]) -> ProcessSession:
+    """Starts the session with a command in the namespaces of a process; ``joining.py`` has the order's words."""
+    session.start(
+        spawner,
+        [sys.executable, "-I", "-S", joining.__file__],
+        {},
+        command,
+        devices=f"/proc/{order['pid']}/root/dev",
+        hand_over=((joining.ORDER_FD, _memory_file(json.dumps(order))),),
+    )
+    return session
 
 
 def image_programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, str]], list[Mount]]:
