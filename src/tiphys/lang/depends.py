@@ -13,7 +13,7 @@ The rest is an expression of expr-lang over one record per task; in names, ``-``
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,7 @@ RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "
 Needs = Literal["task", "items"]
 
 _NAME = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?\.[A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
+_PLAIN = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _ABOUT_ITEMS = ("AnySucceeded", "AllFailed")
 _FULFILLED = frozenset(("Succeeded", "Failed", "Error", "Skipped", "Omitted"))
 
@@ -38,10 +39,14 @@ class DependsError(ValueError):
 
 
 class Logic(NamedTuple):
-    """``text`` is what is evaluated; ``needs`` says of each task named whether its items are asked about."""
+    """``text`` is what is evaluated; ``needs`` says of each task named whether its items are asked about.
+
+    ``results`` are those of which every task needed must have one, where the text says no more than that.
+    """
 
     text: str
     needs: dict[str, Needs]
+    results: Mapping[str, tuple[str, ...]] | None = None
 
 
 class Outcome(NamedTuple):
@@ -89,11 +94,14 @@ class State:
 def rewrite(task: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Logic:
     """The logic of ``task`` among ``tasks`` (by name). Raises DependsError where it names a task that is not there."""
     depends = str(task.get("depends") or "")
+    names: list[str] = []
     if not depends:
         names = [str(name) for name in task.get("dependencies") or ()]
         depends = " && ".join(_expanded(name, tasks) for name in names)
     if len(depends) > LENGTH_MAX:
         raise DependsError(f"depends is longer than {LENGTH_MAX} characters")
+    if all(map(_PLAIN.fullmatch, names)) and names:
+        return Logic(depends, dict.fromkeys(names, "task"), {name: _accepted(tasks[name]) for name in names})
     needs: dict[str, Needs] = {}
     return Logic(_NAME.sub(lambda match: _spelt_out(match, needs, tasks), depends), needs)
 
@@ -115,11 +123,14 @@ def _expanded(name: str, tasks: Mapping[str, Mapping[str, Any]]) -> str:
     task = tasks.get(name)
     if task is None:
         raise DependsError(f"target {name} does not exist")
-    results = ["Succeeded", "Skipped", "Daemoned"]
+    return "(" + " || ".join(f"{name}.{result}" for result in _accepted(task)) + ")"
+
+
+def _accepted(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """The results that a bare name stands for."""
     continues = task.get("continueOn") or {}
-    results += ["Errored"] if continues.get("error") else []
-    results += ["Failed"] if continues.get("failed") else []
-    return "(" + " || ".join(f"{name}.{result}" for result in results) + ")"
+    failures = (("error", "Errored"), ("failed", "Failed"))
+    return ("Succeeded", "Skipped", "Daemoned", *(result for key, result in failures if continues.get(key)))
 
 
 def decide(logic: Logic, states: Mapping[str, State | None]) -> Outcome:
@@ -127,15 +138,17 @@ def decide(logic: Logic, states: Mapping[str, State | None]) -> Outcome:
 
     Raises DependsError for logic that is no expression over these tasks.
     """
-    env: dict[str, Any] = {}
-    for name in sorted(logic.needs):
+    for name in logic.needs:
         state = states.get(name)
         if state is None or not state.fulfilled or not state.hooks_done:
             return Outcome(execute=False, proceed=False)
-        env.setdefault(name.replace("-", "_"), state.results())
-    quick = _quickly(logic.text, states)
+    quick = _quickly(logic, states)
     if quick is not None:
         return Outcome(execute=quick, proceed=True)
+    env: dict[str, Any] = {}
+    for name in sorted(logic.needs):
+        if (state := states.get(name)) is not None:
+            env.setdefault(name.replace("-", "_"), state.results())
     source = logic.text.replace("-", "_")
     try:
         return Outcome(execute=eval_bool(source, env), proceed=True)
@@ -144,7 +157,7 @@ def decide(logic: Logic, states: Mapping[str, State | None]) -> Outcome:
 
 
 _TOKEN = re.compile(r"\s*(?:([\w-]+)\.(\w+)|(&&|\|\||[()!]))\s*")
-_QUICK = {
+_QUICK: Mapping[str, Callable[[State], bool]] = {
     "Succeeded": lambda state: state.phase == "Succeeded",
     "Failed": lambda state: state.phase == "Failed",
     "Errored": lambda state: state.phase == "Error",
@@ -154,8 +167,11 @@ _QUICK = {
 }
 
 
-def _quickly(text: str, states: Mapping[str, State | None]) -> bool | None:
+def _quickly(logic: Logic, states: Mapping[str, State | None]) -> bool | None:
     """The value of logic made of results, ``&&``, ``||``, ``!`` and parentheses alone; None for any other."""
+    if logic.results is not None:
+        return all(any(_holds(states.get(name), result) for result in of) for name, of in logic.results.items())
+    text = logic.text
     tokens: list[bool | str] = []
     at = 0
     while at < len(text):
@@ -174,6 +190,10 @@ def _quickly(text: str, states: Mapping[str, State | None]) -> bool | None:
     tokens.reverse()
     value = _any_of(tokens)
     return None if tokens else value
+
+
+def _holds(state: State | None, result: str) -> bool:
+    return state is not None and _QUICK[result](state)
 
 
 def _any_of(tokens: list[bool | str]) -> bool | None:

@@ -11,6 +11,7 @@ The types come from ``tiphys.api.types``; nothing is validated here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import orjson
@@ -72,6 +73,8 @@ def _encode(value: Any, kind: Type, path: str, depth: int) -> Any:
     if depth > DEPTH_MAX:
         raise NotCanonical(path, "nested too deeply")
     match kind.kind:
+        case "string":
+            return "" if value is None else value
         case "struct":
             return _struct(value, kind, path, depth)
         case "slice":
@@ -84,8 +87,6 @@ def _encode(value: Any, kind: Type, path: str, depth: int) -> Any:
             return _map(value, kind, path, depth)
         case "own":
             return _own(value, kind, path, depth)
-        case "string":
-            return "" if value is None else value
         case "float":
             return float(value) if value is not None else 0
         case _:
@@ -97,20 +98,29 @@ def _struct(value: Any, kind: Type, path: str, depth: int) -> dict[str, Any]:
         value = {}
     if not isinstance(value, Mapping):
         raise NotCanonical(path, f"expected an object, got {type(value).__name__}")
-    if not kind.fields.keys() >= value.keys():
+    fields = _fields(kind)
+    if not fields.keys() >= value.keys():
         value = _folded(value, kind)
     out: dict[str, Any] = {}
-    for name, spec in kind.fields.items():
+    for name, (spec, is_always_written, may_vanish) in fields.items():
         given = value.get(name)
         if given is None:
-            if _always_written(spec):
+            if is_always_written:
                 out[name] = _zero(spec, depth)
             continue
         made = _encode(given, spec.type, f"{path}.{name}" if path else name, depth + 1)
-        if spec.omitempty and not spec.pointer and spec.type.kind != "struct" and _is_empty(made):
-            continue
-        out[name] = made
+        if not may_vanish or not _is_empty(made):
+            out[name] = made
     return out
+
+
+@cache
+def _fields(kind: Type) -> dict[str, tuple[FieldType, bool, bool]]:
+    """By name: the field, whether it is written though not given, and whether it is left out when empty."""
+    return {
+        name: (spec, _always_written(spec), spec.omitempty and not spec.pointer and spec.type.kind != "struct")
+        for name, spec in kind.fields.items()
+    }
 
 
 def _folded(value: Mapping[str, Any], kind: Type) -> Mapping[str, Any]:

@@ -47,6 +47,7 @@ class Frame:
     copies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     unstarted: dict[str, dict[str, None]] = field(default_factory=dict)
     open: dict[str, None] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     owner: dict[str, str] = field(default_factory=dict)
     hook_nodes: dict[str, str] = field(default_factory=dict)
     again: dict[str, None] = field(default_factory=dict)
@@ -125,7 +126,8 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
             for dependent in frame.graph.dependents.get(name, ()):
                 if dependent in frame.unmet:
                     frame.unmet[dependent] -= 1
-                    todo.append(dependent)
+                    if frame.unmet[dependent] <= 0:
+                        todo.append(dependent)
     for name in frame.hooked_targets:
         task_node = state.nodes.by_id.get(_id(state, frame, name))
         if task_node is not None:
@@ -157,7 +159,10 @@ def _is_done(state: State, frame: Frame, name: str) -> bool:
 
 
 def _id(state: State, frame: Frame, name: str) -> str:
-    return state.node_id(f"{frame.call.name}.{name}")
+    known = frame.ids.get(name)
+    if known is None:
+        known = frame.ids[name] = state.node_id(f"{frame.call.name}.{name}")
+    return known
 
 
 def _visit(state: State, frame: Frame, node: Node, name: str, dirty: dict[str, None]) -> None:

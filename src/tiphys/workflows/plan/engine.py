@@ -311,6 +311,8 @@ class Run:
 
     def _emitted(self) -> Iterable[Emit]:
         state = self._state
+        if not state.events:
+            return
         about = {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Workflow",

@@ -48,13 +48,12 @@ class Place:
 
 def exit_hook(state: State, holder: Holder) -> Holder | None:
     """The exit handler of a step, task or spec; without own arguments it gets the workflow's."""
-    arguments = state.spec.get("arguments") or {}
-    if holder.get("onExit"):
-        return {"template": holder["onExit"], "arguments": arguments}
+    if handler := holder.get("onExit"):
+        return {"template": handler, "arguments": state.spec.get("arguments") or {}}
     hook: Holder | None = (holder.get("hooks") or {}).get(EXIT)
-    if hook is None:
-        return None
-    return hook if _has_any(hook.get("arguments")) else {**hook, "arguments": arguments}
+    if hook is None or _has_any(hook.get("arguments")):
+        return hook
+    return {**hook, "arguments": state.spec.get("arguments") or {}}
 
 
 def run_hooks(state: State, at: Place, holder: Holder, node: Node) -> bool:

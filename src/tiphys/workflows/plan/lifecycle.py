@@ -256,8 +256,10 @@ def _run_exit_handler(state: State, hook: Mapping[str, Any]) -> tuple[bool, Node
 
 def _set_failures(state: State, root: Node) -> None:
     """``workflow.failures``: what failed, as quoted JSON; only hooks and exit handlers can ask for it."""
-    if not state.spec.get("hooks") and not state.spec.get("onExit"):
+    may_be_asked = state.spec.get("hooks") or (state.spec.get("onExit") and root.fulfilled)
+    if not may_be_asked or not state.nodes.failures_changed:
         return
+    state.nodes.failures_changed = False
     failures = [
         {
             "displayName": node.display_name,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 COMPLETED = frozenset(("Succeeded", "Failed", "Error"))
@@ -111,7 +112,8 @@ class Counts:
 class NodeStore:
     """The nodes by id, with their indexes.
 
-    ``changed`` is what the next status write has to carry, see ``take_changes``. ``pass_before`` holds the phase that
+    ``failed`` are the unsuccessful ones in the order in which they became that; ``failures_changed`` is for whoever shows
+    them, who resets it. ``changed`` is what the next status write has to carry, see ``take_changes``. ``pass_before`` holds the phase that
     each changed node had before this pass; ``restless`` are the nodes made or updated since templates were last
     executed: those that a walk over them has not seen as they are now.
     """
@@ -123,6 +125,7 @@ class NodeStore:
         self.daemoned: set[str] = set()
         self.task_set: set[str] = set()
         self.failed: dict[str, None] = {}
+        self.failures_changed = True
         self.parents: dict[str, list[str]] = {}
         self.members: dict[str, dict[str, None]] = {}
         self.changed: dict[str, dict[str, Any] | None] = {}
@@ -151,6 +154,8 @@ class NodeStore:
             raise ValueError(f"node {node.name} already initialized")
         self.pass_before.setdefault(node.id, None)
         self.changed[node.id] = self.restless[node.id] = None
+        if node.phase in UNSUCCESSFUL:
+            self.failures_changed = True
         self._insert(node)
         return node
 
@@ -175,6 +180,8 @@ class NodeStore:
             setattr(node, name, fields[name])
         if counted:
             self._count(node, +1)
+        if node.phase in UNSUCCESSFUL:
+            self.failures_changed = True
         return True
 
     def link(self, parent: Node, child_id: str) -> bool:
@@ -234,7 +241,10 @@ class NodeStore:
         phase, node_id = node.phase, node.id
         if by > 0:
             _keep(self.open, node_id, not node.fulfilled)
-            _keep(self.failed, node_id, phase in UNSUCCESSFUL)
+            if phase in UNSUCCESSFUL:
+                self.failed[node_id] = None
+            elif self.failed.pop(node_id, self) is None:
+                self.failures_changed = True
             (self.unsynced.add if node.synced is False else self.unsynced.discard)(node_id)
             (self.daemoned.add if node.daemoned else self.daemoned.discard)(node_id)
         is_pod = node.type == "Pod"
@@ -374,6 +384,7 @@ def from_wire(wire: Mapping[str, Any]) -> Node:
     )
 
 
+@lru_cache(maxsize=1024)
 def stamp(when: datetime | None) -> str | None:
     """A Kubernetes timestamp: UTC, whole seconds; None where Go writes null."""
     if when is None:
@@ -381,6 +392,7 @@ def stamp(when: datetime | None) -> str | None:
     return f"{when.year:04}-{when.month:02}-{when.day:02}T{when.hour:02}:{when.minute:02}:{when.second:02}Z"
 
 
+@lru_cache(maxsize=1024)
 def moment(text: str | None) -> datetime | None:
     """Reads a Kubernetes timestamp; None and the zero time are both "never"."""
     if not text or text.startswith("0001-"):

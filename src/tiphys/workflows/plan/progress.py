@@ -21,7 +21,7 @@ from tiphys.workflows.plan.assess import is_valid_progress
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node, NodeStore
 from tiphys.workflows.plan.state import LONG_AGO
 
-NEAR = 24
+NEAR = 12
 FEW_NODES = 500  # with which nothing is cut
 SHOWN_AT_ONCE = 10  # so many steps in a row, then one in each CATCH_UP
 CATCH_UP = timedelta(seconds=1)
@@ -126,6 +126,8 @@ class Progress:
             elif node_id in self.sums and node.fulfilled:
                 ended.append(self.sums[node_id])
         for own in touched:
+            if own in self.behind:
+                continue
             if self.nodes.by_id[own.node_id].phase_fulfilled:
                 self.behind[own] = None
             else:
@@ -157,7 +159,10 @@ class Progress:
         more = dict(own)
         usage.add(more, {resource: -seconds for resource, seconds in (before or {}).items()})
         usage.add(self.whole.durations, more)
+        is_nothing = not any(more.values())
         for above in self._lineage(node.id):
+            if is_nothing and more.keys() <= above.durations.keys():
+                continue  # it used less than a unit of anything
             usage.add(above.durations, more)
             touched[above] = None
 

@@ -199,10 +199,10 @@ class State:
     def deadline(self) -> datetime | None:
         """When the whole workflow must be done."""
         seconds = self.spec.get("activeDeadlineSeconds")
-        started = moment(self.status.get("startedAt"))
-        if seconds is None or started is None:
+        if seconds is None:
             return None
-        return started + timedelta(seconds=int(seconds))
+        started = moment(self.status.get("startedAt"))
+        return None if started is None else started + timedelta(seconds=int(seconds))
 
     @property
     def is_past_deadline(self) -> bool:

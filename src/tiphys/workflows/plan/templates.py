@@ -113,7 +113,8 @@ class Templates:
 
         The same holder in the same context gives the same (shared, not to be changed) template again.
         """
-        key = (id(context), _reference(holder), id(holder.get("inline")) if holder.get("inline") is not None else 0)
+        inline = holder.get("inline")
+        key = (id(context), _reference(holder), 0 if inline is None else id(inline))
         known = self._resolved.get(key)
         if known is not None:
             return known[0], known[1]
@@ -196,15 +197,16 @@ class Templates:
         if obj is None:
             plural = "clusterworkflowtemplates" if cluster else "workflowtemplates"
             raise Problem((missing_as or plural + '.argoproj.io "{}" not found').format(resource))
-        made = self._contexts[scope, resource] = context_from(scope, resource, obj.get("spec") or {})
+        spec = obj.get("spec") or {}
+        own = [canonical(template, TEMPLATE) for template in spec.get("templates") or ()]
+        made = self._contexts[scope, resource] = context_from(scope, resource, {**spec, "templates": own})
         return made
 
 
 def context_from(scope: str, resource: str, spec: Object) -> TemplateContext:
-    """The context of an object's templates; the first of two with one name counts."""
+    """The context of an object's (canonical) templates; the first of two with one name counts."""
     found: dict[str, Template] = {}
-    for raw in spec.get("templates") or ():
-        template = canonical(raw, TEMPLATE)
+    for template in spec.get("templates") or ():
         found.setdefault(template.get("name", ""), template)
     return TemplateContext(scope, resource, found, spec.get("podMetadata"))
 
@@ -252,4 +254,4 @@ def _scope(ref: Mapping[str, Any]) -> str:
 def _reference(holder: Holder) -> str:
     if ref := holder.get("templateRef"):
         return f"{_scope(ref)}/{ref.get('name', '')}/{ref.get('template', '')}"
-    return f"{holder.get('name', '')}#" if holder.get("inline") is not None else str(holder.get("template") or "")
+    return f"{holder.get('name', '')}#" if holder.get("inline") is not None else holder.get("template") or ""
