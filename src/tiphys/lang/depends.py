@@ -94,16 +94,16 @@ class State:
 def rewrite(task: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> Logic:
     """The logic of ``task`` among ``tasks`` (by name). Raises DependsError where it names a task that is not there."""
     depends = str(task.get("depends") or "")
-    names: list[str] = []
+    names = [name.strip() for name in depends.split("&&")]
     if not depends:
         names = [str(name) for name in task.get("dependencies") or ()]
         depends = " && ".join(_expanded(name, tasks) for name in names)
     if len(depends) > LENGTH_MAX:
         raise DependsError(f"depends is longer than {LENGTH_MAX} characters")
-    if all(map(_PLAIN.fullmatch, names)) and names:
-        return Logic(depends, dict.fromkeys(names, "task"), {name: _accepted(tasks[name]) for name in names})
     needs: dict[str, Needs] = {}
-    return Logic(_NAME.sub(lambda match: _spelt_out(match, needs, tasks), depends), needs)
+    text = _NAME.sub(lambda match: _spelt_out(match, needs, tasks), depends)
+    are_plain = names and all(map(_PLAIN.fullmatch, names))
+    return Logic(text, needs, {name: _accepted(tasks[name]) for name in names} if are_plain else None)
 
 
 def _spelt_out(match: re.Match[str], needs: dict[str, Needs], tasks: Mapping[str, Mapping[str, Any]]) -> str:

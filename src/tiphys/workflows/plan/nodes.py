@@ -112,10 +112,10 @@ class Counts:
 class NodeStore:
     """The nodes by id, with their indexes.
 
-    ``failed`` are the unsuccessful ones in the order in which they became that; ``failures_changed`` is for whoever shows
-    them, who resets it. ``changed`` is what the next status write has to carry, see ``take_changes``. ``pass_before`` holds the phase that
-    each changed node had before this pass; ``restless`` are the nodes made or updated since templates were last
-    executed: those that a walk over them has not seen as they are now.
+    ``failed`` are the unsuccessful ones in the order in which they became that; ``failures_changed`` is for whoever
+    shows them, who resets it. ``changed`` is what the next status write has to carry, see ``take_changes``.
+    ``pass_before`` holds the phase that each changed node had before this pass; ``restless`` are the nodes made or
+    updated since templates were last executed: those that a walk over them has not seen as they are now.
     """
 
     def __init__(self) -> None:
