@@ -1,0 +1,318 @@
+"""Git repositories: which commit a revision is, the files of a commit, what changed between two.
+
+One bare copy per repository, to which commits are fetched as they are needed, and one directory per commit that was
+asked for; the directories that were not used for longest are removed. Everything runs the git program, which knows
+every protocol and way to authenticate; it gets no shell, no prompts, no hooks, no configuration of the machine, and
+only the transports named in `PROTOCOLS` – ``ext::`` and friends would run commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tiphys.cd.sources import revisions, urls
+from tiphys.cd.sources.credentials import Credentials
+from tiphys.cd.sources.request import RenderError
+
+PROTOCOLS = "file:git:http:https:ssh"
+DEADLINE_SECONDS = 90.0
+CHECKOUTS_MAX = 64
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "protocol.ext.allow": "never",
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "safe.directory": "*",
+    "advice.detachedHead": "false",
+    "filter.lfs.smudge": "git-lfs smudge --skip -- %f",
+    "filter.lfs.required": "false",
+}
+_KEPT = ("LANG", "PATH", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "TMPDIR")
+
+
+class GitError(RenderError):
+    """git said no; credentials are taken out of the text."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository and how to get at it. ``credentials`` do not take part in what is cached."""
+
+    url: str
+    credentials: Credentials = field(default=Credentials(), compare=False)
+    submodules: bool = True
+    depth: int = 0
+
+
+class GitStore:
+    """The repositories below one directory. One fetch per repository at a time; everything else runs side by side."""
+
+    def __init__(self, place: Path, *, deadline: float = DEADLINE_SECONDS, checkouts_max: int = CHECKOUTS_MAX) -> None:
+        self.place = place
+        self.deadline = deadline
+        self.checkouts_max = checkouts_max
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._checkouts: OrderedDict[Path, None] = OrderedDict()
+
+    async def references(self, repository: Repository) -> dict[str, str]:
+        """Every reference of the remote and its commit; HEAD is among them. Raises `GitError`."""
+        _check_url(repository.url)
+        text = await self._git(["ls-remote", "--", repository.url], repository)
+        found: dict[str, str] = {}
+        for line in text.splitlines():
+            commit, _, name = line.partition("\t")
+            found[name.removesuffix("^{}")] = commit  # a peeled tag comes after the tag and is the commit
+        return found
+
+    async def resolve(self, repository: Repository, revision: str, tag_prefix: str = "") -> str:
+        """The commit that a revision means: a commit, tag, branch, full reference or constraint on tags; empty is HEAD.
+
+        Raises `GitError` in the original's words.
+        """
+        if revisions.is_commit(revision):
+            return revision
+        return self.chosen(await self.references(repository), revision, tag_prefix)
+
+    @staticmethod
+    def chosen(references: Mapping[str, str], revision: str, tag_prefix: str = "") -> str:
+        """`resolve` among known references."""
+        revision = revision or "HEAD"
+        tags = [name.removeprefix("refs/tags/") for name in references if name.startswith("refs/tags/")]
+        with contextlib.suppress(revisions.NoRevision):
+            revision = revisions.max_version(revision, tags, tag_prefix)
+        for name in (revision, f"refs/tags/{revision}", f"refs/heads/{revision}", f"refs/remotes/{revision}"):
+            if name in references:
+                return references[name]
+        if revisions.is_short_commit(revision):
+            return revision
+        raise GitError(f"unable to resolve '{revision}' to a commit SHA: revision not found")
+
+    async def checkout(self, repository: Repository, commit: str) -> Path:
+        """A directory with the files of a commit, not to be changed: other renders read it too. Raises `GitError`."""
+        _check_url(repository.url)
+        if not revisions.is_short_commit(commit):
+            raise GitError(f"{commit} is no commit")
+        key = _key(repository.url)
+        target = self.place / key / "commits" / commit
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            if not target.exists():
+                await self._fetch(repository, commit)
+                await self._write(repository, commit, target)
+        self._used(target)
+        return target
+
+    async def changed_files(self, repository: Repository, old: str, new: str) -> list[str]:
+        """The paths that differ between two commits. Raises `GitError`."""
+        bare = self._bare(repository)
+        async with self._locks.setdefault(_key(repository.url), asyncio.Lock()):
+            for commit in (old, new):
+                await self._fetch(repository, commit)
+        text = await self._git(["diff", "--name-only", "-z", "--no-renames", old, new, "--"], repository, bare)
+        return [name for name in text.split("\0") if name]
+
+    async def tree(self, repository: Repository, commit: str, path: str) -> str:
+        """The id of a directory's content at a commit, equal while nothing below it changed. Raises `GitError`."""
+        text = await self._git(["rev-parse", f"{commit}:{path.strip('/')}"], repository, self._bare(repository))
+        return text.strip()
+
+    async def metadata(self, repository: Repository, commit: str) -> dict[str, str]:
+        """``author``, ``date`` (ISO 8601), ``message`` and ``signature`` (git's verdict letter). Raises `GitError`."""
+        shown = await self._git(
+            ["show", "-s", "--format=%an <%ae>%n%aI%n%G?%n%B", commit, "--"], repository, self._bare(repository)
+        )
+        author, date, signature, message = shown.split("\n", 3)
+        return {"author": author, "date": date, "signature": signature, "message": message.strip()}
+
+    def _bare(self, repository: Repository) -> Path:
+        return self.place / _key(repository.url) / "repository.git"
+
+    async def _fetch(self, repository: Repository, commit: str) -> None:
+        bare = self._bare(repository)
+        if not bare.exists():
+            bare.parent.mkdir(parents=True, exist_ok=True)
+            await self._git(["init", "--bare", "--quiet", str(bare)], repository)
+        elif await self._has(repository, commit):
+            return
+        depth = [f"--depth={repository.depth}"] if repository.depth > 0 else []
+        options = ["fetch", "--quiet", "--force", "--no-tags", *depth, "--", repository.url]
+        if len(commit) == 40:
+            try:
+                await self._git([*options, commit], repository, bare)
+            except GitError:
+                pass  # servers may refuse to give out commits by their ids
+            else:
+                return
+        await self._git([*options, "+refs/*:refs/*"], repository, bare)
+
+    async def _has(self, repository: Repository, commit: str) -> bool:
+        try:
+            await self._git(["cat-file", "-e", f"{commit}^{{commit}}"], repository, self._bare(repository))
+        except GitError:
+            return False
+        return True
+
+    async def _write(self, repository: Repository, commit: str, target: Path) -> None:
+        """Writes beside and renames, so that a directory that exists is whole."""
+        partial = target.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        bare, index = self._bare(repository), partial.with_suffix(".index")
+        try:
+            environment = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(partial)}
+            await self._git(["read-tree", commit], repository, bare, environment)
+            await self._git(["checkout-index", "--all"], repository, bare, environment)
+            if repository.submodules and (partial / ".gitmodules").is_file():
+                await self._submodules(repository, commit, partial)
+            if repository.credentials.enable_lfs:
+                await self._large_files(repository, commit, partial)
+            partial.rename(target)
+        finally:
+            index.unlink(missing_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+
+    async def _submodules(self, repository: Repository, commit: str, place: Path) -> None:
+        """Checks out each submodule at the commit that the tree pins; nested ones follow."""
+        bare = self._bare(repository)
+        text = await self._git(["ls-tree", "-r", "-z", commit], repository, bare)
+        pinned = dict(_gitlinks(text))
+        config = ["config", "--file", str(place / ".gitmodules"), "--get-regexp", "-z", r"^submodule\..*\.(path|url)$"]
+        listed = await self._git(config, repository, bare)
+        for path, url in _submodule_urls(listed, repository.url):
+            if path in pinned and _is_plain(path):
+                inner = Repository(url, repository.credentials, True, repository.depth)
+                shutil.copytree(
+                    await self.checkout(inner, pinned[path]), place / path, symlinks=True, dirs_exist_ok=True
+                )
+
+    async def _large_files(self, repository: Repository, commit: str, place: Path) -> None:
+        bare = self._bare(repository)
+        await self._git(["lfs", "fetch", repository.url, commit], repository, bare)
+        listed = await self._git(["lfs", "ls-files", "--name-only", commit], repository, bare)
+        for name in listed.splitlines():
+            pointer = (place / name).read_bytes() if _is_plain(name) and (place / name).is_file() else None
+            if pointer is not None:
+                content = await self._run(["lfs", "smudge"], repository, bare, {}, pointer)
+                (place / name).write_bytes(content)
+
+    def _used(self, target: Path) -> None:
+        self._checkouts[target] = None
+        self._checkouts.move_to_end(target)
+        while len(self._checkouts) > self.checkouts_max:
+            oldest, _ = self._checkouts.popitem(last=False)
+            shutil.rmtree(oldest, ignore_errors=True)
+
+    async def _git(
+        self,
+        arguments: Iterable[str],
+        repository: Repository,
+        bare: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        output = await self._run(list(arguments), repository, bare, environment or {}, None)
+        return output.decode("utf-8", "surrogateescape")
+
+    async def _run(
+        self,
+        arguments: list[str],
+        repository: Repository,
+        bare: Path | None,
+        more: Mapping[str, str],
+        given: bytes | None,
+    ) -> bytes:
+        with repository.credentials.environment(repository.url) as secrets:
+            settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
+            process = await asyncio.create_subprocess_exec(
+                "git",
+                *settings,
+                *([f"--git-dir={bare}"] if bare else []),
+                *arguments,
+                stdin=asyncio.subprocess.PIPE if given is not None else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**_environment(), **secrets, **more},
+                start_new_session=True,
+            )
+            output, errors = await _finished(process, given, self.deadline, arguments[0])
+        if process.returncode:
+            said = errors.decode("utf-8", "replace").strip().replace(repository.url, urls.sanitized(repository.url))
+            raise GitError(f"`git {arguments[0]}` failed exit status {process.returncode}: {said}")
+        return output
+
+
+async def _finished(
+    process: asyncio.subprocess.Process, given: bytes | None, deadline: float, name: str
+) -> tuple[bytes, bytes]:
+    try:
+        async with asyncio.timeout(deadline):
+            return await process.communicate(given)
+    except TimeoutError:
+        raise GitError(f"`git {name}` failed timeout after {deadline:g}s") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, 9)
+            await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        "GIT_ALLOW_PROTOCOL": PROTOCOLS,
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": "/nonexistent",
+    }
+
+
+def _check_url(url: str) -> None:
+    """A URL that git would take for an option or for the name of a remote helper is refused."""
+    if not url or url.startswith("-") or "::" in url.partition("/")[0] or any(ord(c) < 32 for c in url):
+        raise GitError(f"repository URL {url!r} is not allowed")
+
+
+def _key(url: str) -> str:
+    return hashlib.sha256(urls.normalized_or_as_is(url).encode()).hexdigest()[:32]
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path stays where it is put."""
+    return not path.startswith("/") and ".." not in path.split("/") and ".git" not in path.split("/")
+
+
+def _gitlinks(listing: str) -> Iterable[tuple[str, str]]:
+    for entry in listing.split("\0"):
+        head, _, path = entry.partition("\t")
+        words = head.split(" ")
+        if words[0] == "160000":
+            yield path, words[2]
+
+
+def _submodule_urls(listing: str, base: str) -> list[tuple[str, str]]:
+    """Path and URL of each submodule; relative URLs count from the repository's."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in filter(None, listing.split("\0")):
+        key, _, value = entry.partition("\n")
+        name, _, what = key.removeprefix("submodule.").rpartition(".")
+        found.setdefault(name, {})[what] = value
+    return [(one["path"], _absolute(one["url"], base)) for one in found.values() if {"path", "url"} <= set(one)]
+
+
+def _absolute(url: str, base: str) -> str:
+    if not url.startswith(("./", "../")):
+        return url
+    parts = base.rstrip("/").split("/")
+    for step in url.split("/"):
+        if step == "..":
+            parts.pop()
+        elif step != ".":
+            parts.append(step)
+    return "/".join(parts)

@@ -1,0 +1,143 @@
+"""Real repositories in temporary directories."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tiphys.cd.sources.credentials import Credentials
+from tiphys.cd.sources.git import GitError, GitStore, Repository
+
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.com",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@example.com",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ALLOW_PROTOCOL": "file",
+}
+
+
+def git(place: Path, *arguments: str) -> str:
+    run = subprocess.run(
+        ["git", *arguments], cwd=place, env={**os.environ, **IDENTITY}, check=True, capture_output=True, text=True
+    )
+    return run.stdout.strip()
+
+
+class Origin:
+    """A repository with commits to make."""
+
+    def __init__(self, place: Path) -> None:
+        place.mkdir()
+        self.place = place
+        self.repository = Repository(f"file://{place}")
+        git(place, "init", "-q", "-b", "main")
+
+    def commit(self, files: dict[str, str], message: str = "change") -> str:
+        for name, text in files.items():
+            (self.place / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.place / name).write_text(text)
+        git(self.place, "add", "-A")
+        git(self.place, "commit", "-qm", message)
+        return git(self.place, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path / "origin")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> GitStore:
+    return GitStore(tmp_path / "store", checkouts_max=2)
+
+
+async def test_revisions_of_every_kind(origin: Origin, store: GitStore) -> None:
+    first = origin.commit({"a": "1"})
+    git(origin.place, "tag", "-a", "v1.0.0", "-m", "one")
+    second = origin.commit({"a": "2"})
+    git(origin.place, "tag", "v1.1.0-rc.1")
+    git(origin.place, "branch", "feature/x", first)
+    for revision, commit in {
+        "": second,
+        "HEAD": second,
+        "main": second,
+        "refs/heads/main": second,
+        "feature/x": first,
+        "v1.0.0": first,
+        ">=1.0.0": first,
+        ">=1.0.0-0": second,
+        first: first,
+        first[:8]: first[:8],
+    }.items():
+        assert await store.resolve(origin.repository, revision) == commit, revision
+    with pytest.raises(GitError, match="unable to resolve 'nothing' to a commit SHA"):
+        await store.resolve(origin.repository, "nothing")
+
+
+async def test_checkouts_are_whole_and_the_oldest_go(origin: Origin, store: GitStore) -> None:
+    commits = [origin.commit({"dir/a": str(number)}) for number in range(3)]
+    places = [await store.checkout(origin.repository, commit) for commit in commits]
+    assert not places[0].exists()
+    assert (places[2] / "dir/a").read_text() == "2"
+    assert (await store.checkout(origin.repository, commits[0]) / "dir/a").read_text() == "0"
+
+
+async def test_what_changed(origin: Origin, store: GitStore) -> None:
+    old = origin.commit({"a/x": "1", "b/y": "1"})
+    new = origin.commit({"b/y": "2", "b/ö z": "3"})
+    await store.checkout(origin.repository, new)
+    assert sorted(await store.changed_files(origin.repository, old, new)) == ["b/y", "b/ö z"]
+    assert await store.tree(origin.repository, old, "a") == await store.tree(origin.repository, new, "a")
+    assert (await store.metadata(origin.repository, new))["message"] == "change"
+
+
+async def test_submodules_come_at_the_commit_that_is_pinned(origin: Origin, store: GitStore, tmp_path: Path) -> None:
+    inner = Origin(tmp_path / "inner")
+    inner.commit({"in": "pinned"})
+    origin.commit({"a": "1"})
+    git(origin.place, "-c", "protocol.file.allow=always", "submodule", "add", "-q", "../inner", "sub")
+    commit = origin.commit({})
+    inner.commit({"in": "later"})
+    place = await store.checkout(origin.repository, commit)
+    assert (place / "sub/in").read_text() == "pinned"
+
+
+@pytest.mark.parametrize(
+    "url", ["--upload-pack=touch /tmp/x", "ext::sh -c touch% /tmp/x", "fd::17", "", "https://x/\n--y", "-x"]
+)
+async def test_urls_that_are_options_or_commands_are_refused(store: GitStore, url: str) -> None:
+    with pytest.raises(GitError, match="not allowed"):
+        await store.references(Repository(url))
+
+
+async def test_a_revision_is_never_an_option(origin: Origin, store: GitStore) -> None:
+    origin.commit({"a": "1"})
+    with pytest.raises(GitError, match="unable to resolve"):
+        await store.resolve(origin.repository, "--upload-pack=touch x")
+    with pytest.raises(GitError, match="is no commit"):
+        await store.checkout(origin.repository, "--all")
+
+
+async def test_a_server_that_does_not_answer_is_left(tmp_path: Path) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(GitError, match="timeout"):
+            await GitStore(tmp_path, deadline=0.3).references(Repository(f"git://127.0.0.1:{port}/x"))
+
+
+async def test_a_token_does_not_show_in_the_error(tmp_path: Path) -> None:
+    with pytest.raises(GitError) as caught:
+        await GitStore(tmp_path).references(Repository("https://user:s3cret@127.0.0.1:1/x"))
+    assert "s3cret" not in str(caught.value)
+    assert "s3cret" not in repr(Credentials(password="s3cret"))
