@@ -18,7 +18,7 @@ from typing import Any
 from tests.conformance.formats.cd_sources import checkout
 from tests.conformance.golden import Format, Row, Sample
 from tiphys.cd.sources import paths
-from tiphys.cd.sources.detection import KUSTOMIZATION_NAMES
+from tiphys.cd.sources.kustomization import KUSTOMIZATION_NAMES
 from tiphys.cd.sources.render import render
 from tiphys.cd.sources.request import RenderError, Request
 

@@ -1,8 +1,8 @@
 """Which tool renders a directory, after the parameter overrides that lie in it.
 
-An explicit tool block decides; else, among the files of the directory itself in lexical order, the last that is
-typical for a tool: a name that ends in ``Chart.yaml``, or a kustomization. Source of the behaviour: argo-cd
-util/app/discovery and mergeSourceParameters of the repo server.
+An explicit tool block decides, then a plugin that discovers the source; else, among the files of the directory itself
+in lexical order, the last that is typical for a tool: a name that ends in ``Chart.yaml``, or a kustomization. Source of
+the behaviour: argo-cd util/app/discovery and mergeSourceParameters of the repo server.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiphys.cd.sources.request import RenderError, Request
+from tiphys.cd.sources import plugins
+from tiphys.cd.sources.kustomization import KUSTOMIZATION_NAMES
+from tiphys.cd.sources.request import RenderError, Request, Tools
 from tiphys.lang import goyaml
 from tiphys.machinery.patches import merge
 
-KUSTOMIZATION_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _TOOLS = {"kustomize": "Kustomize", "helm": "Helm", "directory": "Directory", "plugin": "Plugin"}
 _NOT_OVERRIDDEN = ("chart", "path", "repoURL", "targetRevision")
 
@@ -49,14 +50,14 @@ def _merged(source: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
-def source_type(request: Request, place: Path) -> str:
+def source_type(request: Request, place: Path, tools: Tools) -> str:
     """Helm, Kustomize, Directory or Plugin. Raises `RenderError` for a source with two tool blocks."""
     explicit = [name for tool, name in _TOOLS.items() if request.source.get(tool) is not None]
     if len(explicit) > 1:
         raise RenderError(f"multiple application sources defined: {','.join(explicit)}")
     if explicit:
         return explicit[0] if is_enabled(request, explicit[0]) else "Directory"
-    return _discovered(request, place)
+    return "Plugin" if plugins.chosen(request, place, tools) else _discovered(request, place)
 
 
 def is_enabled(request: Request, kind: str) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tiphys.cd.sources import manifests
-from tiphys.cd.sources.detection import KUSTOMIZATION_NAMES
 from tiphys.cd.sources.helm import kube_version
+from tiphys.cd.sources.kustomization import kustomization_file
 from tiphys.cd.sources.manifests import ManifestError
 from tiphys.cd.sources.request import Manifest, RenderError, Request, Tools
 from tiphys.cd.sources.tools import shown
@@ -84,7 +84,7 @@ def _annotation_arguments(request: Request, options: Mapping[str, Any]) -> list[
 
 
 def _add_patches(place: Path, patches: Sequence[Any]) -> None:
-    path = next((place / name for name in KUSTOMIZATION_NAMES if (place / name).exists()), None)
+    path = kustomization_file(place)
     if path is None:
         raise RenderError("kustomization file not found in the path")
     try:

@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from tiphys.cd.sources.detection import KUSTOMIZATION_NAMES
+from tiphys.cd.sources.kustomization import kustomization_file
 from tiphys.cd.sources.request import RenderError, Tools
 from tiphys.lang import goyaml
 
@@ -37,9 +37,9 @@ class KubectlKustomize:
 
 def edit(place: Path, arguments: Sequence[str]) -> None:
     """Carries out one edit. Raises `RenderError` where there is no kustomization or the argument is wrong."""
-    path = next((place / name for name in KUSTOMIZATION_NAMES if (place / name).exists()), None)
+    path = kustomization_file(place)
     if path is None:
-        raise RenderError(f"Missing kustomization file '{KUSTOMIZATION_NAMES[0]}'.")
+        raise RenderError("Missing kustomization file 'kustomization.yaml'.")
     held = goyaml.load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(held, dict):
         raise RenderError(f"{path.name} is no map")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tiphys.cd.sources import detection, directory, helm, kustomize, paths
+from tiphys.cd.sources import detection, directory, helm, kustomize, paths, plugins
 from tiphys.cd.sources.request import Manifest, Rendered, RenderError, Request, Tools
 
 
@@ -18,7 +18,7 @@ def render(request: Request, tools: Tools) -> Rendered:
     place = _place(request)
     try:
         request = replace(request, source=detection.with_overrides(request.source, place, request.app))
-        kind = detection.source_type(request, place)
+        kind = detection.source_type(request, place, tools)
     except RenderError as err:
         raise RenderError(f"error getting app source type: {err}") from None
     commands: list[str] = []
@@ -28,7 +28,7 @@ def render(request: Request, tools: Tools) -> Rendered:
         case "Kustomize":
             found, commands = kustomize.objects(request, place, tools)
         case "Plugin":
-            raise RenderError(_no_plugin(request))
+            found, commands = plugins.objects(request, place, tools)
         case _:
             found = directory.objects(request, place)
     return Rendered(list(_flat(found)), commands, kind)
@@ -42,12 +42,6 @@ def _place(request: Request) -> Path:
         return paths.app_path(request.root, request.source.get("path", ""))
     except paths.PathError as err:
         raise RenderError(str(err)) from None
-
-
-def _no_plugin(request: Request) -> str:
-    name = (request.source.get("plugin") or {}).get("name", "")
-    why = f'could not find cmp-server plugin with name "{name}" supporting the given repository'
-    return f'CMP processing failed for application "{request.app}": {why}'
 
 
 def _flat(objects: list[Manifest]) -> Iterator[Manifest]:

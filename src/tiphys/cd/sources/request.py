@@ -48,6 +48,7 @@ class Request:
     values_file_schemes: Sequence[str] = ("https", "http")
     references: Mapping[str, Path] = field(default_factory=dict)
     hidden: Sequence[Path] = ()
+    plugins: Sequence[Mapping[str, Any]] = ()
     combined_size_max: int = COMBINED_SIZE_MAX
 
     @property

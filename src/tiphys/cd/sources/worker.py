@@ -16,6 +16,7 @@ from typing import Any
 from tiphys.cd.sources.render import render
 from tiphys.cd.sources.request import Rendered, RenderError, Request
 from tiphys.cd.sources.tools import Toolbox
+from tiphys.cd.sources.workspace import workspace
 
 MEMORY_BYTES_MAX = 4 * 1024 * 1024 * 1024
 """Address space; Go's runtime reserves much more than it uses."""
@@ -54,14 +55,16 @@ def answer(request: Request, tools: Toolbox) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serves until standard input ends."""
+    """Serves until standard input ends; the argument is a directory for copies."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not end up between the answers
     tools = Toolbox()
+    scratch = Path(sys.argv[1])
     for line in sys.stdin:
-        answers.write(json.dumps(answer(from_json(json.loads(line)), tools)) + "\n")
+        with workspace(from_json(json.loads(line)), scratch) as request:
+            answers.write(json.dumps(answer(request, tools)) + "\n")
         answers.flush()
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 from tiphys.cd.sources import worker
@@ -22,8 +25,9 @@ _KEPT = ("HOME", "LANG", "NO_PROXY", "PATH", "PYTHONPATH", "SSL_CERT_FILE", "TMP
 class RenderPool:
     """At most ``size`` renders at once; more wait in order. A render beyond the deadline costs its process."""
 
-    def __init__(self, clock: Clock, size: int = 2, deadline: float = DEADLINE_SECONDS) -> None:
+    def __init__(self, clock: Clock, scratch: Path, size: int = 2, deadline: float = DEADLINE_SECONDS) -> None:
         self.clock = clock
+        self.scratch = scratch
         self.deadline = deadline
         self._free = asyncio.Semaphore(size)
         self._idle: deque[_Process] = deque()
@@ -32,7 +36,7 @@ class RenderPool:
     async def render(self, request: Request) -> Rendered:
         """Raises `RenderError`, also when the process died or took too long."""
         async with self._free:
-            process = self._idle.pop() if self._idle else await _Process.started()
+            process = self._idle.pop() if self._idle else await _Process.started(self.scratch)
             try:
                 async with asyncio.timeout(self.deadline):
                     found = await process.ask(worker.to_json(request))
@@ -65,24 +69,27 @@ class RenderPool:
 
 
 class _Process:
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, scratch: Path) -> None:
         self.process = process
+        self.scratch = scratch
         self.is_asked = False
         """Whether a question is without its answer: the process is of no further use then."""
 
     @classmethod
-    async def started(cls) -> _Process:
+    async def started(cls, below: Path) -> _Process:
+        scratch = _new_directory(below)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             worker.__name__,
+            str(scratch),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env={name: os.environ[name] for name in _KEPT if name in os.environ},
             start_new_session=True,
             limit=ANSWER_BYTES_MAX,
         )
-        return cls(process)
+        return cls(process, scratch)
 
     async def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -104,6 +111,7 @@ class _Process:
         """Lets it end by itself: its input ends."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     async def kill(self) -> None:
         """Kills it with everything it started."""
@@ -111,3 +119,8 @@ class _Process:
             os.killpg(self.process.pid, 9)
         await self.process.wait()
         self.end()
+
+
+def _new_directory(below: Path) -> Path:
+    below.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=below))

@@ -15,8 +15,8 @@ MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n"
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[RenderPool]:
-    found = RenderPool(SystemClock(), size=1, deadline=10)
+async def pool(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RenderPool]:
+    found = RenderPool(SystemClock(), tmp_path_factory.mktemp("scratch"), size=1, deadline=10)
     yield found
     await found.close()
 
@@ -58,3 +58,44 @@ async def test_a_render_that_eats_memory_is_no_danger(tmp_path: Path, pool: Rend
 async def test_errors_come_across(tmp_path: Path, pool: RenderPool) -> None:
     with pytest.raises(RenderError, match="app path does not exist"):
         await pool.render(Request(app="web", source={"path": "missing"}, root=tmp_path))
+
+
+async def test_edits_never_touch_the_shared_checkout(tmp_path: Path, pool: RenderPool) -> None:
+    asked = request_for(tmp_path, kustomization_yaml="resources: [map.yaml]\n", map_yaml=MAP)
+    kustomize = {"path": ".", "kustomize": {"namePrefix": "p-"}}
+    found = await pool.render(Request(app="web", source=kustomize, root=asked.root))
+    assert found.manifests[0]["metadata"]["name"] == "p-m"
+    assert found.commands[-1] == "kustomize build ./." or found.commands[-1] == "kustomize build ."
+    assert (tmp_path / "kustomization.yaml").read_text() == "resources: [map.yaml]\n"
+    assert not list(pool.scratch.glob("*/*"))
+
+
+async def test_a_plugin_with_its_environment(tmp_path: Path, pool: RenderPool) -> None:
+    script = 'printf "apiVersion: v1\\nkind: ConfigMap\\nmetadata: {name: $ARGOCD_ENV_X-$PARAM_P}\\n"; touch written'
+    plugin = {
+        "kind": "ConfigManagementPlugin",
+        "metadata": {"name": "mine"},
+        "spec": {"version": "v1", "generate": {"command": ["sh", "-c", script]}},
+    }
+    wanted = {
+        "name": "mine-v1",
+        "env": [{"name": "X", "value": "$ARGOCD_APP_NAME"}],
+        "parameters": [{"name": "p", "string": "q"}],
+    }
+    found = await pool.render(
+        Request(app="web", source={"path": ".", "plugin": wanted}, root=tmp_path, plugins=[plugin])
+    )
+    assert found.source_type == "Plugin" and found.manifests[0]["metadata"]["name"] == "web-q"
+    assert not (tmp_path / "written").exists()
+
+
+async def test_a_plugin_that_discovers_takes_the_source(tmp_path: Path, pool: RenderPool) -> None:
+    generate = {"command": ["cat"], "args": ["x.special"]}
+    plugin = {
+        "kind": "ConfigManagementPlugin",
+        "metadata": {"name": "mine"},
+        "spec": {"discover": {"find": {"glob": "**/*.special"}}, "generate": generate},
+    }
+    request_for(tmp_path, x_special=MAP)
+    found = await pool.render(Request(app="web", source={"path": "."}, root=tmp_path, plugins=[plugin]))
+    assert found.source_type == "Plugin"
