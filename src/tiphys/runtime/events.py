@@ -73,7 +73,8 @@ class EventRecorder:
 
     async def _write(self, event: Emit, at: datetime) -> None:
         about = event.about
-        identity = (str(about.get("uid")), about["kind"], about["name"], event.type, event.reason, event.message)
+        about_what = (str(about.get("uid")), about["kind"], about["name"], about.get("fieldPath", ""))
+        identity = (*about_what, event.type, event.reason, event.message)
         known = self._known.get(identity)
         try:
             if known is not None and at - known.last < _SAME_EVENT_FOR and await self._count(known, at):

@@ -24,6 +24,7 @@ from tiphys.cluster.node import logs
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
+from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
 from tiphys.cluster.node.images.map import Image, ImageMap, search_path
 from tiphys.cluster.node.paths import PathLocks
 from tiphys.cluster.node.runtime import Choice, Runtime, choose
@@ -47,13 +48,9 @@ WHAT_RUNTIMES_MEAN = {
 }
 
 
-USUAL_EVENTS = (
-    ("Pulled", 'Container image "{image}" already present on machine and can be accessed by the pod'),
-    ("Created", "Container created"),
-    ("Started", "Container started"),
-)
-# Usual events per second, and at once: below a kubelet's defaults (50 and 100), since here they share the machine with
-# the steps that they tell about.
+# The usual events of a start (Pulled, Created, Started), per second and at once: below a kubelet's defaults (50 and
+# 100), since here they share the machine with the steps that they tell about.
+EVENTS_PER_START = 3
 EVENTS_PER_SECOND, EVENTS_BURST = 10.0, 60.0
 
 
@@ -100,6 +97,7 @@ class Agent:
         *,
         images: ImageMap | None = None,
         facts: NodeFacts | None = None,
+        network: NodeNetwork | None = None,
         effects: Effects | None = None,
         binds: bool = True,
     ) -> None:
@@ -110,6 +108,7 @@ class Agent:
         self.extensions = tuple(extensions)
         self.effects = effects or NoEffects()
         self.facts = facts or NodeFacts(node_name)
+        self.network = network or NodeNetwork(node_name, resolver=this_machines_resolver())
         self.paths = PathLocks()
         self.pods_directory = data_dir / "pods"
         self.claims_directory = data_dir / "claims"
@@ -222,19 +221,30 @@ class Agent:
             "uid": meta.get("uid", ""),
         }
         if container:
-            init = any(c["name"] == container for c in pod["spec"].get("initContainers") or ())
-            about["fieldPath"] = f"spec.{'initContainers' if init else 'containers'}{{{container}}}"
+            about["fieldPath"] = f"spec.{_field_of(pod, container)}{{{container}}}"
         self._events.emit(Emit(about, kind, reason, message))
 
-    def started(self, pod: Object, container: str, image: Image) -> None:
-        """Tells of a start. The usual events are rationed, as a kubelet's are; a mapped image is always shown."""
+    def tells_of_starts(self) -> bool:
+        """Whether the usual events of a start may be written now: they are rationed, as a kubelet's are."""
+        return self._ration.take(EVENTS_PER_START, self.clock.monotonic())
+
+    def image_used(self, pod: Object, container: str, image: Image, *, tells: bool) -> None:
+        """An image is there for a container. That it comes from this machine's programs is always said, once."""
         if image.mapped_by and image.reference not in self._announced:
             self._announced.add(image.reference)
             said = f'Image "{image.reference}" is served from this machine\'s programs ({image.image_id}); said once'
             self.emit(pod, "Normal", "ImageMapped", said, container)
-        if self._ration.take(len(USUAL_EVENTS), self.clock.monotonic()):
-            for reason, message in USUAL_EVENTS:
-                self.emit(pod, "Normal", reason, message.format(image=image.reference), container)
+        if tells:
+            present = f'Container image "{image.reference}" already present on machine and can be accessed by the pod'
+            self.emit(pod, "Normal", "Pulled", present, container)
+
+    def services_for(self, pod: Object) -> tuple[Object, ...]:
+        """The services whose variables the pod's containers may get."""
+        return ()
+
+    def refusal(self, pod: Object) -> tuple[str, str] | None:
+        """(reason, message) where this node cannot take the pod at all."""
+        return None
 
     def refused(self, key: ObjectKey, err: ApiError) -> None:
         logger.error("pod %s: the API refused what the node had to say: %s", key, err)
@@ -297,6 +307,13 @@ class Agent:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
+def this_machines_resolver() -> Resolver:
+    try:
+        return parse_resolv_conf(Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return Resolver()
+
+
 class LogSource:
     """The agent's answer to ``pods/NAME/log`` (``apiserver.streams.LogSource``)."""
 
@@ -325,6 +342,15 @@ def _no_log(pod: Object, options: LogOptions) -> str:
     if reason in ("ContainerCreating", "PodInitializing"):
         return f'container "{container}" in pod "{title}" is waiting to start: {reason}'
     return f'container "{container}" in pod "{title}" is waiting to start: {waiting.get("message") or reason}'
+
+
+def _field_of(pod: Object, container: str) -> str:
+    """The list of the pod's specification that the container stands in."""
+    spec = pod["spec"]
+    for field in ("initContainers", "ephemeralContainers"):
+        if any(c["name"] == container for c in spec.get(field) or ()):
+            return field
+    return "containers"
 
 
 def _uid(pod: Object) -> str:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tiphys.machinery.errors import NotFound, TiphysError
+from tiphys.cluster.node import envfiles
+from tiphys.cluster.node.runtime import ConfigError
+from tiphys.machinery.errors import NotFound
 from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey, Resource
 
 Object = Mapping[str, Any]
 Fetch = Callable[[Resource, ObjectKey], Awaitable[Object]]
-
-
-class ConfigError(TiphysError):
-    """The container cannot be created as configured; ``CreateContainerConfigError`` in the pod's status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +35,17 @@ class NodeFacts:
 
 
 async def build(
-    container: Object, pod: Object, base: Mapping[str, str], facts: NodeFacts, fetch: Fetch
+    container: Object,
+    pod: Object,
+    base: Mapping[str, str],
+    facts: NodeFacts,
+    fetch: Fetch,
+    volumes: Mapping[str, Path] | None = None,
 ) -> dict[str, str]:
-    """The environment by name. ``base`` is what image and runtime give. Raises ``ConfigError``, ``ApiError``."""
+    """The environment by name. ``base`` is what image and runtime give, ``volumes`` are the pod's, for fileKeyRef.
+
+    Raises ``ConfigError``, ``ApiError``.
+    """
     env = dict(base)
     own: dict[str, str] = {}
     namespace = pod["metadata"].get("namespace", "")
@@ -46,7 +53,11 @@ async def build(
         own.update(await _from_source(source, namespace, fetch))
     for entry in container.get("env") or ():
         value_from = entry.get("valueFrom")
-        if value_from:
+        if value_from and "fileKeyRef" in value_from:
+            value = envfiles.value_of(value_from["fileKeyRef"], volumes or {})
+            if value is None:
+                continue
+        elif value_from:
             value = await _value_from(value_from, container, pod, facts, fetch)
             if value is None:
                 continue

@@ -1,12 +1,13 @@
 """What a pod's containers should do next: a pure decision from what is known of them.
 
     init 1 ─► init 2 ─► … ─► all containers ─► those that count have ended ─► the others are asked to stop ─► over
-               (native sidecars among them start in order and stay)
+               (native sidecars among them start in order, stay, and go last, in reverse order)
                                      │
        deleted, deadline passed ─────┴──► all are asked to stop (SIGTERM, after the grace period SIGKILL) ─► over
 
-Restarts follow the pod's policy with the kubelet's crash back-off (first at once, then 10 s, 20 s … 5 min; forgotten
-after 10 minutes of running). Sources: kubernetes pkg/kubelet/kuberuntime (computePodActions), golden ``kubelet``.
+A container whose probe failed, or whose image was changed, is asked to stop alone and then started again; where the
+pod's policy forbids that, it just ends. Ephemeral containers are started once and never hold the pod.
+Back-off is in ``backoff.py``. Sources: kubernetes pkg/kubelet/kuberuntime (computePodActions), golden ``kubelet``.
 """
 
 from __future__ import annotations
@@ -16,45 +17,35 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from tiphys.cluster.node.lives import Condemned, Life
 from tiphys.machinery.podlife import Exit
 
-BACKOFF_FIRST = timedelta(seconds=10)
-BACKOFF_CAP = timedelta(minutes=5)
-BACKOFF_FORGOTTEN_AFTER = timedelta(minutes=10)
 DEFAULT_GRACE_SECONDS = 30
-
-
-@dataclass(slots=True)
-class Life:
-    """The latest life of one container. ``waiting`` is (reason, message) while it cannot be started.
-
-    ``crashes`` counts failures in a row, ``not_before`` holds back the next attempt. ``asked`` is when it was sent
-    SIGTERM. ``last`` is how the life before this one ended.
-    """
-
-    attempt: int = 0
-    waiting: tuple[str, str] | None = None
-    running_since: datetime | None = None
-    exit: Exit | None = None
-    last: Exit | None = None
-    crashes: int = 0
-    not_before: datetime | None = None
-    asked: datetime | None = None
-    killed: bool = False
-
-    @property
-    def running(self) -> bool:
-        return self.running_since is not None and self.exit is None
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The pod is to end, whatever its containers do. ``reason``/``message`` go into the pod's status when given."""
+    """The pod is to end, whatever its containers do. ``reason``/``message`` go into the pod's status when given.
+
+    ``shortened``: the grace period was cut after containers had been asked already.
+    """
 
     at: datetime
     grace_seconds: float
     reason: str = ""
     message: str = ""
+    shortened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRule:
+    """One of a container's ``restartPolicyRules``: it starts again after one of (not ``within``: any but) these."""
+
+    codes: frozenset[int]
+    within: bool = True
+
+    def matches(self, end: Exit) -> bool:
+        return (end.code in self.codes) is self.within
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +60,43 @@ class Shape:
     grace_seconds: float
     deadline_seconds: float | None
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    rules: Mapping[str, Sequence[RestartRule]] = field(default_factory=dict)
+    ephemeral: tuple[str, ...] = ()
+
+    def restarts(self, name: str, end: Exit) -> bool:
+        """Whether the container is started again after this end."""
+        if any(rule.matches(end) for rule in self.rules.get(name, ())):
+            return True
+        policy = self.policies[name]
+        return policy == "Always" or (policy == "OnFailure" and end.code != 0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.init, *self.main, *self.ephemeral)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A container to be asked to stop. ``message`` is empty where the whole pod ends; ``again``: to be started anew."""
+
+    name: str
+    grace_seconds: float
+    message: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``start``: containers to start now; ``term``/``kill``: to signal. ``over``: nothing runs and nothing will.
+    """``start``: containers to start now; ``ask``/``kill``: to signal. ``over``: nothing runs and nothing will.
 
-    ``wake_at`` is when to decide again should nothing happen before.
+    ``backing_off`` are those whose waiting is to be told of now. ``wake_at`` is when to decide again should nothing
+    happen before.
     """
 
     start: tuple[str, ...] = ()
-    term: tuple[str, ...] = ()
+    ask: tuple[Ask, ...] = ()
     kill: tuple[str, ...] = ()
+    backing_off: tuple[str, ...] = ()
     over: bool = False
     wake_at: datetime | None = None
 
@@ -93,13 +109,16 @@ def shape_of(
     spec = pod["spec"]
     policy = spec.get("restartPolicy") or "Always"
     init, main = spec.get("initContainers") or (), spec["containers"]
+    ephemeral = spec.get("ephemeralContainers") or ()
     sidecars = frozenset(c["name"] for c in init if c.get("restartPolicy") == "Always")
     policies = {c["name"]: c.get("restartPolicy") or policy for c in main}
     for container in init:
-        name = container["name"]
-        policies[name] = "Always" if name in sidecars else ("Never" if policy == "Never" else "OnFailure")
+        usual = "Never" if policy == "Never" else "OnFailure"
+        policies[container["name"]] = container.get("restartPolicy") or usual
+    policies.update((c["name"], "Never") for c in ephemeral)
     names = tuple(c["name"] for c in main)
     grace = spec.get("terminationGracePeriodSeconds")
+    ruled = [c for c in (*init, *main) if c.get("restartPolicyRules")]
     return Shape(
         init=tuple(c["name"] for c in init),
         sidecars=sidecars,
@@ -109,50 +128,118 @@ def shape_of(
         grace_seconds=DEFAULT_GRACE_SECONDS if grace is None else grace,
         deadline_seconds=spec.get("activeDeadlineSeconds"),
         after=after or {},
+        rules={c["name"]: tuple(map(_rule, c["restartPolicyRules"])) for c in ruled},
+        ephemeral=tuple(c["name"] for c in ephemeral),
     )
+
+
+def _rule(rule: Mapping[str, Any]) -> RestartRule:
+    codes = rule.get("exitCodes") or {}
+    return RestartRule(frozenset(codes.get("values") or ()), codes.get("operator") != "NotIn")
 
 
 def decide(shape: Shape, lives: Mapping[str, Life], stop: Stop | None, now: datetime) -> Decision:
     """What to do now. ``lives`` holds an entry for every container of the pod."""
     if stop is not None:
-        return _end(lives, [*shape.init, *shape.main], stop.grace_seconds, now)
-    start: list[str] = []
-    wake: list[datetime] = []
+        return _end(shape, lives, stop.grace_seconds, now, stop)
+    todo = _Todo(shape, lives, now)
+    if not _initialize(todo):
+        if todo.failed:
+            return _end(shape, lives, shape.grace_seconds, now)
+        return todo.decision()
+    _run_main(todo)
+    if todo.failed or (not todo.start and not todo.ask and _work_is_done(shape, lives)):
+        return _end(shape, lives, shape.grace_seconds, now)
+    return todo.decision()
+
+
+class _Todo:
+    """A decision in the making."""
+
+    def __init__(self, shape: Shape, lives: Mapping[str, Life], now: datetime) -> None:
+        self.shape, self.lives, self.now = shape, lives, now
+        self.start: list[str] = []
+        self.ask: list[Ask] = []
+        self.kill: list[str] = []
+        self.backing_off: list[str] = []
+        self.wake: list[datetime] = []
+        self.failed = False
+
+    def decision(self) -> Decision:
+        return Decision(
+            tuple(self.start), tuple(self.ask), tuple(self.kill), tuple(self.backing_off), wake_at=_first(self.wake)
+        )
+
+    def consider(self, name: str) -> None:
+        """Starts the container if it is due, ends it if it must; notes when either will be."""
+        life = self.lives[name]
+        if life.running:
+            self._consider_ending(name, life)
+            return
+        if life.exit is not None and not life.replaced and not self.shape.restarts(name, life.exit):
+            return
+        if life.not_before is None or life.not_before <= self.now:
+            self.start.append(name)
+            return
+        self.wake.append(life.not_before)
+        if life.tell_at is not None and life.tell_at <= self.now:
+            self.backing_off.append(name)
+        elif life.tell_at is not None:
+            self.wake.append(life.tell_at)
+
+    def _consider_ending(self, name: str, life: Life) -> None:
+        if life.asked is not None:
+            _consider_killing(name, life, None, self.now, self.kill, self.wake)
+        elif life.condemned is not None:
+            self._ask(name, life.condemned)
+
+    def _ask(self, name: str, condemned: Condemned) -> None:
+        again = condemned.restarts or self.shape.policies[name] != "Never"
+        seconds = self.shape.grace_seconds if condemned.grace_seconds is None else condemned.grace_seconds
+        if condemned.alone:
+            self.ask.append(Ask(name, seconds, condemned.message))
+        elif again:
+            self.ask.append(Ask(name, seconds, f"{condemned.message}, will be restarted", again=True))
+        elif self._others_stay(name):
+            self.ask.append(Ask(name, self.shape.grace_seconds, condemned.message))
+        else:
+            self.failed = True
+
+    def _others_stay(self, name: str) -> bool:
+        return any(
+            other != name and self.lives[other].running and self.lives[other].condemned is None
+            for other in self.shape.main
+        )
+
+
+def _initialize(todo: _Todo) -> bool:
+    """Goes through the init containers in order; whether the main ones may be looked at."""
+    shape, lives = todo.shape, todo.lives
+    begun = any(lives[name].begun for name in shape.main)
     for name in shape.init:
         life = lives[name]
         if name in shape.sidecars:
-            _consider(name, life, shape, now, start, wake)
-            if start:
-                return Decision(tuple(start), wake_at=_first(wake))
-            if not life.running:
-                return Decision(wake_at=_first(wake))
-            continue
-        if life.exit is not None and life.exit.code == 0:
-            continue
-        if life.exit is not None and shape.policies[name] == "Never":
-            return _end(lives, [*shape.init, *shape.main], shape.grace_seconds, now)
-        _consider(name, life, shape, now, start, wake)
-        return Decision(tuple(start), wake_at=_first(wake))
+            todo.consider(name)
+            if not begun and not (life.running and life.started):
+                return False
+        elif not begun and not (life.exit is not None and life.exit.code == 0):
+            if life.exit is not None and not life.replaced and not shape.restarts(name, life.exit):
+                todo.failed = True
+            else:
+                todo.consider(name)
+            return False
+    return True
+
+
+def _run_main(todo: _Todo) -> None:
+    shape, lives = todo.shape, todo.lives
     for name in shape.main:
         if _may_begin(name, shape, lives):
-            _consider(name, lives[name], shape, now, start, wake)
-    if start or not _work_is_done(shape, lives):
-        return Decision(tuple(start), wake_at=_first(wake))
-    return _end(lives, [*shape.main, *reversed(shape.init)], shape.grace_seconds, now)
-
-
-def _consider(name: str, life: Life, shape: Shape, now: datetime, start: list[str], wake: list[datetime]) -> None:
-    """Starts the container if it is due; notes when it will be."""
-    if life.running or (life.exit is not None and not _restarts(shape.policies[name], life.exit)):
-        return
-    if life.not_before is not None and life.not_before > now:
-        wake.append(life.not_before)
-    else:
-        start.append(name)
-
-
-def _restarts(policy: str, end: Exit) -> bool:
-    return policy == "Always" or (policy == "OnFailure" and end.code != 0)
+            todo.consider(name)
+        if lives[name].hooking:  # a container's postStart hook holds back those after it
+            break
+    for name in shape.ephemeral:
+        todo.consider(name)
 
 
 def _may_begin(name: str, shape: Shape, lives: Mapping[str, Life]) -> bool:
@@ -179,48 +266,46 @@ def _work_is_done(shape: Shape, lives: Mapping[str, Life]) -> bool:
         life = lives[name]
         if life.exit is None and not _never_begins(name, shape, lives):
             return False
-        if life.exit is not None and _restarts(shape.policies[name], life.exit):
+        if life.exit is not None and (life.replaced or shape.restarts(name, life.exit)):
             return False
     return True
 
 
-def _end(lives: Mapping[str, Life], order: Sequence[str], grace: float, now: datetime) -> Decision:
-    running = [name for name in order if lives[name].running]
+def _end(shape: Shape, lives: Mapping[str, Life], grace: float, now: datetime, stop: Stop | None = None) -> Decision:
+    running = [name for name in (*shape.ephemeral, *shape.main, *reversed(shape.init)) if lives[name].running]
     if not running:
         return Decision(over=True)
-    term = tuple(name for name in running if lives[name].asked is None)
+    ask: list[Ask] = []
     kill: list[str] = []
     wake: list[datetime] = []
-    for name in running:
+    for place, name in enumerate(running):
         life = lives[name]
-        asked = life.asked or now
-        due = asked + timedelta(seconds=grace)
-        if life.killed:
-            continue
-        if due <= now and life.asked is not None:
-            kill.append(name)
+        if life.asked is not None:
+            _consider_killing(name, life, stop, now, kill, wake)
+        elif name in shape.sidecars and place > 0 and (stop is None or now < _latest(stop)):
+            if stop is not None:  # not for ever: the grace period is the whole pod's
+                wake.append(_latest(stop))
         else:
-            wake.append(due)
-    return Decision(term=term, kill=tuple(kill), wake_at=_first(wake))
+            ask.append(Ask(name, grace))
+    return Decision(ask=tuple(ask), kill=tuple(kill), wake_at=_first(wake))
 
 
-def next_attempt(life: Life, now: datetime) -> Life:
-    """The life after one that ended: the next attempt, and when it may begin."""
-    end = life.exit
-    if end is None:
-        return life
-    long_run = end.finished_at - end.started_at >= BACKOFF_FORGOTTEN_AFTER
-    crashes = 1 if long_run else life.crashes + 1
-    wait = timedelta(0) if crashes == 1 else min(BACKOFF_FIRST * 2 ** min(crashes - 2, 10), BACKOFF_CAP)
-    waiting = None
-    if wait:
-        waiting = ("CrashLoopBackOff", f"back-off {_go_duration(wait)} restarting failed container")
-    return Life(attempt=life.attempt + 1, last=end, crashes=crashes, not_before=end.finished_at + wait, waiting=waiting)
+def _latest(stop: Stop) -> datetime:
+    return stop.at + timedelta(seconds=stop.grace_seconds)
 
 
-def _go_duration(wait: timedelta) -> str:
-    minutes, seconds = divmod(int(wait.total_seconds()), 60)
-    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+def _consider_killing(
+    name: str, life: Life, stop: Stop | None, now: datetime, kill: list[str], wake: list[datetime]
+) -> None:
+    due = life.kill_at
+    if due is None or life.killed:
+        return
+    if stop is not None and stop.shortened:
+        due = min(due, _latest(stop))
+    if due <= now:
+        kill.append(name)
+    else:
+        wake.append(due)
 
 
 def _first(moments: Sequence[datetime]) -> datetime | None:

@@ -29,7 +29,7 @@ PROGRAM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 ETC_FILES = (
     "alpine-release", "bash.bashrc", "debian_version", "ethertypes", "fonts/fonts.conf", "gai.conf", "inputrc",
     "ld.so.cache", "locale.alias", "localtime", "magic", "magic.mime", "mime.types", "networks", "nsswitch.conf",
-    "os-release", "profile", "protocols", "redhat-release", "resolv.conf", "rpc", "services", "shells",
+    "os-release", "profile", "protocols", "redhat-release", "rpc", "services", "shells",
     "ssl/openssl.cnf", "timezone",
 )  # fmt: skip
 ETC_TREES = ("ImageMagick-[67]", "java-*-openjdk/security")
@@ -72,6 +72,14 @@ class HostRoot:
         """bubblewrap's words for all of it."""
         self._prepare()
         return self._arguments
+
+    @property
+    def resolv_conf(self) -> str:
+        """The machine's own, for containers that ask for nothing else."""
+        try:
+            return (self._host / "etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
 
     def _prepare(self) -> None:
         if self._arguments:

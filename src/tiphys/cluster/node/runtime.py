@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiphys.machinery.errors import DriverError
+from tiphys.machinery.errors import DriverError, TiphysError
 from tiphys.machinery.podlife import Exit
 
 USUAL_UMASK = 0o022
@@ -51,6 +51,7 @@ class Identity:
     groups: tuple[int, ...] = ()
     capabilities: tuple[str, ...] | None = None
     privileged: bool = False
+    no_new_privileges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,9 @@ class Launch:
     ``place`` begins the names of all files of this life; its directory, the pod's, exists. ``programs`` are files and
     directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
     decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
-    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``root`` is the unpacked image, which
-    is never written to; None: a root derived from this machine.
+    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the
+    text of those files in /etc ("": the runtime's own choice). ``root`` is the unpacked image, which is never written
+    to; None: a root derived from this machine.
     """
 
     pod_uid: str
@@ -73,6 +75,8 @@ class Launch:
     cwd: str = "/"
     hostname: str = ""
     host_aliases: tuple[str, ...] = ()
+    hosts: str = ""
+    resolv_conf: str = ""
     mounts: tuple[Mount, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
     root: Path | None = None
@@ -164,6 +168,10 @@ async def finish(session: Session, limit_bytes: int = OUTPUT_BYTES_MAX) -> tuple
         return await asyncio.shield(session.ended), bytes(kept)
     finally:
         session.close()
+
+
+class ConfigError(TiphysError):
+    """The container cannot be created as configured; ``CreateContainerConfigError`` in the pod's status."""
 
 
 class StartFailure(DriverError):

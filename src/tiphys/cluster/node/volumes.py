@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tiphys.cluster.node.environment import (
-    ConfigError,
     Fetch,
     NodeFacts,
     data_of,
@@ -27,7 +26,7 @@ from tiphys.cluster.node.environment import (
     pod_field,
     resource_field,
 )
-from tiphys.cluster.node.runtime import Mount
+from tiphys.cluster.node.runtime import ConfigError, Mount
 from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, ObjectKey, Resource
 

@@ -1,11 +1,12 @@
 """One pod's life on this node, from the first look at it to its removal.
 
-    take it ─► prepare (volumes, extension, paths) ─► decide ⟲ (start, signal, wait) ─► collect ─► final status
-                                                          ▲ containers end, timers, the pod changes
+    take it ─► admit ─► prepare (volumes, extension, paths) ─► decide ⟲ (start, signal, wait) ─► collect ─► final status
+                                                                  ▲ containers end, probes, timers, the pod changes
     deletion ─► containers asked to stop, then killed ─► grace-0 delete ─► directory removed
 
 Decisions are ``lifecycle.decide``; this file carries them out and keeps the pod's status written. It can be killed
 between any two actions: everything it needs again is in the pod object, in the pod's directory and with the runtime.
+What a start needs is put together in ``launching.py``; hooks and probes are ``care.py``'s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -22,13 +22,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiphys.cluster.node import environment, lifecycle, status, volumes
+from tiphys.cluster.node import backoff, hooks, launching, lifecycle, messages, status, volumes
+from tiphys.cluster.node.care import Nurse
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageUnavailable
 from tiphys.cluster.node.inprocess import InProcessContainer
-from tiphys.cluster.node.lifecycle import Life, Stop
+from tiphys.cluster.node.lifecycle import Ask, Stop
+from tiphys.cluster.node.lives import Condemned, Life
 from tiphys.cluster.node.logs import LifeLog
-from tiphys.cluster.node.runtime import USUAL_UMASK, Container, Identity, Launch, Mount, StartFailure
+from tiphys.cluster.node.podnames import full_name, go_duration
+from tiphys.cluster.node.runtime import ConfigError, Container, Launch, StartFailure
 from tiphys.cluster.node.writer import StatusWriter
 from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
@@ -40,10 +43,14 @@ if TYPE_CHECKING:
 
 Object = Mapping[str, Any]
 
-# How often what a pod lacks (a ConfigMap, an image) is looked for again; a kubelet's sync is of that order.
+# How often what a pod lacks (a ConfigMap, a volume) is looked for again; a kubelet's sync is of that order.
 RETRY_SECONDS = 2.0
-TERMINATION_MESSAGE_MAX = 4096
+# What a container is left to end in after its preStop hook has used up the grace period (kubelet's
+# minimumGracePeriodInSeconds).
+AFTER_HOOK_SECONDS = 2.0
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
+# Reasons of failed starts that leave the container waiting instead of ended.
+WAITING_REASONS = frozenset({"CreateContainerError", "CreateContainerConfigError"})
 
 
 class PodWorker:
@@ -56,14 +63,16 @@ class PodWorker:
         self.directory: Path = agent.pods_directory / self.uid
         self.launches: dict[tuple[str, int], Launch] = {}
         self.logs: dict[tuple[str, int], LifeLog] = {}
+        self.ended = asyncio.Event()
         self._agent = agent
         self._runtime = agent.runtime
         self._shape = lifecycle.shape_of(pod)
-        self._lives = {name: Life() for name in (*self._shape.init, *self._shape.main)}
+        self._lives = {name: Life() for name in self._shape.names}
         self._containers: dict[str, Container] = {}
         self._adopted: dict[tuple[str, int], Container] = {}
         self._wake = asyncio.Event()
         self._volumes: dict[str, Path] = {}
+        self._prepared = False
         self._staged = Staged()
         self._images: dict[str, Image] = {}
         self._times: dict[str, tuple[str, str]] = _condition_times(pod)
@@ -71,31 +80,66 @@ class PodWorker:
         self._stop: Stop | None = None
         self._absent = False
         self._resumed = False
-        self.ended = asyncio.Event()
+        self._nurse = Nurse(self, agent.runtime, agent.clock, agent.facts.host_ip, self._shape.grace_seconds)
         self._writer = StatusWriter(agent, self.key, self.uid, bind=not pod["spec"].get("nodeName"))
         self._extension: PodExtension | None = next((e for e in agent.extensions if e.claims(pod)), None)
 
     # What the agent tells.
 
     def update(self, pod: Object) -> None:
-        """The pod object changed: only the wish to end it matters while it runs."""
-        self.pod = pod
+        """The pod object changed: it is to end, or something that its containers see is different."""
+        before, self.pod = self.pod, pod
         meta = pod["metadata"]
         if meta.get("deletionTimestamp"):
             self.end(float(meta.get("deletionGracePeriodSeconds") or 0))
+        if before is not pod and not self.ended.is_set() and _differs(before, pod):
+            self._heed(before)
 
     def end(self, grace_seconds: float) -> None:
         """The pod is to end; a shorter grace period than before counts, a longer one does not."""
+        now = self._agent.clock.now()
         if self._stop is None:
-            self._stop = Stop(self._agent.clock.now(), grace_seconds)
+            self._stop = Stop(now, grace_seconds)
+            self._nurse.end_all()
         elif grace_seconds < self._stop.grace_seconds:
-            self._stop = replace(self._stop, grace_seconds=grace_seconds)
+            self._stop = replace(self._stop, at=now, grace_seconds=grace_seconds, shortened=True)
         self._wake.set()
 
     def gone(self) -> None:
         """The pod object is not there any more: nothing of it may go on."""
         self._absent = True
         self.end(0)
+
+    def _heed(self, before: Object) -> None:
+        """Takes note of a changed specification: other images, ephemeral containers, labels shown in volumes."""
+        old = {c["name"]: c.get("image") for c in launching.every_container(before)}
+        self._shape = lifecycle.shape_of(self.pod, self._staged.main, self._staged.after)
+        for container in launching.every_container(self.pod):
+            name = container["name"]
+            life = self._lives.setdefault(name, Life())
+            if name in old and old[name] != container.get("image"):
+                if life.running:
+                    life.condemned = Condemned(f"Container {name} definition changed", restarts=True)
+                else:
+                    life.not_before, life.pull_delay_seconds = None, 0.0
+        if self._prepared:
+            self._agent.spawn(self.refresh_volumes())
+        self._post()
+        self._wake.set()
+
+    async def refresh_volumes(self) -> None:
+        """Shows in the pod's volumes what the API says now; what cannot be read now stays as it is."""
+        with contextlib.suppress(TiphysError, OSError):
+            await self._prepare_volumes()
+
+    # What its nurse tells (``care.Home``).
+
+    def emit(self, kind: str, reason: str, message: str, container: str = "") -> None:
+        self._agent.emit(self.pod, kind, reason, message, container)
+
+    def changed(self) -> None:
+        self._post_soon()
+        self._wake.set()
 
     # Its life.
 
@@ -112,6 +156,7 @@ class PodWorker:
             self._agent.failed(self.pod, err)
         finally:
             self.ended.set()
+            self._nurse.end_all()
             self._agent.paths.release(self.uid)
             self._writer.close()
 
@@ -142,11 +187,23 @@ class PodWorker:
 
     async def _live(self) -> None:
         self._adopt()
+        if not self._resumed and await self._refuse():
+            return
         failure = await self._prepare()
         if failure is None:
             await self._go_round()
         if not self._absent:
             await self._finish(failure)
+
+    async def _refuse(self) -> bool:
+        """Whether this node cannot take the pod at all; it has failed then."""
+        refusal = self._agent.refusal(self.pod)
+        if refusal is None:
+            return False
+        reason, message = refusal
+        self.emit("Warning", reason, message)
+        await self._writer.finish((), status.rejected_status(self.pod, reason, message, self._agent.clock.now()))
+        return True
 
     def _adopt(self) -> None:
         """Finds the containers that an earlier agent started; they count from the latest attempt on."""
@@ -160,21 +217,30 @@ class PodWorker:
             earlier = self._adopted.get((container.name, container.attempt - 1))
             if earlier is not None and earlier.ended.done():
                 life.last = earlier.ended.result()
-            life.attempt = life.crashes = container.attempt
+            if container.attempt:
+                life.delay_seconds = backoff.longer(life.delay_seconds)
+            life.attempt = container.attempt
             self._adopted[container.name, container.attempt] = container
 
     async def _prepare(self) -> Failure | None:
         """Volumes, the extension's files, the paths it needs; waits for what is missing until told to stop."""
         if self._runtime.uses_files:
             self.directory.mkdir(parents=True, exist_ok=True)
+        said = ""
         while self._stop is None:
             try:
                 await self._prepare_volumes()
-                return await self._stage()
-            except (volumes.VolumeError, environment.ConfigError) as err:
-                self._agent.emit(self.pod, "Warning", "FailedMount", str(err))
-                self._post()
+                failure = await self._stage()
+            except (volumes.VolumeError, ConfigError) as err:
+                if str(err) != said:
+                    said = str(err)
+                    self.emit("Warning", "FailedMount", said)
+                    self._post()
                 await self._rest(RETRY_SECONDS)
+                self._watch_deadline(self._agent.clock.now())
+            else:
+                self._prepared = True
+                return failure
         return None
 
     async def _prepare_volumes(self) -> None:
@@ -218,10 +284,14 @@ class PodWorker:
             decision = lifecycle.decide(self._shape, self._lives, self._stop, now)
             for name in decision.start:
                 await self._start(name)
-            for name in decision.term:
-                self._ask_to_stop(name, now)
+                if self._lives[name].hooking:
+                    break
+            for ask in decision.ask:
+                self._ask_to_stop(ask, now)
             for name in decision.kill:
                 self._kill(name)
+            for name in decision.backing_off:
+                self._tell_of_backoff(name)
             if decision.over:
                 return
             if decision.start:
@@ -236,16 +306,24 @@ class PodWorker:
             return None
         asked = self._staged.deadline
         if asked is not None and asked <= now:
-            self._stop = Stop(now, self._shape.grace_seconds)
+            self.stop_because("", "")
             return None
         if self._shape.deadline_seconds is None:
             return asked
         due = self._started_at + timedelta(seconds=self._shape.deadline_seconds)
         if due > now:
             return _earliest(due, asked)
-        self._stop = Stop(now, self._shape.grace_seconds, "DeadlineExceeded", DEADLINE_MESSAGE)
-        self._agent.emit(self.pod, "Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
+        self.emit("Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
+        self.stop_because("DeadlineExceeded", DEADLINE_MESSAGE)
         return None
+
+    def stop_because(self, reason: str, message: str, grace_seconds: float | None = None) -> None:
+        """Ends the pod as a failure with this reason, unless it is ending already."""
+        if self._stop is None:
+            grace = self._shape.grace_seconds if grace_seconds is None else grace_seconds
+            self._stop = Stop(self._agent.clock.now(), grace, reason, message)
+            self._nurse.end_all()
+            self._wake.set()
 
     async def _wait_for_change(self, until: datetime | None) -> None:
         self._collect_ends()
@@ -268,15 +346,25 @@ class PodWorker:
             if not container.ended.done():
                 continue
             del self._containers[name]
-            life = self._lives[name]
-            life.exit = container.ended.result()
-            log = self.logs.get((name, life.attempt))
-            if log is not None:
-                log.end(life.exit.finished_at)
+            self._note_end(name, container.ended.result())
             self._wake.set()
-            if not self._work_left(name):
-                continue
-            self._post_soon()
+            if self._work_left(name):
+                self._post_soon()
+
+    def _note_end(self, name: str, end: Exit) -> None:
+        life = self._lives[name]
+        self._nurse.end(name)
+        launch = self.launches.get((name, life.attempt))
+        if launch is not None and not end.message and self._runtime.uses_files and self._runtime.isolated:
+            container = launching.container_of(self.pod, name)
+            end = replace(end, message=messages.termination_message(container, launch, end.code, self._runtime))
+        complaint = life.complaint
+        backoff.note_exit(life, end)
+        if complaint is not None and self._stop is None and self._shape.restarts(name, end):
+            life.waiting = complaint
+        log = self.logs.get((name, life.attempt))
+        if log is not None:
+            log.end(end.finished_at)
 
     def _work_left(self, name: str) -> bool:
         """Whether the pod goes on after this container's end, so that its end is worth a write of its own."""
@@ -287,26 +375,39 @@ class PodWorker:
     async def _start(self, name: str) -> None:
         life = self._lives[name]
         if life.exit is not None:
-            life = self._lives[name] = lifecycle.next_attempt(life, self._agent.clock.now())
-            if life.not_before is not None and life.not_before > self._agent.clock.now():
-                return
+            life = self._lives[name] = backoff.next_life(life)
         adopted = self._adopted.pop((name, life.attempt), None)
+        tells = adopted is None and self._agent.tells_of_starts()
+        resumed = adopted is not None
         try:
+            self._find_image(name, life, tells=tells)
             launch = await self._launch(name, life.attempt)
             if adopted is None:
                 self._agent.effects.before("start", self.pod)
                 adopted = self._start_own(launch) or self._runtime.start(launch)
-        except (ImageUnavailable, environment.ConfigError, StartFailure, NotFound) as err:
-            await self._not_started(name, life, err)
+        except (ImageUnavailable, ConfigError, StartFailure, NotFound) as err:
+            self._not_started(name, life, err, tells=tells)
             return
-        life.waiting = None
+        life.waiting = life.not_before = life.tell_at = None
         life.running_since = adopted.started_at
         self._containers[name] = adopted
         if self._runtime.uses_files:
             files = self._runtime.log_files(launch.place, launch.split_output)
             self.logs[name, life.attempt] = LifeLog(files, adopted.started_at, self._agent.clock.now)
         adopted.ended.add_done_callback(self._rouse)
-        self._agent.started(self.pod, name, self._images[name])
+        if tells:
+            self.emit("Normal", "Created", "Container created", name)
+            self.emit("Normal", "Started", "Container started", name)
+        self._nurse.begin(launching.container_of(self.pod, name), life, adopted, launch, adopted=resumed)
+
+    def _find_image(self, name: str, life: Life, *, tells: bool) -> None:
+        reference = launching.container_of(self.pod, name).get("image", "")
+        if name in self._staged.in_process:
+            self._images[name] = Image(reference, "")
+            return
+        self._images.pop(name, None)
+        image = self._images[name] = self._agent.images.image(reference)
+        self._agent.image_used(self.pod, name, image, tells=tells and life.waiting is None)
 
     def _start_own(self, launch: Launch) -> Container | None:
         """A container that the extension carries out itself, unless the runtime only plays containers anyway."""
@@ -316,27 +417,99 @@ class PodWorker:
         log = self._runtime.log_files(launch.place, launch.split_output)[0]
         return InProcessContainer(launch, work, log, self._agent)
 
-    async def _not_started(self, name: str, life: Life, err: Exception) -> None:
+    def _not_started(self, name: str, life: Life, err: Exception, *, tells: bool) -> None:
         now = self._agent.clock.now()
-        if isinstance(err, StartFailure) and err.reason != "CreateContainerError":
-            life.exit = Exit(err.code, _EPOCH, now, err.reason, str(err))
+        if isinstance(err, ImageUnavailable):
+            self._image_missing(name, life, err, now)
+        elif isinstance(err, StartFailure) and err.reason not in WAITING_REASONS:
+            if tells:
+                self.emit("Normal", "Created", "Container created", name)
+            self.emit("Warning", "Failed", f"Error: {err}", name)
             nothing = self.logs[name, life.attempt] = LifeLog((), now, self._agent.clock.now)
             nothing.end(now)
-            self._agent.emit(self.pod, "Warning", "Failed", f"Error: {err}", name)
-            return
-        reason = err.reason if isinstance(err, (ImageUnavailable, StartFailure)) else "CreateContainerConfigError"
-        life.waiting = (reason, str(err))
-        life.not_before = now + timedelta(seconds=RETRY_SECONDS)
-        self._agent.emit(self.pod, "Warning", "Failed", f"Error: {err}", name)
+            life.complaint = ("RunContainerError", str(err))
+            self._note_end(name, Exit(err.code, _EPOCH, now, err.reason, str(err)))
+        else:
+            reason = err.reason if isinstance(err, StartFailure) else "CreateContainerConfigError"
+            self._images.pop(name, None)
+            self._complain(name, life, (reason, str(err)), (("Warning", "Failed", f"Error: {err}"),))
+            life.not_before = now + timedelta(seconds=RETRY_SECONDS)
         self._post()
+
+    def _image_missing(self, name: str, life: Life, err: ImageUnavailable, now: datetime) -> None:
+        reference = launching.container_of(self.pod, name).get("image", "")
+        failed = ("Warning", "Failed", f"Error: {err.reason}")
+        if err.reason == "ErrImagePull":
+            self.emit("Normal", "Pulling", f'Pulling image "{reference}"', name)
+            self.emit("Warning", "Failed", f'Failed to pull image "{reference}": {err}', name)
+            self.emit(*failed, name)
+            life.waiting = (err.reason, str(err))
+            backoff.note_failed_pull(life, now)
+            return
+        first = "InspectFailed" if err.reason == "InvalidImageName" else err.reason
+        self._complain(name, life, (err.reason, str(err)), (("Warning", first, str(err)), failed))
+        life.not_before = now + timedelta(seconds=RETRY_SECONDS)
+
+    def _complain(
+        self, name: str, life: Life, complaint: tuple[str, str], events: tuple[tuple[str, str, str], ...]
+    ) -> None:
+        """The container waits for this reason; told once, however often it is tried."""
+        if life.waiting != complaint:
+            life.waiting = complaint
+            for event in events:
+                self.emit(*event, name)
+
+    def _tell_of_backoff(self, name: str) -> None:
+        life = self._lives[name]
+        life.tell_at = None
+        if life.exit is None:
+            reference = launching.container_of(self.pod, name).get("image", "")
+            message = f'Back-off pulling image "{reference}"'
+            cause = ": ".join(life.waiting) if life.waiting else "ErrImagePull"
+            life.waiting = ("ImagePullBackOff", f"{message}: {cause}")
+            self.emit("Normal", "BackOff", message, name)
+            self.emit("Warning", "Failed", "Error: ImagePullBackOff", name)
+        else:
+            pod = full_name(self.pod)
+            delay = go_duration(timedelta(seconds=life.delay_seconds))
+            life.waiting = ("CrashLoopBackOff", f"back-off {delay} restarting failed container={name} pod={pod}")
+            self.emit("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {pod}", name)
+        self._post_soon()
 
     def _rouse(self, _: asyncio.Future[Exit]) -> None:
         self._wake.set()
 
-    def _ask_to_stop(self, name: str, now: datetime) -> None:
-        self._lives[name].asked = now
+    def _ask_to_stop(self, ask: Ask, now: datetime) -> None:
+        name, life = ask.name, self._lives[ask.name]
+        life.asked, life.kill_at, life.replaced = now, now + timedelta(seconds=ask.grace_seconds), ask.again
+        self._nurse.end(name)
+        self.emit("Normal", "Killing", ask.message or f"Stopping container {name}", name)
+        container = launching.container_of(self.pod, name)
+        if ask.grace_seconds > 0 and hooks.hook_of(container, hooks.PRE_STOP) is not None:
+            life.kill_at = None
+            self._agent.spawn(self._stop_with_hook(ask, life, container, self._containers[name]))
+            return
         self._agent.effects.before("signal", self.pod)
-        self._containers[name].signal(signal.SIGTERM)
+        self._containers[name].signal(self._stop_signal(name, container))
+        self._wake.set()
+
+    async def _stop_with_hook(self, ask: Ask, life: Life, spec: Object, container: Container) -> None:
+        """The preStop hook and the signal; the hook's time is taken from the grace period."""
+        began = self._agent.clock.now()
+        await self._nurse.before_end(spec, container, self.launches[ask.name, life.attempt], ask.grace_seconds)
+        now = self._agent.clock.now()
+        left = max(AFTER_HOOK_SECONDS, ask.grace_seconds - (now - began).total_seconds())
+        life.kill_at = now + timedelta(seconds=left)
+        if not container.ended.done():
+            self._agent.effects.before("signal", self.pod)
+            container.signal(self._stop_signal(ask.name, spec))
+        self._wake.set()
+
+    def _stop_signal(self, name: str, container: Object) -> int:
+        """The pod's own wish, else the image's, else SIGTERM."""
+        image = self._images.get(name)
+        wish = (container.get("lifecycle") or {}).get("stopSignal") or (image.stop_signal if image else "")
+        return signal_number(wish)
 
     def _kill(self, name: str) -> None:
         self._lives[name].killed = True
@@ -346,62 +519,22 @@ class PodWorker:
     async def _launch(self, name: str, attempt: int) -> Launch:
         """Everything the runtime needs for this life."""
         known = self.launches.get((name, attempt))
-        if known is not None:
-            return known
-        spec = self.pod["spec"]
-        container = next(c for c in (*(spec.get("initContainers") or ()), *spec["containers"]) if c["name"] == name)
-        own = name in self._staged.in_process
-        image = Image(container.get("image", ""), "") if own else self._agent.images.image(container.get("image", ""))
-        self._images[name] = image
-        agent = self._agent
-        hostname = spec.get("hostname") or self.key.name[:63]
-        base = {**self._runtime.base_env, **image.env, **self._staged.env}
-        if self._runtime.isolated:
-            base["HOSTNAME"] = hostname
-        env = await environment.build(container, self.pod, base, agent.facts, agent.fetch)
-        command = [environment.expand(str(word), env) for word in container.get("command") or ()]
-        arguments = [environment.expand(str(word), env) for word in container.get("args") or ()]
-        argv = command + arguments if command else [*image.entrypoint, *(arguments or image.cmd)]
-        if not argv and not own:
-            raise StartFailure("RunContainerError", "no command specified", 127)
-        launch = Launch(
-            pod_uid=self.uid,
-            container=name,
-            attempt=attempt,
-            place=self.directory / f"{name}.{attempt}",
-            argv=tuple(argv),
-            env=env,
-            cwd=container.get("workingDir") or image.workdir or "/",
-            hostname=hostname,
-            host_aliases=_host_aliases(spec),
-            mounts=self._mounts(container, env),
-            programs=image.programs,
-            identity=_identity(container, spec),
-            read_only_root=bool((container.get("securityContext") or {}).get("readOnlyRootFilesystem")),
-            split_output=name in self._staged.split_output,
-            kept=self._kept(container),
-            umask=USUAL_UMASK if self._staged.umask is None else self._staged.umask,
-            pod=self.pod,
-        )
-        self.launches[name, attempt] = launch
-        return launch
+        if known is None:
+            agent = self._agent
+            around = launching.Surroundings(
+                self._runtime, agent.facts, agent.network, agent.fetch, self.directory, self._volumes, self._staged,
+                agent.services_for(self.pod),
+            )  # fmt: skip
+            container = launching.container_of(self.pod, name)
+            known = await launching.launch_of(container, self.pod, attempt, self._images[name], around)
+            self.launches[name, attempt] = known
+        return known
 
-    def _mounts(self, container: Object, env: Mapping[str, str]) -> tuple[Mount, ...]:
-        if not self._runtime.uses_files:
-            return ()
-        mounts = volumes.container_mounts(container, self._volumes, env, volumes.generated(self.pod))
-        staged = self._staged
-        if staged.containers is None or container["name"] in staged.containers:
-            mounts += [Mount(source, target, read_only) for source, target, read_only in staged.mounts]
-        return tuple(mounts)
-
-    def _kept(self, container: Object) -> frozenset[str]:
-        """Container paths that are looked at after its end."""
-        kept = (
-            self._staged.paths if self._staged.main is None or container["name"] in self._staged.main else frozenset()
-        )
-        message = container.get("terminationMessagePath")
-        return kept | {message} if message and message != "/dev/termination-log" else kept
+    def running(self, name: str) -> tuple[Container, Launch] | None:
+        """The container while it runs, and how it was started."""
+        container = self._containers.get(name)
+        launch = self._latest_launch(name)
+        return None if container is None or launch is None else (container, launch)
 
     def _dirs(self) -> PodDirs:
         def host_path(container: str, path: str) -> Path | None:
@@ -416,10 +549,7 @@ class PodWorker:
 
     def _volume_path(self, container: str, path: str) -> Path | None:
         """A container's path inside one of its volumes; None where it lies in none, or links lead out of it."""
-        spec = self.pod["spec"]
-        every = (*(spec.get("initContainers") or ()), *spec["containers"])
-        mounts = next((c.get("volumeMounts") or () for c in every if c["name"] == container), ())
-        return volumes.path_in_volume(path, mounts, self._volumes)
+        return launching.path_in_volumes(launching.container_of(self.pod, container), path, self._volumes)
 
     def _latest_launch(self, container: str) -> Launch | None:
         attempts = [attempt for name, attempt in self.launches if name == container]
@@ -478,6 +608,12 @@ class PodWorker:
 
     def _status(self, *, over: bool = False, failure: Failure | None = None) -> dict[str, Any]:
         images = {name: status.ImageFacts(image.reference, image.image_id) for name, image in self._images.items()}
+        users = {}
+        for name, life in self._lives.items():
+            launch = self.launches.get((name, life.attempt))
+            if launch is not None and self._runtime.isolated:
+                who = launch.identity
+                users[name] = status.UserFacts(who.uid or 0, who.gid or 0, who.groups)
         return status.pod_status(
             status.Facts(
                 pod=self.pod,
@@ -486,42 +622,16 @@ class PodWorker:
                 started_at=self._started_at,
                 now=self._agent.clock.now(),
                 over=over,
+                prepared=self._prepared,
                 stop=self._stop if self._stop is not None and (self._stop.reason or over) else None,
                 failure=failure,
                 images=images,
-                termination_messages=self._termination_messages(),
+                users=users,
                 host_ip=self._agent.facts.host_ip,
-                pod_ip=self._agent.facts.host_ip if self._images else "",
-                ready=frozenset(name for name, life in self._lives.items() if life.running),
+                pod_ip=self._agent.facts.host_ip if self._prepared else "",
                 times=self._times,
             )
         )
-
-    def _termination_messages(self) -> dict[str, str]:
-        """What containers left in their termination message file, else (if asked for) the end of their log."""
-        found: dict[str, str] = {}
-        if not (self._runtime.uses_files and self._runtime.isolated):
-            return found
-        spec = self.pod["spec"]
-        for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-            name = container["name"]
-            life = self._lives[name]
-            launch = self.launches.get((name, life.attempt))
-            if life.exit is None or launch is None:
-                continue
-            place = self._termination_place(launch, container.get("terminationMessagePath"))
-            text = _head(place, TERMINATION_MESSAGE_MAX) if place is not None else ""
-            wants_log = container.get("terminationMessagePolicy") == "FallbackToLogsOnError" and life.exit.code != 0
-            if not text and wants_log:
-                text = _tail(self._runtime.log_files(launch.place, launch.split_output)[-1])
-            if text:
-                found[name] = text
-        return found
-
-    def _termination_place(self, launch: Launch, path: str | None) -> Path | None:
-        if path in (None, "", "/dev/termination-log"):
-            return self._runtime.termination_message(launch)
-        return self._runtime.host_path(launch, path or "")
 
     def _post(self) -> None:
         self._writer.post(self._status)
@@ -551,41 +661,27 @@ def _start_time(pod: Object) -> datetime | None:
     return parse_time(text) if text else None
 
 
-def _host_aliases(spec: Object) -> tuple[str, ...]:
-    """Lines of /etc/hosts: an address and its names."""
-    return tuple("\t".join((alias["ip"], *(alias.get("hostnames") or ()))) for alias in spec.get("hostAliases") or ())
-
-
-def _identity(container: Object, spec: Object) -> Identity:
-    pod_context, own = spec.get("securityContext") or {}, container.get("securityContext") or {}
-    uid = own.get("runAsUser", pod_context.get("runAsUser"))
-    gid = own.get("runAsGroup", pod_context.get("runAsGroup"))
-    return Identity(
-        uid=uid,
-        gid=gid,
-        groups=tuple(pod_context.get("supplementalGroups") or ()),
-        privileged=bool(own.get("privileged")),
+def _differs(before: Object, after: Object) -> bool:
+    """Whether what a user may change is different; our own status writes are not."""
+    old, new = before["metadata"], after["metadata"]
+    return (
+        old.get("generation") != new.get("generation")
+        or old.get("labels") != new.get("labels")
+        or old.get("annotations") != new.get("annotations")
+        or (bool(after["spec"].get("readinessGates")) and before.get("status") != after.get("status"))
     )
+
+
+def signal_number(name: str) -> int:
+    """``SIGUSR1``, ``USR1`` or ``10``; SIGTERM for what is no signal."""
+    if name.isdigit():
+        return int(name)
+    upper = name.upper()
+    return int(getattr(signal, upper if upper.startswith("SIG") else f"SIG{upper}", signal.SIGTERM))
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _head(path: Path, limit: int) -> str:
-    with (
-        contextlib.suppress(OSError),
-        os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file,
-    ):
-        return file.read(limit).decode("utf-8", "replace")
-    return ""
-
-
-def _tail(path: Path, lines: int = 80, limit: int = 2048) -> str:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - limit))
-        return "\n".join(file.read(limit).decode("utf-8", "replace").splitlines()[-lines:])
-    return ""
 
 
 def _write_harvest(place: Path, harvest: Harvest) -> None:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from tiphys.cluster.node.accounts import NO_ACCOUNTS, Accounts
 from tiphys.machinery.errors import DriverError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -45,6 +46,9 @@ class Image:
     workdir: str = ""
     programs: Mapping[str, Path] = field(default_factory=dict)
     mapped_by: str = ""
+    user: str = ""
+    stop_signal: str = ""
+    accounts: Accounts = NO_ACCOUNTS
 
 
 @dataclass(frozen=True, slots=True)

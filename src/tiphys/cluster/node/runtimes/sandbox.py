@@ -49,7 +49,7 @@ DEFAULT_CAPABILITIES = (
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )  # fmt: skip
 # Below 10, where shells keep descriptors of their own; 7 is the shim's.
-HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 6, 8, 9
+RESOLVER_FD, HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 5, 6, 8, 9
 PROGRAMS_PLACE = "/opt/tiphys/bin"
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
@@ -161,6 +161,7 @@ class SandboxRuntime:
             hand_over=(
                 (HOSTS_FD, _memory_file(hosts_file(launch))),
                 (HOSTNAME_FD, _memory_file(f"{launch.hostname}\n")),
+                (RESOLVER_FD, _memory_file(launch.resolv_conf or self._root.resolv_conf)),
             ),
             kind=SandboxContainer,
         )
@@ -233,6 +234,7 @@ class SandboxRuntime:
         words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
         words += ["--file", str(HOSTS_FD), "/etc/hosts", "--file", str(HOSTNAME_FD), "/etc/hostname"]
+        words += ["--file", str(RESOLVER_FD), "/etc/resolv.conf"]
         kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
         for link, target in view.links:
             words += ["--symlink", target, link]
@@ -327,6 +329,8 @@ def _top(path: str) -> str:
 
 
 def hosts_file(launch: Launch) -> str:
+    if launch.hosts:
+        return launch.hosts
     own = f"127.0.0.1\t{launch.hostname}\n" if launch.hostname else ""
     aliases = HOST_ALIASES + "".join(f"{line}\n" for line in launch.host_aliases) if launch.host_aliases else ""
     return HOSTS + own + aliases
