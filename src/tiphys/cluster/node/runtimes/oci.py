@@ -330,7 +330,11 @@ class OciRuntime:
         (own / "work").mkdir()
         (own / "root").mkdir()
         self._prepare_root(launch, upper)
-        texts = {"hosts": hosts_file(launch), "hostname": f"{launch.hostname}\n", "resolv.conf": _resolver()}
+        texts = {
+            "hosts": hosts_file(launch),
+            "hostname": f"{launch.hostname}\n",
+            "resolv.conf": launch.resolv_conf or _resolver(),
+        }
         for name in OWN_FILES.values():
             (own / name).write_text(texts.get(name, ""), encoding="utf-8")
         (own / "termination-log").chmod(0o666)
