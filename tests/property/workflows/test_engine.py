@@ -64,8 +64,8 @@ def fails(node_name: str) -> bool:
     return random.Random(node_name).random() < 0.25
 
 
-def run(spec: Spec, order: random.Random, *, reloads: bool = False) -> Cluster:
-    """Plays a workflow to its end, one pod at a time in an order of chance."""
+def run(spec: Spec, order: random.Random, *, reloads: bool = False, never: str = "/") -> Cluster:
+    """Plays a workflow to its end, one pod at a time in an order of chance; pods called ``never`` do not fail."""
     cluster = Cluster(spec)
     cluster.decide()
     for _ in range(200):
@@ -75,7 +75,7 @@ def run(spec: Spec, order: random.Random, *, reloads: bool = False) -> Cluster:
         if reloads:
             cluster.reload()
         name = order.choice(running)
-        if fails(name):
+        if fails(name) and not name.endswith(never):
             cluster.fail(name)
         else:
             cluster.succeed(name)
@@ -139,3 +139,52 @@ def test_nothing_is_written_twice(spec: Spec, order: random.Random) -> None:
         cluster.succeed(order.choice(running))
         again = cluster.decide()
         assert not [action for action in again.actions if isinstance(action, Patch)]
+
+
+UNUSED = "unused"
+
+
+class ByName(random.Random):
+    """Takes pods in the order of their names, the unused one at its own time."""
+
+    def __init__(self, unused_first: bool) -> None:
+        super().__init__(0)
+        self._unused_first = unused_first
+
+    def choice(self, seq: Any) -> Any:
+        return min(seq, key=lambda name: (name.endswith(UNUSED) != self._unused_first, name))
+
+
+def with_unused(spec: Spec, group: int) -> Spec:
+    """The workflow with one more task that nothing refers to; a step stands in the group of that number."""
+    main, *others = spec["templates"]
+    extra = {"name": UNUSED, "template": UNUSED}
+    if "dag" in main:
+        main = {**main, "dag": {**main["dag"], "tasks": [*main["dag"]["tasks"], extra]}}
+    else:
+        groups = [*main["steps"]]
+        at = group % len(groups)
+        groups[at] = [*groups[at], extra]
+        main = {**main, "steps": groups}
+    return {**spec, "templates": [main, *others, container(UNUSED)]}
+
+
+def told(cluster: Cluster) -> tuple[str, str, dict[str, Any]]:
+    """All that a workflow says, but for the unused task, its share in the progress, and times."""
+    status = cluster.workflow["status"]
+    nodes = {node_id: node for node_id, node in status["nodes"].items() if node["displayName"] != UNUSED}
+    left_out = ("startedAt", "finishedAt", "progress", "resourcesDuration", "children", "outboundNodes")
+    said = {
+        node_id: {key: value for key, value in node.items() if key not in left_out}
+        | {key: [other for other in node.get(key) or () if other in nodes] for key in ("children", "outboundNodes")}
+        for node_id, node in nodes.items()
+    }
+    return status["phase"], status.get("message", ""), said
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(dags(), steps()), st.integers(0, 3), st.booleans())
+def test_a_task_that_succeeds_and_is_not_used_changes_nothing_else(spec: Spec, group: int, first: bool) -> None:
+    without = run(spec, ByName(first))
+    added = run(with_unused(spec, group), ByName(first), never=UNUSED)
+    assert told(added) == told(without)
