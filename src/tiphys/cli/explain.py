@@ -52,7 +52,7 @@ def how_it_ended(workflow: Mapping[str, Any]) -> Iterator[str]:
     nodes = (status.get("nodes") or {}).values()
     wrong = [n for n in nodes if n.get("phase") in ("Failed", "Error") and n.get("type") not in _GROUPS]
     for node in sorted(wrong, key=lambda n: n.get("finishedAt") or "")[:_SHOWN_MAX]:
-        yield f"  {node['name']} {node['phase']}: {node.get('message') or 'no message'}"
+        yield f"  {_short(node['name'])} {node['phase']}: {node.get('message') or 'no message'}"
 
 
 def what_it_waits_for(workflow: Mapping[str, Any], plan: Plan) -> Iterator[str]:
@@ -77,6 +77,13 @@ def what_it_waits_for(workflow: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield "  nothing is waited for: the controller has not looked at it yet"
 
 
+def _short(name: str) -> str:
+    """A name that recursion made longer than a screen, without its middle."""
+    half = _NAME_MAX // 2
+    return name if len(name) <= _NAME_MAX else f"{name[:half]}…{name[-half:]}"
+
+
+_NAME_MAX = 120
 _GROUPS = ("StepGroup", "TaskGroup", "Steps", "DAG", "Retry")
 _LIVE = ("Pending", "Running")
 _SHOWN_MAX = 20

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
 _COMPONENT_LABEL = "workflows.argoproj.io/component"
 _PARALLELISM_LABEL = "workflows.argoproj.io/parallelism-limit"
+_EXCEEDED = "exceeded quota"
 _WORKERS = 32
 _TELLING_METADATA = ("deletionTimestamp", "annotations", "labels")
 
@@ -58,13 +59,13 @@ class _Pending:
     task_results: dict[str, Object | None] = field(default_factory=dict)
     task_set: Object | None = None
     refused: dict[str, str] = field(default_factory=dict)
+    delayed: dict[str, str] = field(default_factory=dict)
     others: bool = False
 
     def changes(self) -> Changes | None:
         """None: nothing happened."""
-        if self.workflow or self.pods or self.task_results or self.task_set or self.refused or self.others:
-            return Changes(self.workflow, self.pods, self.task_results, self.task_set, self.refused, self.others)
-        return None
+        known = (self.workflow, self.pods, self.task_results, self.task_set, self.refused, self.delayed, self.others)
+        return Changes(*known) if any(known) else None
 
 
 class Decider(Protocol):
@@ -308,15 +309,16 @@ class WorkflowController:
     def _settle(self, key: ObjectKey, live: _Live, outcomes: Sequence[Done]) -> bool:
         """Takes over what was written; says whether all was.
 
-        A pod that the API will never make is news for the run. Any other refusal voids the run: it is loaded again, at
-        once where somebody else was faster, else (raised) after a while.
+        A pod that the API will not make (never, or not now) is news for the run. Any other refusal voids the run: it
+        is loaded again, at once where somebody else was faster, else (raised) after a while.
         """
         failed: ApiError | None = None
         for outcome in outcomes:
             if outcome.object is not None:
                 self._learn(key, live, outcome)
             elif (pod := _refused_pod(outcome)) is not None and outcome.error is not None:
-                self._pending_of(key).refused[pod] = outcome.error.message
+                pending, why = self._pending_of(key), outcome.error.message
+                (pending.delayed if _EXCEEDED in why else pending.refused)[pod] = why
                 self._queue.add(key)
             elif outcome.error is not None:
                 failed = outcome.error
@@ -376,10 +378,10 @@ def _parted(plan: Plan) -> tuple[Plan, list[Action]]:
 
 
 def _refused_pod(outcome: Done) -> str | None:
-    """The name of a pod that was refused for what it is: asking again would not help (a quota may have room later)."""
+    """The name of a pod that was refused for what it is: asking again at once would not help."""
     match outcome:
-        case Done(Create(resource, obj), error=BadRequest() | Invalid() | Forbidden() | TooLarge() as error):
-            if resource is PODS and "exceeded quota" not in error.message:
+        case Done(Create(resource, obj), error=BadRequest() | Invalid() | Forbidden() | TooLarge()):
+            if resource is PODS:
                 return str(obj["metadata"]["name"])
     return None
 

@@ -20,7 +20,8 @@ class Changes:
 
     ``workflow`` is the newest object when somebody else changed it (spec, metadata, or a retry's status). Pods and task
     results are keyed by name; None means deleted. ``refused`` are pods that the run asked for and the API will not
-    make, with the reason as the API worded it: no pod will come. ``others`` says that something looked up before may
+    make, with the reason as the API worded it: no pod will come; ``delayed`` are those that a quota has no room for
+    now. ``others`` says that something looked up before may
     have changed (a ConfigMap, a lock, a template).
     """
 
@@ -29,6 +30,7 @@ class Changes:
     task_results: Mapping[str, Object | None] = field(default_factory=dict)
     task_set: Object | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    delayed: Mapping[str, str] = field(default_factory=dict)
     others: bool = False
 
 

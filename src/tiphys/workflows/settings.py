@@ -69,6 +69,7 @@ class Settings:
     artifact_gc: bool = True
 
     recently_started_seconds: float = 10.0
+    quota_retry_seconds: float = 10.0
     recently_deleted_seconds: float = 120.0
     task_result_timeout_seconds: float = 600.0
     database_locks: bool = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from urllib.parse import urlsplit
 
 
 class ExecutorError(Exception):
@@ -16,6 +18,15 @@ class ExecutorError(Exception):
 def go_error(operation: str, path: str, err: OSError, *, missing: bool = False) -> ExecutorError:
     """An operating system's error as Go's os package prints it: ``open /x: no such file or directory``."""
     return ExecutorError(f"{operation} {path}: {reason(err)}", missing=missing)
+
+
+def network_reason(err: Exception, netloc: str) -> str:
+    """Why nobody at ``netloc`` (host, perhaps with a port) answered, as Go's net package prints it."""
+    if isinstance(err, ConnectionRefusedError):
+        return f"dial tcp {netloc}: connect: connection refused"
+    if isinstance(err, socket.gaierror):
+        return f"dial tcp: lookup {urlsplit(f'//{netloc}').hostname}: no such host"
+    return reason(err) if isinstance(err, OSError) and err.errno else str(err)
 
 
 def reason(err: OSError) -> str:

@@ -148,6 +148,7 @@ class Run:
             if result is not None:
                 self._see_result(name, result)
         self._state.refused.update(changes.refused)
+        self._state.delayed.update(changes.delayed)
         if changes.task_set is not None:
             self._state.task_set = changes.task_set
             self._state.has_task_set = True

@@ -65,12 +65,21 @@ def execute_task(state: State, call: Call, template: Template, kind: str) -> Out
 
 
 def create_pod(state: State, call: Call, node: Node, template: Template, *, captures_result: bool) -> None:
-    """Plans the pod of a node, unless it exists or nothing may start any more. Raises `Problem`."""
+    """Plans the pod of a node, unless it exists or nothing may start any more.
+
+    Raises `Problem`; `NotYet` while a quota that was full is not asked again.
+    """
     if state.nodes.pod_exists(node.id):
         return
     if not state.lets_run(call.on_exit):
         state.mark_phase(node, "Failed", f"workflow shutdown with strategy: {state.shutdown}")
         return
+    if node.id in state.held_back:
+        again, why = state.held_back[node.id]
+        if state.now <= again:
+            state.waits[call.name] = f"room in a quota: {why}"
+            raise NotYet(why)
+        del state.held_back[node.id]
     made = build.workload(state, call, node, template, captures_result=captures_result)
     if made is None:
         return

@@ -270,18 +270,23 @@ def _end_below(state: State, node: Node, why: str) -> None:
 
 
 def _refused_pods(state: State) -> None:
-    """Nodes whose pod the API will not make are in Error, with its words."""
-    if not state.refused:
+    """Nodes whose pod the API will not make are in Error, with its words; where a quota is full they wait for it."""
+    if not state.refused and not state.delayed:
         return
-    refused, state.refused = state.refused, {}
-    node_of = {name: node_id for node_id, name in state.pod_of.items() if name in refused}
-    for name, why in refused.items():
+    (refused, state.refused), (delayed, state.delayed) = (state.refused, {}), (state.delayed, {})
+    node_of = {name: node_id for node_id, name in state.pod_of.items() if name in refused or name in delayed}
+    for name, why in (*refused.items(), *delayed.items()):
         node = state.nodes.by_id.get(node_of.get(name, ""))
         if node is None or node.fulfilled:
             continue
         del state.pod_of[node.id]
         state.nodes.set_pod_exists(node.id, False)
-        state.mark_error(node, why)
+        if name in refused:
+            state.mark_error(node, why)
+        else:
+            again = state.now + timedelta(seconds=state.settings.quota_retry_seconds)
+            state.held_back[node.id] = (again, why)
+            state.at(again, node.id)
         state.mark(node.id)
 
 

@@ -136,6 +136,8 @@ class State:
     awaited_results: dict[str, datetime] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    delayed: dict[str, str] = field(default_factory=dict)
+    held_back: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     task_set: Object | None = None
     tasks: dict[str, Any] = field(default_factory=dict)
 

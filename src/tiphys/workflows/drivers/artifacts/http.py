@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tiphys.workflows.executor.archives import CHUNK, Place, create
 from tiphys.workflows.executor.deletion import NOT_SUPPORTED
-from tiphys.workflows.executor.errors import ExecutorError, reason
+from tiphys.workflows.executor.errors import ExecutorError, network_reason
 
 Object = Mapping[str, Any]
 # A reference to a key of a Secret (name, key) → its text. Raises ``ExecutorError``.
@@ -87,7 +87,7 @@ class HttpDriver:
                 except (ConnectionError, TimeoutError, http.client.HTTPException, OSError) as err:
                     if isinstance(err, IsADirectoryError):
                         raise
-                    raise ExecutorError(f'{method.title()} "{first}": {_network_reason(err, parts.netloc)}') from err
+                    raise ExecutorError(f'{method.title()} "{first}": {network_reason(err, parts.netloc)}') from err
                 where = response.getheader("Location")
                 if response.status not in _REDIRECTS or not where:
                     yield response
@@ -124,9 +124,3 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _status(response: http.client.HTTPResponse) -> str:
     return f"{response.status} {response.reason}".strip()
-
-
-def _network_reason(err: Exception, netloc: str) -> str:
-    if isinstance(err, ConnectionRefusedError):
-        return f"dial tcp {netloc}: connect: connection refused"
-    return reason(err) if isinstance(err, OSError) and err.errno else str(err)

@@ -25,7 +25,7 @@ from xml.etree import ElementTree
 from tiphys.runtime.clock import SystemClock
 from tiphys.workflows.drivers.artifacts.http import SecretReader
 from tiphys.workflows.executor.archives import CHUNK, Place
-from tiphys.workflows.executor.errors import ExecutorError, reason
+from tiphys.workflows.executor.errors import ExecutorError, network_reason
 
 Object = Mapping[str, Any]
 TIMEOUT_SECONDS = 60.0
@@ -181,7 +181,7 @@ class Bucket:
                         connection.request(method, path, body, headers)
                 response = connection.getresponse()
             except (OSError, http.client.HTTPException) as err:
-                raise ExecutorError(f'{method.title()} "{host}{path}": {_why(err)}') from err
+                raise ExecutorError(f'{method.title()} "{host}{path}": {network_reason(err, host)}') from err
             if response.status >= 300:
                 raise _refusal(response)
             yield response
@@ -260,7 +260,3 @@ def _refusal(response: http.client.HTTPResponse) -> S3Error:
 def _text(element: ElementTree.Element, name: str) -> str:
     found = next((e for e in element.iter() if e.tag.rpartition("}")[2] == name), None)
     return (found.text or "") if found is not None else ""
-
-
-def _why(err: Exception) -> str:
-    return reason(err) if isinstance(err, OSError) and err.errno else str(err)
