@@ -28,7 +28,7 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
-from tiphys.cluster.apiserver.streams import LogSource
+from tiphys.cluster.apiserver.streams import LogSource, StreamSource
 from tiphys.machinery.errors import AlreadyExists
 from tiphys.machinery.resources import NODES, PODS, SERVICE_ACCOUNTS
 from tiphys.runtime.clock import Clock, SystemClock
@@ -76,6 +76,11 @@ class Node(Protocol):
     @property
     def log_source(self) -> LogSource | None:
         """Where the API server finds the logs of this node's pods."""
+        ...
+
+    @property
+    def stream_source(self) -> StreamSource | None:
+        """Where it runs commands in them, and reaches their ports."""
         ...
 
     async def run(self) -> None:
@@ -144,6 +149,8 @@ async def compose(
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
+        if its_node.stream_source is not None:
+            server.register_stream_source(its_node.stream_source)
         await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)

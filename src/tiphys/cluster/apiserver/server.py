@@ -32,7 +32,7 @@ from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.services import ServiceAddresses
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
-from tiphys.cluster.apiserver.streams import LogSource, parse_log_options
+from tiphys.cluster.apiserver.streams import LogSource, StreamSource, parse_log_options
 from tiphys.cluster.apiserver.verbs import TRUSTED, Change, Target, Verbs, WriteOptions, Writer, check_verb
 from tiphys.cluster.apiserver.versions import Versions
 from tiphys.cluster.apiserver.watch import Hub, Watcher
@@ -66,6 +66,7 @@ class ApiServer:
     ids: Ids
     registry: Registry = field(default_factory=lambda: builtin(STRATEGIES))
     log_source: LogSource | None = None
+    stream_source: StreamSource | None = None
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
@@ -95,6 +96,9 @@ class ApiServer:
 
     def register_log_source(self, source: LogSource) -> None:
         self.log_source = source
+
+    def register_stream_source(self, source: StreamSource) -> None:
+        self.stream_source = source
 
     def transport(self) -> InProcessTransport:
         """A transport with an administrator's rights that calls straight into this server."""

@@ -1,20 +1,25 @@
-"""What the API server asks the node agent for: logs, and later exec, attach and port-forward.
+"""What the API server asks the node agent for: logs, exec, attach and connections to pods.
 
-The server checks and finds the pod; a ``LogSource`` that ``app`` registers does the rest. Without one (no node, or a
-stage) there are no logs, and the answer says so.
+The server checks and finds the pod; a ``LogSource`` and a ``StreamSource`` that ``app`` registers do the rest. Without
+one (no node, or a stage) there are no logs and no streams, and the answer says so.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from tiphys.cluster.apiserver.problems import bad_request, invalid, invalid_value
 from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.node.runtime import STDERR, STDOUT, Session
 from tiphys.machinery.times import parse_time
+
+STDIN: Final = 0
+_STREAMS: Final = {STDIN: "stdin", STDOUT: "stdout", STDERR: "stderr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,36 @@ class LogOptions:
     tail_lines: int | None = None
     limit_bytes: int | None = None
     since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOptions:
+    """The query of ``/exec`` and ``/attach``. ``streams``: which of stdin, stdout and stderr (0, 1, 2) are wanted."""
+
+    container: str
+    streams: frozenset[int]
+    command: tuple[str, ...] = ()
+    tty: bool = False
+
+    @property
+    def stdin(self) -> bool:
+        return STDIN in self.streams
+
+
+class StreamSource(Protocol):
+    """The live side of pods. All raise DriverError where it is not there (any more)."""
+
+    def exec(self, pod: Mapping[str, Any], options: RemoteOptions) -> Session: ...
+
+    def attach(self, pod: Mapping[str, Any], options: RemoteOptions) -> Session: ...
+
+    def check(self, pod: Mapping[str, Any], container: str) -> None:
+        """Whether the container runs: asked before a connection is upgraded."""
+        ...
+
+    async def connect(self, pod: Mapping[str, Any], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to a port of the pod, seen from inside of it."""
+        ...
 
 
 class LogSource(Protocol):
@@ -53,6 +88,22 @@ def parse_log_options(pod: Object, query: Mapping[str, str], now: datetime) -> L
         limit_bytes=limits["limitBytes"],
         since=since,
     )
+
+
+def parse_remote_options(
+    pod: Object, query: Mapping[str, str], command: tuple[str, ...] | None = None
+) -> RemoteOptions:
+    """``command``: of an exec. Raises BadRequest for an unknown or missing container, no command, or no streams."""
+    tty = _flag(query, "tty")
+    wanted = {number for number, name in _STREAMS.items() if _flag(query, name)}
+    if tty:
+        wanted.discard(STDERR)  # one terminal is both
+    if not wanted:
+        raise bad_request("you must specify at least 1 of stdin, stdout, stderr")
+    if command == ():
+        raise bad_request("you must specify at least one command for the container")
+    container = choose_container(pod, query.get("container", ""))
+    return RemoteOptions(container, frozenset(wanted), command or (), tty)
 
 
 def choose_container(pod: Object, asked: str) -> str:

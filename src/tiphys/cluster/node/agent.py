@@ -29,6 +29,7 @@ from tiphys.cluster.node.images.map import Image, ImageMap, search_path
 from tiphys.cluster.node.paths import PathLocks
 from tiphys.cluster.node.runtime import Choice, Runtime, choose
 from tiphys.cluster.node.runtimes.process import is_internal
+from tiphys.cluster.node.streams import StreamSource
 from tiphys.cluster.node.worker import PodWorker
 from tiphys.machinery.actions import Emit
 from tiphys.machinery.errors import ApiError, BadRequest
@@ -113,6 +114,7 @@ class Agent:
         self.pods_directory = data_dir / "pods"
         self.claims_directory = data_dir / "claims"
         self.log_source = LogSource(self)
+        self.stream_source = StreamSource(self)
         self._scratch = data_dir / "probe"
         self._images = images
         self._runtimes = tuple(runtimes)

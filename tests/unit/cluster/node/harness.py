@@ -58,6 +58,7 @@ class Node:
             effects=effects,
         )
         self.server.register_log_source(self.agent.log_source)
+        self.server.register_stream_source(self.agent.stream_source)
         await self.agent.prepare()
         self._task = asyncio.create_task(self.agent.run())
         return self.agent

@@ -24,6 +24,7 @@ from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
 from tiphys.cluster.apiserver.http.rbac import Rbac
 from tiphys.cluster.apiserver.http.representation import Representation
+from tiphys.cluster.apiserver.http.streams.dispatch import SUBRESOURCES, Conversations
 from tiphys.cluster.apiserver.listing import Page
 from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Record
@@ -53,6 +54,7 @@ class HttpHandler:
         self._rbac = Rbac(server.store)
         self._discovery = Discovery(server.registry)
         self._openapi = OpenApi(server.registry)
+        self._conversations = Conversations(server, authorizer)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -104,6 +106,10 @@ class HttpHandler:
         self._authorizer.check(user, verb, _named(where, verb, query))
         if verb == "create" and info.is_virtual and reviews.is_review(info.kind):
             return await self._review(request, info, user)
+        if where.subresource in SUBRESOURCES:
+            if info.subresource(where.subresource) is None:
+                raise no_such_page()
+            return await self._conversations.serve(request, info, where, user)
         kind_request = self._request(info.resource, where, verb, query)
         if where.subresource == "log":
             return await self._log(request, kind_request)
@@ -238,6 +244,8 @@ def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
         return "watch"
     if where.subresource is not None and method == "POST":
         return "create"
+    if method == "HEAD" and where.subresource == "proxy":
+        return "get"
     verb = (_ON_COLLECTION if where.name is None else _ON_OBJECT).get(method)
     if verb is None:
         raise not_allowed()

@@ -4,16 +4,19 @@
     [watch/] PLURAL [/NAME [/SUBRESOURCE [/…]]]
     [watch/] namespaces/NS/PLURAL [/NAME [/SUBRESOURCE [/…]]]
 
-Segments are decoded one by one; an empty segment, "." or ".." names nothing.
+Segments are decoded one by one; an empty segment, "." or ".." names nothing. What follows ``/proxy`` is a path of
+somebody else's and is not looked at.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
 PATH_CHARACTERS_MAX: Final = 8_192
+_PROXY: Final = re.compile(r"/api/v1/(?:namespaces/[^/]+/(?:pods|services)|nodes)/[^/]+/proxy(?=/|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,9 @@ def parse(raw: str) -> GroupVersion | ResourcePath | None:
     """What an (undecoded) path names; None for a path outside the API."""
     if len(raw) > PATH_CHARACTERS_MAX or (not raw.startswith(("/api/", "/apis/")) and raw not in ("/api", "/apis")):
         return None
+    proxied = _PROXY.match(raw)
+    if proxied is not None:
+        raw = proxied[0]
     parts = [unquote(part) for part in raw.removesuffix("/").split("/")[1:]]
     if any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
         return None

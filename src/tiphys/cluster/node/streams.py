@@ -1,0 +1,137 @@
+"""The agent's answer to exec, attach and port-forward (``apiserver.streams.StreamSource``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiphys.cluster.apiserver.streams import RemoteOptions
+from tiphys.cluster.node.changes import FileChanges
+from tiphys.cluster.node.inprocess import InProcessContainer
+from tiphys.cluster.node.runtime import STDERR, STDOUT, Command, Container, Launch, Session, StartFailure
+from tiphys.machinery.errors import DriverError
+from tiphys.machinery.resources import key_of
+
+if TYPE_CHECKING:
+    from tiphys.cluster.node.agent import Agent
+
+Object = Mapping[str, Any]
+CHUNK_BYTES = 64 << 10
+DIAL_SECONDS_MAX = 10.0
+LOOPBACK = "127.0.0.1"
+
+
+class StreamSource:
+    """Finds the container that is meant and lets its runtime do the rest."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._changes = FileChanges()
+
+    def check(self, pod: Object, container: str) -> None:
+        self._find(pod, container)
+
+    def exec(self, pod: Object, options: RemoteOptions) -> Session:
+        container, launch = self._find(pod, options.container)
+        command = Command(options.command, stdin=options.stdin, tty=options.tty)
+        return self._agent.runtime.exec(container, launch, command)
+
+    def attach(self, pod: Object, options: RemoteOptions) -> Session:
+        container, launch = self._find(pod, options.container)
+        return OutputSession(container, self._agent.runtime.log_files(launch.place, launch.split_output), self._changes)
+
+    async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """To the pod's own loopback address. Raises DriverError."""
+        if self._agent.worker(key_of(pod)) is None:
+            raise DriverError("pod is not running")
+        try:
+            async with asyncio.timeout(DIAL_SECONDS_MAX):
+                return await asyncio.open_connection(LOOPBACK, port)
+        except OSError as err:
+            why = f"dial tcp4 {LOOPBACK}:{port}: connect: {(err.strerror or str(err)).lower()}"
+            raise DriverError(f"failed to connect to localhost:{port} inside the pod: {why}") from err
+
+    def _find(self, pod: Object, name: str) -> tuple[Container, Launch]:
+        """Raises StartFailure."""
+        worker = self._agent.worker(key_of(pod))
+        found = None if worker is None else worker.running(name)
+        if found is None or isinstance(found[0], InProcessContainer):
+            raise StartFailure("ContainerGone", f'container not found ("{name}")')
+        return found
+
+
+class OutputSession:
+    """A ``Session`` that shows what a container writes from now on, until it ends; whatever its exit code."""
+
+    def __init__(self, container: Container, files: Sequence[Path], changes: FileChanges) -> None:
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._container = container
+        self._files = dict(zip((STDOUT, STDERR), files, strict=False))
+        self._positions = {path: _size(path) for path in files}
+        self._changes = changes
+        self._over = asyncio.Event()
+        container.ended.add_done_callback(self._container_ended)
+        if container.ended.done():
+            self._finish()
+
+    async def read(self, stream: int) -> bytes:
+        path = self._files.get(stream)
+        if path is None:
+            return b""
+        with self._changes.watch([path]) as changed:
+            while True:
+                over = self._over.is_set()
+                data = self._take(path)
+                if data or over:
+                    return data
+                await _either(changed, self._over)
+                changed.clear()
+
+    async def write(self, data: bytes) -> None:
+        return
+
+    def close_input(self) -> None:
+        return
+
+    def resize(self, columns: int, rows: int) -> None:
+        return
+
+    def close(self) -> None:
+        self._container.ended.remove_done_callback(self._container_ended)
+        self._finish()
+
+    def _take(self, path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._positions[path])
+                data = file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            return b""
+        self._positions[path] += len(data)
+        return data
+
+    def _container_ended(self, _: object) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        self._over.set()
+        if not self.ended.done():
+            self.ended.set_result(0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
