@@ -17,6 +17,8 @@ from typing import Any
 
 from tests.conformance.formats.cd_sources import checkout
 from tests.conformance.golden import Format, Row, Sample
+from tiphys.cd.plan import tracking
+from tiphys.cd.plan.objects import is_crd
 from tiphys.cd.sources import paths
 from tiphys.cd.sources.kustomization import KUSTOMIZATION_NAMES
 from tiphys.cd.sources.render import render
@@ -91,9 +93,17 @@ def rendered(asked: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "calls": tools.calls,
         "commands": found.commands,
-        "manifests": found.manifests,
+        "manifests": [marked(manifest, asking) for manifest in found.manifests],
         "sourceType": found.source_type,
     }
+
+
+def marked(manifest: dict[str, Any], asking: dict[str, Any]) -> Any:
+    """The object with its tracking mark; in the original the repo server sets it."""
+    if not asking["appLabelKey"] or is_crd(manifest):
+        return manifest
+    method = asking.get("trackingMethod") or tracking.LABEL
+    return tracking.tracked(manifest, asking["appName"], asking["namespace"], method, asking["appLabelKey"])
 
 
 def portable(value: Any, root: str, temporary: set[str]) -> Any:
