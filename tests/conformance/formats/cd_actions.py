@@ -61,7 +61,7 @@ def judge(sample: Sample) -> Iterable[Row]:
 FORMATS = [
     Format(
         "resource actions",
-        lambda sample: isinstance(sample.head.get("in"), dict) and {"op", "object"} <= set(sample.head["in"]),
+        lambda sample: isinstance(sample.head.get("in"), dict) and sample.head["in"].get("op") in ("discovery", "run"),
         judge,
     )
 ]
