@@ -1,0 +1,120 @@
+"""Charts from Helm repositories: the index says which versions there are, archives are kept by digest.
+
+A revision is a version or a constraint on versions (util/helm of argo-cd). Archives come from the URL in the index; the
+repository's credentials go along only where host and scheme are the repository's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from tiphys.cd.sources import revisions, urls
+from tiphys.cd.sources.archives import unpack
+from tiphys.cd.sources.credentials import Credentials
+from tiphys.cd.sources.request import RenderError
+from tiphys.lang import goyaml
+
+INDEX_BYTES_MAX = 1024 * 1024 * 1024
+ARCHIVE_BYTES_MAX = 100 * 1024 * 1024
+DEADLINE_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class ChartRepository:
+    """A repository of charts and how to get at it."""
+
+    url: str
+    credentials: Credentials = field(default=Credentials(), compare=False)
+
+
+class ChartStore:
+    """The charts below one directory; each version is unpacked once."""
+
+    def __init__(self, place: Path, session: aiohttp.ClientSession) -> None:
+        self.place = place
+        self.session = session
+
+    async def resolve(self, repository: ChartRepository, chart: str, revision: str) -> str:
+        """The version of a chart that a revision means. Raises `RenderError`."""
+        entries = await self._entries(repository, chart)
+        try:
+            return revisions.max_version(revision, [str(entry.get("version", "")) for entry in entries])
+        except revisions.NoRevision as err:
+            raise RenderError(f"invalid revision '{revision}' of chart {chart}: {err}") from None
+
+    async def checkout(self, repository: ChartRepository, chart: str, version: str) -> Path:
+        """The unpacked chart, not to be changed. Raises `RenderError`."""
+        entry = next((one for one in await self._entries(repository, chart) if one.get("version") == version), None)
+        if entry is None or not entry.get("urls"):
+            raise RenderError(f"chart {chart} {version} is not in {urls.sanitized(repository.url)}")
+        url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
+        data = await self._get(url, repository, ARCHIVE_BYTES_MAX)
+        digest = hashlib.sha256(data).hexdigest()
+        wanted = str(entry.get("digest") or digest).removeprefix("sha256:")
+        if digest != wanted:
+            raise RenderError(f"chart {chart} {version} has digest {digest}, the index says {wanted}")
+        return self._unpacked(data, digest, chart)
+
+    def _unpacked(self, data: bytes, digest: str, chart: str) -> Path:
+        target = self.place / digest
+        if not target.exists():
+            partial = self.place / f"{digest}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            archive = self.place / f"{digest}.tgz"
+            try:
+                archive.write_bytes(data)
+                unpack(archive, partial)
+                partial.rename(target)
+            finally:
+                archive.unlink(missing_ok=True)
+                shutil.rmtree(partial, ignore_errors=True)
+        found = target / chart.rpartition("/")[2]
+        if not (found / "Chart.yaml").is_file():
+            raise RenderError(f"the archive of chart {chart} holds no {chart}/Chart.yaml")
+        return found
+
+    async def _entries(self, repository: ChartRepository, chart: str) -> list[Mapping[str, Any]]:
+        data = await self._get(repository.url.rstrip("/") + "/index.yaml", repository, INDEX_BYTES_MAX)
+        try:
+            index = goyaml.load(data)
+        except goyaml.YamlError as err:
+            raise RenderError(f"the index of {urls.sanitized(repository.url)} is no YAML: {err}") from None
+        entries = (index.get("entries") or {}).get(chart) if isinstance(index, dict) else None
+        if not entries:
+            raise RenderError(f"chart {chart} is not in the index of {urls.sanitized(repository.url)}")
+        return list(entries)
+
+    async def _get(self, url: str, repository: ChartRepository, size_max: int) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
+        shown = urls.sanitized(url)
+        try:
+            async with self.session.get(url, headers=_authentication(url, repository), timeout=timeout) as answer:
+                if answer.status != 200:
+                    raise RenderError(f"{shown} answered {answer.status} {answer.reason}")
+                data = bytearray()
+                async for chunk in answer.content.iter_chunked(1 << 16):
+                    data += chunk
+                    if len(data) > size_max:
+                        raise RenderError(f"{shown} is longer than {size_max} bytes")
+                return bytes(data)
+        except (aiohttp.ClientError, TimeoutError) as err:
+            raise RenderError(f"{shown} could not be fetched: {err or type(err).__name__}") from None
+
+
+def _authentication(url: str, repository: ChartRepository) -> dict[str, str]:
+    """Passwords go to the repository's own host only: an index may point anywhere."""
+    given = repository.credentials
+    if not given.username or urlsplit(url)[:2] != urlsplit(repository.url)[:2]:
+        return {}
+    pair = base64.b64encode(f"{given.username}:{given.password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
