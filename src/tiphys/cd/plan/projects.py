@@ -88,11 +88,10 @@ class Project:
             space_fits = _fits_or_denies(space, namespace)
             if (server_fits or name_fits) and space_fits:
                 permitted = True
-            elif (not name_fits and name.startswith("!")) or (
-                not server_fits and server.startswith("!") and space_fits
-            ):
-                return False
-            elif not space_fits and space.startswith("!") and server_fits:
+                continue
+            # Of server and namespace one fits: the other may be the one that is denied.
+            other = (space if server_fits else server) if space_fits != server_fits else ""
+            if (not name_fits and name.startswith("!")) or other.startswith("!"):
                 return False
         return permitted
 
@@ -227,7 +226,9 @@ def _check_role(project: str, role: Mapping[str, Any], names: set[str]) -> None:
     if name in names:
         raise ProjectError("AlreadyExists", f"role '{name}' already exists")
     if not _ROLE_NAME.fullmatch(name):
-        rule = "Must consist of alphanumeric characters, '-' or '_', and must start and end with an alphanumeric character"
+        rule = (
+            "Must consist of alphanumeric characters, '-' or '_', and must start and end with an alphanumeric character"
+        )
         raise _invalid(f"invalid role name '{name}'. {rule}")
     names.add(name)
     for what, items, check in (
@@ -315,5 +316,3 @@ def _check_accounts(items: Iterable[Mapping[str, Any]]) -> None:
         if key in known:
             raise _invalid(f"destinationServiceAccount '{key}' already added")
         known.add(key)
-
-

@@ -164,8 +164,8 @@ class SyncOptions:
 def next_retry(retry: Mapping[str, Any], last: datetime, count: int) -> datetime:
     """When an operation that failed ``count`` times before is tried again. Raises RetryError."""
     backoff = retry.get("backoff") or {}
-    seconds = _seconds(backoff.get("duration")) if backoff.get("duration") else _RETRY_SECONDS
-    limit = _seconds(backoff.get("maxDuration")) if backoff.get("maxDuration") else _RETRY_SECONDS_MAX
+    seconds = _seconds(backoff["duration"]) if backoff.get("duration") else _RETRY_SECONDS
+    limit = _seconds(backoff["maxDuration"]) if backoff.get("maxDuration") else _RETRY_SECONDS_MAX
     factor = backoff["factor"] if backoff.get("factor") is not None else _RETRY_FACTOR
     try:
         wait = seconds * float(factor) ** count
@@ -203,13 +203,11 @@ def _differences(one: Any, other: Any, path: tuple[str, ...]) -> Iterator[tuple[
             yield from _differences(one.get(name), other.get(name), (*path, _go_name(name)))
     elif isinstance(one, list) and isinstance(other, list):
         for index in range(max(len(one), len(other))):
-            sides = (side[index] if index < len(side) else None for side in (one, other))
-            yield from _differences(*sides, (*path, str(index)))
+            left, right = (side[index] if index < len(side) else None for side in (one, other))
+            yield from _differences(left, right, (*path, str(index)))
     elif one != other:
         yield path
 
 
 def _go_name(name: str) -> str:
     return {"tlas": "TLAs", "apiVersions": "APIVersions"}.get(name, name[:1].upper() + name[1:])
-
-
