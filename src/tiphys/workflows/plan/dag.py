@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from tiphys.lang import depends
@@ -33,7 +34,10 @@ Task = Mapping[str, Any]
 
 @dataclass(eq=False)
 class Frame:
-    """See the module. ``owner`` maps node ids (of tasks, copies and hooks) to task names."""
+    """See the module. ``owner`` maps node ids (of tasks, copies and hooks) to task names.
+
+    ``again`` are tasks that a variable is missing for, ``blocked`` those that parallelism keeps from going on.
+    """
 
     call: Call
     template: Template
@@ -51,6 +55,9 @@ class Frame:
     owner: dict[str, str] = field(default_factory=dict)
     hook_nodes: dict[str, str] = field(default_factory=dict)
     again: dict[str, None] = field(default_factory=dict)
+    blocked: dict[str, None] = field(default_factory=dict)
+    open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
+    copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     begun: bool = False
     addresses: dict[str, str] = field(default_factory=dict)
 
@@ -148,7 +155,7 @@ def _with_new_address(state: State, frame: Frame, name: str) -> list[str]:
     affected = [other for other in frame.copies if mention in dumps(frame.tasks[other])]
     for other in affected:
         del frame.copies[other]
-        frame.__dict__.get("_copy_by_id", {}).pop(other, None)
+        frame.copy_by_id.pop(other, None)
     return [other for other in affected if other not in frame.done]
 
 
@@ -347,12 +354,15 @@ def _execute_copies(
     node = state.nodes.by_id[frame.call.node_id]
     group = state.nodes.by_id.get(_id(state, frame, name)) if loops.expands(task) else None
     has_exit = hooks.exit_hook(state, task) is not None
-    waiting = frame.unstarted[name]
+    waiting, open_copies = frame.unstarted[name], frame.open_copies.setdefault(name, {})
+    frame.blocked.pop(name, None)
     for copy in copies if has_exit or group is None else _touched(state, frame, name, copies, dirty):
         copy_name = str(copy["name"])
         copy_id = _id(state, frame, copy_name)
         frame.owner[copy_id] = name
         copy_node = state.nodes.by_id.get(copy_id)
+        if copy_node is not None and group is not None:
+            state.link(group, copy_id)  # where a run was loaded before that was written
         if copy_node is None:
             _connect(state, frame, node, name, copy_id, group)
             if _is_skipped(state, frame, copy):
@@ -360,15 +370,19 @@ def _execute_copies(
                 continue
         made = _execute_copy(state, frame, copy, copy_id)
         if made is None:
-            frame.again[name] = None
+            frame.blocked[name] = None
             return
         waiting.pop(copy_name, None)
         _track(frame, made)
+        if made.fulfilled:
+            open_copies.pop(copy_id, None)
+        else:
+            open_copies[copy_id] = None
         if has_exit and made.completed and made.fulfilled and not _run_exit_handler(state, frame, task, made):
             _go_on_with_exit_handlers(state, frame, task, (_id(state, frame, str(other["name"])) for other in copies))
             return
-    if group is not None:
-        _complete_group(state, frame, group, waiting)
+    if group is not None and not waiting and not open_copies:
+        _complete_group(state, frame, group)
 
 
 def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: Iterable[str]) -> None:
@@ -385,18 +399,24 @@ def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: It
 
 def _touched(
     state: State, frame: Frame, name: str, copies: list[dict[str, Any]], dirty: dict[str, None]
-) -> list[dict[str, Any]]:
+) -> Iterable[dict[str, Any]]:
     """The copies that changed or have not begun, in order; all of them the first time."""
     waiting = frame.unstarted[name]
     if len(waiting) == len(copies):
         return copies
-    by_id = frame.__dict__.setdefault("_copy_by_id", {})
-    if name not in by_id:
-        by_id[name] = {_id(state, frame, str(copy["name"])): copy for copy in copies}
-    mine = by_id[name]
-    return [mine[node_id] for node_id in dirty if node_id in mine] + [
-        mine[_id(state, frame, copy_name)] for copy_name in waiting
-    ]
+    mine = frame.copy_by_id.get(name)
+    if mine is None:
+        mine = frame.copy_by_id[name] = {_id(state, frame, str(copy["name"])): copy for copy in copies}
+    changed = (mine[node_id] for node_id in dirty if node_id in mine)
+    return chain(changed, _unstarted(state, frame, mine, waiting))
+
+
+def _unstarted(
+    state: State, frame: Frame, mine: Mapping[str, dict[str, Any]], waiting: dict[str, None]
+) -> Iterator[dict[str, Any]]:
+    """Those that have not begun, which whoever asks takes out of ``waiting`` (or stops asking)."""
+    while waiting:
+        yield mine[_id(state, frame, next(iter(waiting)))]
 
 
 def _is_skipped(state: State, frame: Frame, copy: Task) -> bool:
@@ -449,9 +469,9 @@ def _execute_copy(state: State, frame: Frame, copy: Task, copy_id: str) -> Node 
     return node
 
 
-def _complete_group(state: State, frame: Frame, group: Node, waiting: dict[str, None]) -> None:
+def _complete_group(state: State, frame: Frame, group: Node) -> None:
     """Ends a TaskGroup whose copies are all done."""
-    if waiting or group.phase_fulfilled:
+    if group.phase_fulfilled:
         return
     members = [state.nodes.by_id.get(child) for child in group.children]
     phase = "Succeeded"
@@ -502,7 +522,7 @@ def _set_outbound(state: State, frame: Frame, node: Node) -> None:
 def _assess(state: State, frame: Frame, node: Node) -> str:
     if state.shutdown and not frame.call.on_exit and _exit_handlers_done(state, frame):
         return "Failed"
-    is_open = bool(frame.open or frame.again)
+    is_open = bool(frame.open or frame.again or frame.blocked)
     if is_open and not _may_heal(state, frame):
         return "Running"
     phases = _branch_phases(state, frame, node)

@@ -30,6 +30,7 @@ from tiphys.workflows.plan import (
     lifecycle,
     locks,
     metrics,
+    parallelism,
     patches,
     reconcile,
 )
@@ -205,26 +206,28 @@ class Run:
 
     def _look_again(self) -> None:
         state = self._state
-        for node_id in (*state.waiting_for_globals, *state.blocked, *state.lock_waits):
+        for node_id in state.waiting_for_globals:
             state.mark(node_id)
+        locks.retry_waiting(state, anyway=True)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def _passes(self) -> None:
         state = self._state
+        tried: set[tuple[parallelism.Limit, str]] = set()
         for _ in range(PASSES_MAX):
             state.nodes.begin_pass()
             state.updated, state.pod_running, state.synced_in_pass = False, None, {}
-            active, version, phase = state.nodes.active_pods, state.globals_version, state.phase
+            version, phase = state.globals_version, state.phase
             state.waits = {}
             lifecycle.run_pass(state)
             self._end_pass()
-            if state.nodes.active_pods < active or self._first:
-                self._retry_blocked()
+            has_room = bool(state.blocked) and parallelism.retry(state, tried)
             if state.globals_version != version:
                 self._retry_waiting()
             first, self._first = self._first, False
-            if not state.updated or not (first or state.phase != phase or self._is_unsettled(version)):
+            changes = state.updated and (first or state.phase != phase or self._is_unsettled(version))
+            if not changes and not has_room:
                 return
 
     def _is_unsettled(self, version: int) -> bool:
@@ -267,14 +270,10 @@ class Run:
             lost_its_pod = changed.completed and not state.nodes.pod_exists(node_id)
             if lost_its_pod and changed.synced is False and node_id in state.task_results:
                 state.stale_results[node_id] = None  # it will never be complete
-            if changed.phase_fulfilled and node_id in state.pod_of:
-                state.finished_pods[state.pod_of[node_id]] = None
-
-    def _retry_blocked(self) -> None:
-        state = self._state
-        blocked, state.blocked = state.blocked, {}
-        for node_id in blocked:
-            state.mark(node_id)
+            if changed.phase_fulfilled:
+                state.processed.pop(node_id, None)
+                if node_id in state.pod_of:
+                    state.finished_pods[state.pod_of[node_id]] = None
 
     def _retry_waiting(self) -> None:
         state = self._state

@@ -78,8 +78,10 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
         return Outcome(node)
     if node is not None and (late := _timed_out(state, call, node, processed)) is not None:
         return late
-    if not parallelism.allows(state, call, node, processed):
-        return parallelism.blocked(state, call, node)
+    limit = parallelism.reached(state, call, node, processed)
+    if limit is not None:
+        return parallelism.blocked(state, call, node, limit)
+    parallelism.unblocked(state, call.node_id)
     if processed.get("synchronization") is not None:
         waiting = locks.acquire_for_node(state, call, node, processed)
         if waiting is not None:
@@ -155,7 +157,8 @@ def process(state: State, call: Call, node: Node | None, template: Template) -> 
     if is_pod(template) and retry.strategy_of(state, template) is None:
         local["pod.name"] = state.pod_name(call.name, str(template.get("name") or ""))
     processed = arguments.process(state, template, call.arguments, local)
-    if not is_pod(template) or retry.strategy_of(state, template) is not None:
+    is_asked_for_again = template.get("synchronization") is not None or retry.strategy_of(state, template) is not None
+    if is_asked_for_again or not is_pod(template):
         state.processed[call.node_id] = (state.globals_version, template, call.arguments, processed)
     return processed
 

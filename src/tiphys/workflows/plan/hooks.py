@@ -8,7 +8,8 @@ Whoever depends on the node waits for all of them. Their nodes are children of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,22 @@ def exit_hook(state: State, holder: Holder) -> Holder | None:
     if hook is None or _has_any(hook.get("arguments")):
         return hook
     return {**hook, "arguments": state.spec.get("arguments") or {}}
+
+
+def watches_others(holder: Holder, names: Collection[str]) -> bool:
+    """Whether a hook may have to run though neither its node (called ``names``) nor a workflow variable changed."""
+    for name, hook in (holder.get("hooks") or {}).items():
+        expression = str(hook.get("expression") or "")
+        if name == EXIT or not expression:
+            continue
+        mentioned = {(found[1] or found[2]) for found in _MENTIONED.findall(expression)}
+        if not mentioned.issubset(names) or any(word in expression for word in _TIME):
+            return True
+    return False
+
+
+_MENTIONED = re.compile(r"""\b(steps|tasks)\b(?:\.([\w-]+)|\[\s*['"]([^'"]+)['"]\s*\])?""")
+_TIME = ("duration", "now", "sprig")
 
 
 def run_hooks(state: State, at: Place, holder: Holder, node: Node) -> bool:

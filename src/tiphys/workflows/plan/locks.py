@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang.names import LockName, NamingError, decode_lock, mutex_lock, semaphore_lock
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 LimitOf = Callable[[LockName, str], int]
 Synchronization = Mapping[str, Any]
-WAITERS_TRIED_MAX = 100
+WAITERS_TRIED_MAX = 24
 
 
 @dataclass(eq=False)
@@ -48,14 +49,17 @@ class Queue:
 
     items: list[Waiter] = field(default_factory=list)
     by_key: dict[str, Waiter] = field(default_factory=dict)
+    changes: int = 0
 
     def add(self, key: str, priority: int, created: datetime) -> None:
         known = self.by_key.get(key)
         if known is not None:
             if known.priority != priority:
+                self.changes += 1
                 known.priority = priority
                 self._fix(known.index)
             return
+        self.changes += 1
         waiter = self.by_key[key] = Waiter(key, priority, created, len(self.items))
         self.items.append(waiter)
         self._up(waiter.index)
@@ -64,6 +68,7 @@ class Queue:
         waiter = self.by_key.pop(key, None)
         if waiter is None:
             return
+        self.changes += 1
         index, last = waiter.index, len(self.items) - 1
         if index != last:
             self._swap(index, last)
@@ -109,6 +114,16 @@ class Lock:
     poison: str = ""
     holders: dict[str, None] = field(default_factory=dict)
     pending: Queue = field(default_factory=Queue)
+
+    @property
+    def version(self) -> tuple[int, int, int, str]:
+        """Differs whenever somebody who waits might get another answer."""
+        return self.pending.changes, len(self.holders), self.limit, self.poison
+
+    @property
+    def room(self) -> int:
+        """How many more may hold it."""
+        return max(self.limit - len(self.holders), 0)
 
     def acquirable(self, key: str, table: LockTable) -> tuple[bool, str]:
         """Whether the holder has the lock or could take it now, and what it waits for if not."""
@@ -264,14 +279,15 @@ def acquire_for_node(state: State, call: Call, node: Node | None, template: Temp
     except Problem as problem:
         return executor.fail(state, call, node, problem)
     state.lock_nodes[call.node_id] = None
+    if node is not None and node.waiting_for and node.waiting_for != missing:
+        state.lock_waits.get(node.waiting_for, {}).pop(node.id, None)
     if acquired:
-        state.lock_waits.pop(call.node_id, None)
         if node is not None and (node.waiting_for is not None or node.message):
             state.update(node, waiting_for=None, message="")
         return None
     if node is None:
         node = _waiting_node(state, call, template, message)
-    state.lock_waits[call.node_id] = None
+    state.lock_waits.setdefault(missing, {})[call.node_id] = None
     state.waits[call.name] = message
     fields: dict[str, Any] = {"waiting_for": missing}
     if message:
@@ -376,12 +392,26 @@ def _is_stalled(state: State, node: Node) -> bool:
     return False
 
 
-def retry_waiting(state: State) -> None:
-    """Marks the nodes that wait for a lock to be looked at again."""
-    for count, node_id in enumerate(state.lock_waits):
-        if count >= WAITERS_TRIED_MAX:
-            return
-        state.mark(node_id)
+def retry_waiting(state: State, *, anyway: bool = False) -> None:
+    """Marks the nodes that wait for a lock to be looked at again.
+
+    Where many wait only the first, and only if the lock changed: more than may have it, to show them why they wait.
+    ``anyway``: its limit may have changed, which is seen only by asking.
+    """
+    for name, waiting in list(state.lock_waits.items()):
+        lock = state.locks.locks.get(name)
+        version = lock.version if lock is not None else None
+        if len(waiting) > WAITERS_TRIED_MAX and version == state.lock_versions.get(name) and not anyway:
+            continue
+        state.lock_versions[name] = version
+        for node_id in list(islice(waiting, WAITERS_TRIED_MAX + (lock.room if lock is not None else 0))):
+            node = state.nodes.by_id.get(node_id)
+            if node is None or node.phase_fulfilled:
+                del waiting[node_id]
+            else:
+                state.mark(node_id)
+        if not waiting:
+            del state.lock_waits[name]
 
 
 def limit_of(state: State, name: LockName, kind: str) -> int:

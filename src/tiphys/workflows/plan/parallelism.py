@@ -4,10 +4,13 @@
     template.parallelism      active children of the template's node (not their children)
     template.failFast         nothing new once a child failed; the node fails when its last pod is gone
 
-What was refused is remembered in ``state.blocked`` and looked at again when a pod finished.
+What was refused waits in ``state.blocked`` by the limit that was reached, in order, and as many are looked at again as
+there is room for: where thousands wait, the end of one pod must not cost a look at all of them.
 """
 
 from __future__ import annotations
+
+from typing import Literal, NamedTuple
 
 from tiphys.workflows.plan.nodes import ACTIVE, Node
 from tiphys.workflows.plan.problems import Blocked, Outcome, Problem
@@ -17,27 +20,96 @@ from tiphys.workflows.plan.templates import Template, type_of
 FAIL_FAST = "template has failed or errored children and failFast enabled"
 
 
-def allows(state: State, call: Call, node: Node | None, template: Template) -> bool:
-    """Whether the template may be executed now. May fail a node whose children failed fast."""
-    limit = state.spec.get("parallelism")
-    if limit is not None and state.active_pods >= limit:
-        return False
+class Limit(NamedTuple):
+    """What keeps a template from being executed: ``most`` active pods or children of ``node_id`` ("": the workflow).
+
+    ``failed``: a child of the node failed, which is final; the last pod below it is waited for.
+    """
+
+    of: Literal["pods", "children", "failed"]
+    node_id: str
+    most: int
+
+
+def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
+    """The limit that the template must wait for now, if any. May fail a node whose children failed fast."""
+    most = state.spec.get("parallelism")
+    if most is not None and state.active_pods >= most:
+        return Limit("pods", "", most)
     if node is not None and type_of(template) in ("DAG", "Steps"):
         if _failed_fast(state, node, template):
-            return False
+            return Limit("failed", node.id, 0)
         own = template.get("parallelism") or 0
         if own > 0 and state.nodes.counts(node.id).active_pods >= own:
-            return False
+            return Limit("pods", node.id, own)
     if call.boundary_id and (node is None or node.phase not in ACTIVE):
-        return _boundary_allows(state, call.boundary_id)
-    return True
+        return _reached_in(state, call.boundary_id)
+    return None
 
 
-def blocked(state: State, call: Call, node: Node | None) -> Outcome:
-    """The outcome of a call that parallelism does not allow."""
-    state.blocked[call.node_id] = None
+def blocked(state: State, call: Call, node: Node | None, limit: Limit) -> Outcome:
+    """The outcome of a call that has to wait for ``limit``."""
+    if state.blocked_by.get(call.node_id) != limit:
+        unblocked(state, call.node_id)
+        state.blocked_by[call.node_id] = limit
+        state.blocked.setdefault(limit, {})[call.node_id] = None
     state.waits[call.name] = "parallelism: as many pods as allowed are running"
     return Outcome(node, Blocked())
+
+
+def unblocked(state: State, node_id: str) -> None:
+    """Says that a node waits for no limit any more."""
+    limit = state.blocked_by.pop(node_id, None)
+    if limit is None:
+        return
+    waiting = state.blocked[limit]
+    del waiting[node_id]
+    if not waiting:
+        del state.blocked[limit]
+
+
+def retry(state: State, tried: set[tuple[Limit, str]]) -> bool:
+    """Marks what there is room for, the longest waiting first, but for those ``tried`` in this decision already.
+
+    Says whether there was any.
+    """
+    before = len(tried)
+    for limit, waiting in list(state.blocked.items()):
+        room, over = _room(state, limit), []
+        for node_id in waiting:
+            if room <= 0:
+                break
+            if (limit, node_id) in tried:
+                continue
+            if _is_over(state, node_id):
+                over.append(node_id)
+                continue
+            tried.add((limit, node_id))
+            state.mark(node_id)
+            room -= 1
+        for node_id in over:
+            unblocked(state, node_id)
+    return len(tried) > before
+
+
+def _room(state: State, limit: Limit) -> int:
+    if limit.of == "pods" and not limit.node_id:
+        return limit.most - state.nodes.active_pods
+    counts = state.nodes.counts(limit.node_id)
+    if limit.of == "failed":
+        return 1 if counts.active_pods == 0 else 0
+    return limit.most - (counts.active_pods if limit.of == "pods" else counts.active_children)
+
+
+def _is_over(state: State, node_id: str) -> bool:
+    """Whether something above a node is done, so that the node is never looked at again."""
+    call = state.calls.get(node_id)
+    while call is not None and call.parent:
+        parent = state.nodes.by_id.get(call.parent)
+        if parent is not None and parent.phase_fulfilled:
+            return True
+        call = state.calls.get(call.parent)
+    return False
 
 
 def boundary_template(state: State, boundary_id: str) -> Template | None:
@@ -53,18 +125,20 @@ def boundary_template(state: State, boundary_id: str) -> Template | None:
     return state.templates.resolve(context, holder)[1]
 
 
-def _boundary_allows(state: State, boundary_id: str) -> bool:
+def _reached_in(state: State, boundary_id: str) -> Limit | None:
     boundary = state.nodes.by_id[boundary_id]
     try:
         template = boundary_template(state, boundary_id)
     except Problem:
-        return True
+        return None
     if template is None:
-        return True
+        return None
     if _failed_fast(state, boundary, template):
-        return False
-    limit = template.get("parallelism") or 0
-    return not (limit > 0 and state.nodes.counts(boundary_id).active_children >= limit)
+        return Limit("failed", boundary_id, 0)
+    most = template.get("parallelism") or 0
+    if most > 0 and state.nodes.counts(boundary_id).active_children >= most:
+        return Limit("children", boundary_id, most)
+    return None
 
 
 def _failed_fast(state: State, node: Node, template: Template) -> bool:

@@ -1,12 +1,15 @@
 """The status patch of a decision: what differs from what is stored, and nothing else.
 
 Nodes say themselves which of their fields changed, and from what; a field that is gone is null, as RFC 7386 wants it.
+A list can only be written whole, so the children of a big loop that is under way are written once a second: each child
+says itself where it belongs (boundaryID), and a run that is loaded links again what is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tiphys.machinery.actions import Patch
@@ -17,6 +20,9 @@ from tiphys.workflows.plan.nodes import Node, to_wire, wire_field
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
 
+BIG = 1_000
+PUT_OFF = timedelta(seconds=1)
+
 
 @dataclass(eq=False)
 class Written:
@@ -25,6 +31,7 @@ class Written:
     resource_version: str
     status: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    children_at: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
     def of(cls, workflow: Object) -> Written:
@@ -42,7 +49,7 @@ def difference(state: State, written: Written) -> Patch | None:
         state.status["storedTemplates"] = dict(state.stored_templates)
         state.templates.grew = False
     status = _changed(written.status, state.status)
-    nodes = _changed_nodes(state)
+    nodes = _changed_nodes(state, written)
     if nodes:
         status["nodes"] = nodes
     metadata = _changed_metadata(state, written)
@@ -66,14 +73,28 @@ def _decoded(state: State, written: Written, status: dict[str, Any]) -> None:
             status[key] = _changed(written.status.get(key) or {}, held)
 
 
-def _changed_nodes(state: State) -> dict[str, Any]:
+def _changed_nodes(state: State, written: Written) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node_id, before in state.nodes.take_changes().items():
         node = state.nodes.by_id[node_id]
+        if before is not None and "children" in before and _puts_children_off(state, written, node):
+            del before["children"]
+            state.nodes.changed[node_id] = {"children": None}
         changed = to_wire(node) if before is None else _changed_fields(node, before)
         if changed:
             found[node_id] = changed
     return found
+
+
+def _puts_children_off(state: State, written: Written, node: Node) -> bool:
+    if len(node.children) < BIG or node.fulfilled:
+        return False
+    due = written.children_at.get(node.id)
+    if due is not None and state.now < due:
+        return True
+    written.children_at[node.id] = state.now + PUT_OFF
+    state.at(state.now + PUT_OFF)
+    return False
 
 
 def _changed_fields(node: Node, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from tiphys.workflows.settings import Settings
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.locks import LockTable
+    from tiphys.workflows.plan.parallelism import Limit
     from tiphys.workflows.plan.templates import TemplateContext, Templates
 
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
@@ -123,8 +124,10 @@ class State:
     frames: dict[str, Any] = field(default_factory=dict)
     dirty: dict[str, dict[str, None]] = field(default_factory=dict)
     waiting_for_globals: dict[str, None] = field(default_factory=dict)
-    blocked: dict[str, None] = field(default_factory=dict)
-    lock_waits: dict[str, None] = field(default_factory=dict)
+    blocked: dict[Limit, dict[str, None]] = field(default_factory=dict)
+    blocked_by: dict[str, Limit] = field(default_factory=dict)
+    lock_waits: dict[str, dict[str, None]] = field(default_factory=dict)
+    lock_versions: dict[str, Any] = field(default_factory=dict)
     lock_nodes: dict[str, None] = field(default_factory=dict)
     timers: list[tuple[datetime, str]] = field(default_factory=list)
 

@@ -29,7 +29,8 @@ Step = Mapping[str, Any]
 class Group:
     """One step group while it runs.
 
-    ``unstarted`` are steps that have no node yet, ``open`` nodes not yet done, ``fresh`` those just executed.
+    ``unstarted`` are steps that have no node yet, ``open`` nodes not yet done, ``fresh`` those just executed. Of the
+    nodes with hooks (``hooked``) the ``unjudged`` are to be looked at, and the ``watching`` ones at every turn.
     """
 
     node: Node
@@ -40,13 +41,15 @@ class Group:
     open: dict[str, None] = field(default_factory=dict)
     fresh: dict[str, None] = field(default_factory=dict)
     hooked: dict[str, Step] = field(default_factory=dict)
-    hook_nodes: dict[str, str] = field(default_factory=dict)
+    unjudged: dict[str, None] = field(default_factory=dict)
+    watching: dict[str, None] = field(default_factory=dict)
+    globals_version: int = -1
     resolved: bool = False
 
 
 @dataclass(eq=False)
 class Frame:
-    """See the module. ``owner`` says to which group a node belongs; ``hooked`` are the groups with hooks."""
+    """See the module. ``owner`` says to which group a node belongs, ``hook_nodes`` to which node a hook's does."""
 
     call: Call
     template: Template
@@ -54,7 +57,7 @@ class Frame:
     scope: Scope
     groups: list[Group] = field(default_factory=list)
     owner: dict[str, int] = field(default_factory=dict)
-    hooked: list[Group] = field(default_factory=list)
+    hook_nodes: dict[str, str] = field(default_factory=dict)
     done: int = 0
 
     def is_stalled(self, node_id: str) -> bool:
@@ -124,9 +127,8 @@ def _addresses_changed(state: State, frame: Frame, group: Group) -> bool:
 
 def _first_affected(frame: Frame, dirty: dict[str, None]) -> int:
     """The earliest group that has a dirty child: a daemon of a finished group may have failed."""
-    affected = [frame.owner.get(node_id, frame.done) for node_id in dirty]
-    affected += [g.index for g in frame.hooked if any(node_id in g.hook_nodes for node_id in dirty)]
-    return min([frame.done, *affected])
+    affected = (frame.owner.get(frame.hook_nodes.get(node_id, node_id), frame.done) for node_id in dirty)
+    return min((frame.done, *affected))
 
 
 def _open_group(state: State, frame: Frame, node: Node, index: int) -> Group:
@@ -257,8 +259,8 @@ def _start(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> 
         call = group.calls.get(node_id)
         if call is not None and not _execute_step(state, group, call):
             return False
-    for name in list(group.unstarted):
-        step = group.unstarted[name]
+    while group.unstarted:
+        name, step = next(iter(group.unstarted.items()))
         call = group.calls.get(state.node_id(f"{group.node.name}.{name}"))
         if call is None:
             try:
@@ -296,9 +298,9 @@ def _new_call(state: State, frame: Frame, group: Group, name: str, step: Step) -
     group.calls[call.node_id] = call
     frame.owner[call.node_id] = group.index
     if step.get("hooks") or step.get("onExit"):
-        if not group.hooked:
-            frame.hooked.append(group)
         group.hooked[call.node_id] = step
+        if hooks.watches_others(step, (str(step.get("name") or ""),)):
+            group.watching[call.node_id] = None
     return call
 
 
@@ -327,8 +329,8 @@ def _judge(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> 
         child = state.nodes.by_id.get(node_id)
         if node_id in group.open and child is not None and child.fulfilled and node_id not in group.hooked:
             del group.open[node_id]
-    for node_id, step in group.hooked.items():
-        child = state.nodes.by_id.get(node_id)
+    for node_id in _to_judge(state, frame, group, (*dirty, *fresh)):
+        child, step = state.nodes.by_id.get(node_id), group.hooked[node_id]
         if child is None:
             continue
         try:
@@ -340,6 +342,7 @@ def _judge(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> 
             return None
         if done is None:
             return None
+        group.unjudged.pop(node_id, None)
         if done:
             group.open.pop(node_id, None)
         else:
@@ -354,6 +357,22 @@ def _judge(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> 
     return None
 
 
+def _to_judge(state: State, frame: Frame, group: Group, changed: tuple[str, ...]) -> list[str]:
+    """The nodes with hooks for which something may have changed, in their order."""
+    if not group.hooked:
+        return []
+    if group.globals_version != state.globals_version:
+        group.globals_version = state.globals_version
+        group.unjudged = dict.fromkeys(group.hooked)
+        return list(group.unjudged)
+    owners = (frame.hook_nodes.get(node_id, node_id) for node_id in changed)
+    group.unjudged.update((node_id, None) for node_id in owners if node_id in group.hooked)
+    group.unjudged.update(group.watching)
+    if len(group.unjudged) < 2:
+        return list(group.unjudged)
+    return [node_id for node_id in group.hooked if node_id in group.unjudged]
+
+
 class ExitProblem(Exception):
     """A problem of an exit handler, which ends the group in another way than that of a hook."""
 
@@ -366,7 +385,7 @@ def _hooks_done(state: State, frame: Frame, group: Group, step: Step, child: Nod
     """Whether a child and its hooks are done; None while a hook keeps the whole group from going on."""
     name = str(step.get("name") or "")
     frame.scope[f"steps.{child.display_name}.status"] = child.phase
-    at = hooks.Place(frame.call, frame.context, frame.scope, "steps", name, group.hook_nodes)
+    at = hooks.Place(frame.call, frame.context, frame.scope, "steps", name, frame.hook_nodes)
     if not hooks.run_hooks(state, at, step, child):
         return None
     if not child.fulfilled:
