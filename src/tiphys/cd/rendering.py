@@ -1,0 +1,54 @@
+"""The renderer as the controller sees it: sources in, marked objects out, whatever tool made them.
+
+A renderer never raises for what a user can cause: a repository that is not there, a chart that does not render and an
+unknown revision are a ``Rendered`` with its ``problem``. It may keep what it rendered as long as it can tell that
+nothing changed; ``resolve`` asks it to look what a branch means now, ``hard`` to forget what it kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tiphys.cd.plan.compare import Rendered
+from tiphys.cd.plan.settings import Settings
+
+__all__ = ["Rendered", "Renderer", "Wanted"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be rendered for one application.
+
+    ``instance`` is its name as tracking has it, ``app`` and ``app_namespace`` as Kubernetes has it; ``namespace`` is
+    the destination's. ``revisions`` are what to render each source at, "" for its ``targetRevision``. Objects come
+    back marked as the instance's, by the method in ``settings``.
+    """
+
+    instance: str
+    app: str
+    app_namespace: str
+    namespace: str
+    project: str
+    sources: Sequence[Mapping[str, Any]]
+    revisions: Sequence[str] = ()
+    several: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    kube_version: str = ""
+    api_versions: Sequence[str] = ()
+    permitted_repositories: Sequence[str] = ("*",)
+    synced_revisions: Sequence[str] = ()
+    resolve: bool = True
+    hard: bool = False
+
+
+class Renderer(Protocol):
+    async def render(self, wanted: Wanted) -> Rendered:
+        """The objects of all sources, later ones winning, with the revision that each source was rendered at."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its processes and removes what it kept on disk."""
+        ...
