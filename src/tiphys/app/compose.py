@@ -36,6 +36,7 @@ from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
 from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
+from tiphys.serving.jwt import SigningKey
 from tiphys.workflows.artifact_gc import ArtifactGcController
 from tiphys.workflows.controller import WorkflowController
 from tiphys.workflows.cron import CronController
@@ -141,7 +142,7 @@ async def compose(
         folder = settings.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-")))
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        server = await stack.enter_async_context(api_server(world, home.store if settings.data_dir else None))
+        server = await stack.enter_async_context(api_server(world, home if settings.data_dir else None))
         server.verbs.admission.append(_bind)
         client = Client(_transport(server, trace))
         await furnish(client)
@@ -161,11 +162,12 @@ async def compose(
 
 @asynccontextmanager
 async def api_server(
-    world: World, store: Path | None = None, definitions: Collection[str] = ()
+    world: World, home: DataDir | None = None, definitions: Collection[str] = ()
 ) -> AsyncIterator[ApiServer]:
-    """The API server alone, with its objects in ``store`` or in memory; ``definitions`` as ``ApiServer.start`` has."""
-    kept = Store(shared_maps=SHARED_MAPS) if store is None else Store.open(store, SHARED_MAPS)
-    server = await ApiServer.start(kept, world.clock, world.ids, definitions)
+    """The API server alone, with its objects in ``home`` or in memory; ``definitions`` as ``ApiServer.start`` has."""
+    kept = Store(shared_maps=SHARED_MAPS) if home is None else Store.open(home.store, SHARED_MAPS)
+    key = SigningKey(home.pki / "sa.key" if home is not None else None)
+    server = await ApiServer.start(kept, world.clock, world.ids, definitions, signing_key=key)
     try:
         yield server
     finally:

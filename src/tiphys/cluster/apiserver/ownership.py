@@ -119,3 +119,23 @@ def _ignored(info: ResourceInfo, subresource: str) -> dict[str, Any]:
 
 def _unchanged(obj: Object) -> Object:
     return obj
+
+
+def owned_once(version: str, fields: Mapping[str, Any], manager: str, now: str, subresource: str = "") -> Object:
+    """The entry of managedFields for who has sent ``fields`` of something that is answered and never stored."""
+    entry: Object = {
+        "manager": manager,
+        "operation": "Update",
+        "apiVersion": version,
+        "time": now,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": _fields(fields),
+    }
+    return entry | ({"subresource": subresource} if subresource else {})
+
+
+def _fields(value: Any) -> Object:
+    """Structures by their members; lists as one."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {f"f:{key}": _fields(member) for key, member in value.items() if member not in (None, "", [], {})}

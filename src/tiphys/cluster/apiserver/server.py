@@ -24,7 +24,7 @@ from tiphys.client.transport import Request, WatchEvent
 from tiphys.cluster.apiserver import crds, subresources
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.listing import Lister, Page
-from tiphys.cluster.apiserver.ownership import Owners
+from tiphys.cluster.apiserver.ownership import Owners, owned_once
 from tiphys.cluster.apiserver.patching import patcher
 from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Object, Record, isolated
@@ -33,15 +33,17 @@ from tiphys.cluster.apiserver.services import ServiceAddresses
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource, parse_log_options
+from tiphys.cluster.apiserver.tokens import ACCOUNT_OF, LEGACY_TYPE, ServiceAccountTokens
 from tiphys.cluster.apiserver.verbs import TRUSTED, Change, Target, Verbs, WriteOptions, Writer, check_verb
 from tiphys.cluster.apiserver.versions import Versions
 from tiphys.cluster.apiserver.watch import Hub, Watcher
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import BadRequest, MethodNotAllowed, NotFound, ServiceUnavailable
-from tiphys.machinery.resources import NAMESPACES, WORKFLOWS
+from tiphys.machinery.resources import NAMESPACES, SERVICE_ACCOUNTS, WORKFLOWS
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.ids import Ids
+from tiphys.serving.jwt import SigningKey
 
 SHARED_MAPS: Final = {WORKFLOWS.key: ("status", "nodes")}
 """Maps that the store keeps entry by entry: what an update of a few entries costs does not depend on the others."""
@@ -67,6 +69,8 @@ class ApiServer:
     registry: Registry = field(default_factory=lambda: builtin(STRATEGIES))
     log_source: LogSource | None = None
     stream_source: StreamSource | None = None
+    signing_key: SigningKey = field(default_factory=SigningKey)
+    ca_certificate: bytes = b""
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
@@ -74,7 +78,9 @@ class ApiServer:
         self.verbs = Verbs(
             self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry), Versions(self.registry)
         )
+        self.tokens = ServiceAccountTokens(self.store, self.registry, self.clock, self.ids, self.signing_key)
         self.verbs.after_create[crds.COLLECTION] = self._establish
+        self.verbs.after_create["secrets"] = self._fill_token
         self.verbs.after_remove = self._finish_definition
         self.verbs.admission += [self._admit_custom, ServiceAddresses(self.store)]
         customs = crds.CustomResources(self.registry)
@@ -83,14 +89,21 @@ class ApiServer:
 
     @classmethod
     async def start(
-        cls, store: Store, clock: Clock, ids: Ids, definitions: Collection[str] = (), roles: bool | None = None
+        cls,
+        store: Store,
+        clock: Clock,
+        ids: Ids,
+        definitions: Collection[str] = (),
+        roles: bool | None = None,
+        signing_key: SigningKey | None = None,
     ) -> ApiServer:
         """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
 
         ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster. ``roles``:
-        with the users' cluster roles; by default where nothing was left out.
+        with the users' cluster roles; by default where nothing was left out. ``signing_key`` is for tokens; by default
+        one that is gone with the server.
         """
-        server = cls(store, clock, ids)
+        server = cls(store, clock, ids, signing_key=signing_key or SigningKey())
         await server._bootstrap(definitions, not definitions if roles is None else roles)
         return server
 
@@ -244,11 +257,24 @@ class ApiServer:
             case "eviction":
                 await subresources.evict(self.verbs, target, isolated(request.body))
                 return Answer(subresources.SUCCESS, 201)
+            case "token":
+                return self._token(target, request, options)
             case "finalize":
                 return Answer(await subresources.finalize(self.verbs, target, isolated(request.body), options))
             case "ephemeralcontainers" | "resize" | "approval":
                 return await self._part(target, request, options)
         raise no_such_page()
+
+    def _token(self, target: Target, request: Request, options: WriteOptions) -> Answer:
+        """A token of a service account; the request is answered, not stored."""
+        account = self.store.view(self.verbs.get(Target(target.info, target.namespace, target.name)))
+        given = request.body if isinstance(request.body, dict) else {}
+        issued = self.tokens.request(account, given)
+        if options.manager:
+            spec = {"expirationSeconds": issued["spec"]["expirationSeconds"], **(given.get("spec") or {})}
+            who = (options.manager, issued["metadata"]["creationTimestamp"])
+            issued["metadata"]["managedFields"] = [owned_once(issued["apiVersion"], {"spec": spec}, *who, "token")]
+        return Answer(issued, 201)
 
     async def _part(self, target: Target, request: Request, options: WriteOptions) -> Answer:
         """A subresource that is a few fields of its object: the rest of what is sent does not count."""
@@ -275,6 +301,21 @@ class ApiServer:
         else:
             record = await self.verbs.change(target, change, options)
         return Answer(subresources.scale_of(info, self.store.view(record)))
+
+    async def _fill_token(self, record: Record) -> None:
+        """A new Secret of an account gets the account's token; without such an account it goes away again."""
+        secret = record.view
+        if secret.get("type") != LEGACY_TYPE:
+            return
+        meta, info = secret["metadata"], self.registry.find("", "v1", "secrets")
+        assert info is not None, "built-in kinds are registered"
+        where = Target(info, meta["namespace"], meta["name"])
+        account = self.store.latest(SERVICE_ACCOUNTS.key, f"{meta['namespace']}/{meta['annotations'][ACCOUNT_OF]}")
+        if account is None:
+            await self.verbs.delete(where, DeleteOptions())
+            return
+        filled = self.tokens.filled(self.store.view(account), secret, self.ca_certificate)
+        await self.verbs.change(where, lambda old: filled, WriteOptions())
 
     async def _establish(self, record: Record) -> None:
         """Accepts a new definition's names, right after its creation."""

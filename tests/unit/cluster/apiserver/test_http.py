@@ -12,8 +12,9 @@ from yarl import URL
 
 from tests.unit.client.servers import api_server
 from tiphys.cluster.apiserver.http.handler import HttpHandler
-from tiphys.cluster.apiserver.http.identity import AUTHENTICATED, MASTERS, Authenticator, StaticTokens, User
+from tiphys.cluster.apiserver.http.identity import Authenticator, StaticTokens
 from tiphys.cluster.apiserver.http.rbac import Rbac
+from tiphys.cluster.apiserver.users import AUTHENTICATED, MASTERS, User
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 JSON = "application/json"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tiphys.cluster.apiserver.http.identity import User
 from tiphys.cluster.apiserver.http.rbac import GROUP, Attributes, Rbac, Rule, covers
 from tiphys.cluster.apiserver.problems import forbidden, not_found, shown
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
+from tiphys.cluster.apiserver.users import User
 
 _ROLES: Final = ("roles", "clusterroles")
 _BINDINGS: Final = ("rolebindings", "clusterrolebindings")

@@ -18,7 +18,7 @@ from aiohttp import web
 from tiphys.client.transport import Request, Verb
 from tiphys.cluster.apiserver.http import bodies, escalation, representation, reviews
 from tiphys.cluster.apiserver.http.discovery import Discovery
-from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer, User
+from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.impersonation import impersonated
 from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
@@ -31,16 +31,23 @@ from tiphys.cluster.apiserver.record import Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import Answer, ApiServer
 from tiphys.cluster.apiserver.tables import Table, table_for
+from tiphys.cluster.apiserver.tokens import ISSUER
+from tiphys.cluster.apiserver.users import User
 from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.selectors import SelectorError, parse_fields
 from tiphys.machinery.times import to_time
+from tiphys.serving.jwt import ALGORITHM
 
 _HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_KEYS: Final = "/openid/v1/jwks"
+_CONFIGURATION: Final = "/.well-known/openid-configuration"
+_PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
+_JSON: Final = {"Content-Type": "application/json"}
 _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
 
 
@@ -75,11 +82,28 @@ class HttpHandler:
         self._authorizer.check_path(user, "get", raw)
         if isinstance(where, GroupVersion):
             return self._discover(request, where)
+        if raw == _KEYS:
+            keys = orjson.dumps(self._server.tokens.key.jwks())
+            return web.Response(body=keys, headers={**_PUBLIC, "Content-Type": "application/jwk-set+json"})
+        if raw == _CONFIGURATION:
+            return web.Response(body=self._configuration(request), headers={**_PUBLIC, **_JSON})
         if raw.startswith("/openapi/"):
             return self._openapi.answer(request)
         if raw == "/":
             return answer_json({"paths": self._discovery.paths()})
         return web.Response(status=404, text="404 page not found\n")
+
+    def _configuration(self, request: web.BaseRequest) -> bytes:
+        """How others verify tokens of this cluster (OpenID Connect Discovery 1.0)."""
+        return orjson.dumps(
+            {
+                "issuer": ISSUER,
+                "jwks_uri": f"https://{request.host}{_KEYS}",
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": [ALGORITHM],
+            }
+        )
 
     def _discover(self, request: web.BaseRequest, where: GroupVersion) -> web.StreamResponse:
         document = self._discovery.answer(where, request.headers.get("Accept", ""), request.host)
@@ -208,8 +232,9 @@ class HttpHandler:
         """A question about access or identity."""
         how = representation.negotiate(request.headers.get("Accept", ""))
         body = bodies.parse(await bodies.read(request), bodies.media_type(request), info.kind)
-        now = to_time(self._server.clock.now())
-        found = reviews.answer(info.kind, body if isinstance(body, dict) else {}, user, self._rbac, now)
+        asker = reviews.Asker(user, to_time(self._server.clock.now()), _agent(request))
+        given = body if isinstance(body, dict) else {}
+        found = reviews.answer(info.kind, given, asker, self._rbac, self._server.tokens)
         return web.Response(status=201, body=how.encode(found), headers={**_NO_CACHE, "Content-Type": how.media_type})
 
     async def _log(self, request: web.BaseRequest, asked: Request) -> web.StreamResponse:

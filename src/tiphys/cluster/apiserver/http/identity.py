@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from aiohttp import web
 
 from tiphys.cluster.apiserver.http.paths import ResourcePath
+from tiphys.cluster.apiserver.users import ANONYMOUS, AUTHENTICATED, User
 from tiphys.machinery.errors import Unauthorized
 
-MASTERS: Final = "system:masters"
-AUTHENTICATED: Final = "system:authenticated"
-
-
-@dataclass(frozen=True)
-class User:
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def is_master(self) -> bool:
-        return MASTERS in self.groups
-
-
-ANONYMOUS: Final = User("system:anonymous", ("system:unauthenticated",))
+CREDENTIAL: Final = "authentication.kubernetes.io/credential-id"
 
 
 class TokenReader(Protocol):
@@ -60,23 +45,24 @@ class Authenticator:
         """Raises Unauthorized."""
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
-        if certificate:
-            return _certified(certificate)
+        if certificate and transport is not None:
+            return _certified(certificate, transport.get_extra_info("ssl_object").getpeercert(True))
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             return ANONYMOUS
         for reader in self.tokens:
             user = reader.user_of(token.strip())
             if user is not None:
-                return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
+                return user if AUTHENTICATED in user.groups else replace(user, groups=(*user.groups, AUTHENTICATED))
         raise Unauthorized("Unauthorized")
 
 
-def _certified(certificate: Mapping[str, Any]) -> User:
+def _certified(certificate: Mapping[str, Any], encoded: bytes) -> User:
     subject = [pair for part in certificate.get("subject", ()) for pair in part]
     name = next((value for key, value in subject if key == "commonName"), "")
     groups = tuple(value for key, value in subject if key == "organizationName")
-    return User(name, (*groups, AUTHENTICATED))
+    extra = {CREDENTIAL: (f"X509SHA256={sha256(encoded).hexdigest()}",)}
+    return User(name, (*groups, AUTHENTICATED), "", extra)
 
 
 class Authorizer(Protocol):

@@ -8,8 +8,9 @@ from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
-from tiphys.cluster.apiserver.http.identity import ANONYMOUS, AUTHENTICATED, Authorizer, User
+from tiphys.cluster.apiserver.http.identity import Authorizer
 from tiphys.cluster.apiserver.http.paths import ResourcePath
+from tiphys.cluster.apiserver.users import ANONYMOUS, AUTHENTICATED, User
 from tiphys.machinery.errors import BadRequest
 
 _ACCOUNT: Final = "system:serviceaccount:"

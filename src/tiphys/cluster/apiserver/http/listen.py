@@ -11,9 +11,10 @@ from aiohttp import web
 
 from tiphys.client import kubeconfig
 from tiphys.cluster.apiserver.http.handler import HttpHandler
-from tiphys.cluster.apiserver.http.identity import MASTERS, Authenticator, Authorizer
+from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.rbac import Rbac
 from tiphys.cluster.apiserver.server import ApiServer
+from tiphys.cluster.apiserver.users import MASTERS
 from tiphys.machinery.errors import DriverError
 from tiphys.serving.certificates import Authority, server_context
 
@@ -52,7 +53,8 @@ async def serve(
     now = server.clock.now()
     pair = await asyncio.to_thread(authority.server, [host], now)
     admin = await asyncio.to_thread(authority.client, ADMIN, [MASTERS], now)
-    handler = HttpHandler(server, authenticator or Authenticator(), authorizer or Rbac(server.store))
+    server.ca_certificate = await asyncio.to_thread(authority.ca.certificate.read_bytes)
+    handler = HttpHandler(server, authenticator or Authenticator([server.tokens]), authorizer or Rbac(server.store))
     runner = web.ServerRunner(
         web.Server(handler, handler_cancellation=True, access_log=None, max_line_size=65_536, max_field_size=65_536),
         handle_signals=False,

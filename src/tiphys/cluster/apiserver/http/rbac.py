@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tiphys.cluster.apiserver.http.identity import AUTHENTICATED, User, details_of, refusal_text
+from tiphys.cluster.apiserver.http.identity import details_of, refusal_text
 from tiphys.cluster.apiserver.http.paths import ResourcePath
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.users import AUTHENTICATED, User
 from tiphys.machinery.errors import Forbidden
 from tiphys.machinery.selectors import SelectorError, from_structured
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from tiphys.cluster.apiserver.http.identity import MASTERS, User
 from tiphys.cluster.apiserver.http.rbac import Attributes, Rbac
-from tiphys.cluster.apiserver.problems import invalid, invalid_value, required
+from tiphys.cluster.apiserver.ownership import owned_once
+from tiphys.cluster.apiserver.problems import bad_request, invalid, invalid_value, required
 from tiphys.cluster.apiserver.record import Object
+from tiphys.cluster.apiserver.tokens import Refused, ServiceAccountTokens
+from tiphys.cluster.apiserver.users import MASTERS, User
 
 AUTHORIZATION: Final = "authorization.k8s.io/v1"
 AUTHENTICATION: Final = "authentication.k8s.io/v1"
@@ -18,6 +21,7 @@ _KINDS: Final = (
     "SubjectAccessReview",
     "LocalSubjectAccessReview",
     "SelfSubjectRulesReview",
+    "TokenReview",
 )
 
 
@@ -25,13 +29,25 @@ def is_review(kind: str) -> bool:
     return kind in _KINDS
 
 
-def answer(kind: str, body: Mapping[str, Any], user: User, rbac: Rbac, now: str) -> Object:
-    """The review with its status; raises Invalid."""
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, when, and as which manager of fields."""
+
+    user: User
+    now: str
+    manager: str = ""
+
+
+def answer(kind: str, body: Mapping[str, Any], asker: Asker, rbac: Rbac, tokens: ServiceAccountTokens) -> Object:
+    """The review with its status; raises BadRequest, Invalid."""
+    user, now = asker.user, asker.now
+    if kind == "TokenReview":
+        return _token_review(body, asker, tokens)
     spec = dict(body.get("spec") or {})
     if kind == "SelfSubjectReview":
         meta = {"creationTimestamp": now}
         head = {"kind": kind, "apiVersion": AUTHENTICATION, "metadata": meta}
-        return head | {"status": {"userInfo": _info(user)}}
+        return head | {"status": {"userInfo": user.info()}}
     meta = dict(body.get("metadata") or {})
     head = {"kind": kind, "apiVersion": AUTHORIZATION, "metadata": meta, "spec": spec}
     if kind == "SelfSubjectRulesReview":
@@ -60,13 +76,26 @@ def _named(spec: Mapping[str, Any]) -> User:
     return User(str(spec.get("user") or ""), tuple(spec.get("groups") or ()), str(spec.get("uid") or ""))
 
 
-def _info(user: User) -> Object:
-    info: Object = {"username": user.name, "groups": list(user.groups)}
-    if user.uid:
-        info["uid"] = user.uid
-    if user.extra:
-        info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return info
+def _token_review(body: Mapping[str, Any], asker: Asker, tokens: ServiceAccountTokens) -> Object:
+    """Whether a token is good, for whom, and for which of the wanted audiences."""
+    spec = dict(body.get("spec") or {})
+    token = str(spec.get("token") or "")
+    if not token:
+        raise bad_request("token is required for TokenReview in authentication")
+    status: Object
+    try:
+        found = tokens.review(token, spec.get("audiences") or ())
+    except Refused as err:
+        status = {"user": {}, "error": f"[invalid bearer token, {err}]"}
+    else:
+        if found is None:
+            status = {"user": {}, "error": "invalid bearer token"}
+        else:
+            status = {"authenticated": True, "user": found.user.info(), "audiences": list(found.audiences)}
+    meta = dict(body.get("metadata") or {})
+    if asker.manager:
+        meta["managedFields"] = [owned_once(AUTHENTICATION, {"spec": spec}, asker.manager, asker.now)]
+    return {"kind": "TokenReview", "apiVersion": AUTHENTICATION, "metadata": meta, "spec": spec, "status": status}
 
 
 def _rules(user: User, namespace: str, rbac: Rbac) -> Object:

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from tiphys.cluster.apiserver.http.identity import Authorizer, User
+from tiphys.cluster.apiserver.http.identity import Authorizer
 from tiphys.cluster.apiserver.http.paths import ResourcePath
 from tiphys.cluster.apiserver.http.streams import forwarding, proxy, remote
 from tiphys.cluster.apiserver.problems import bad_request
@@ -18,6 +18,7 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.streams import RemoteOptions, StreamSource, parse_remote_options
+from tiphys.cluster.apiserver.users import User
 from tiphys.cluster.apiserver.verbs import Target
 from tiphys.machinery.errors import DriverError, InternalError, ServiceUnavailable
 
