@@ -1,0 +1,295 @@
+"""The renderer that the controller uses: revisions resolved, files fetched, tools run, results kept.
+
+    source ──► commit or version ──► files on disk ──► objects ──► marked as the application's
+               GitStore, ChartStore                     RenderPool, or here for plain files
+
+Questions for the same repository that come together are asked once. Results are kept by everything that went into them;
+with the annotation on paths a commit that changes none of an application's files costs no render. Plain manifests are
+read in this process, which is ten times quicker than asking another; everything that runs foreign code is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tiphys.cd.plan import tracking
+from tiphys.cd.plan.compare import Rendered
+from tiphys.cd.plan.objects import is_crd
+from tiphys.cd.rendering import Wanted
+from tiphys.cd.sources import paths, request
+from tiphys.cd.sources.charts import ChartRepository, ChartStore
+from tiphys.cd.sources.credentials import Credentials
+from tiphys.cd.sources.git import GitStore, Repository
+from tiphys.cd.sources.kustomization import kustomization_file
+from tiphys.cd.sources.render import render
+from tiphys.cd.sources.request import RenderError, Request
+from tiphys.cd.sources.tools import Toolbox
+from tiphys.cd.sources.workers import RenderPool
+from tiphys.lang import gojson
+
+KEPT_BYTES_MAX = 64 * 1024 * 1024
+RESOLVED_MAX = 10_000
+Source = Mapping[str, Any]
+CredentialsFor = Callable[[str, str], Credentials]
+"""The credentials for a repository's URL in a project."""
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """A source's files and the revision they are of; ``repository`` is None for a chart."""
+
+    root: Path
+    revision: str
+    repository: Repository | None
+
+
+class SourceRenderer:
+    """Implements `tiphys.cd.rendering.Renderer`."""
+
+    def __init__(
+        self,
+        git: GitStore,
+        charts: ChartStore,
+        pool: RenderPool,
+        credentials: CredentialsFor = lambda url, project: Credentials(),
+        plugins: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.git = git
+        self.charts = charts
+        self.pool = pool
+        self.credentials = credentials
+        self.plugins = plugins
+        self._tools = Toolbox()
+        self._resolved: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._asked: dict[str, asyncio.Task[dict[str, str]]] = {}
+        self._kept = _Kept()
+        self._last: OrderedDict[tuple[str, int], tuple[str, str]] = OrderedDict()
+        """Per application and source: the revision rendered last, and the key of its result."""
+        self._checked: set[Path] = set()
+
+    async def render(self, wanted: Wanted) -> Rendered:
+        """The marked objects of all sources. A problem is part of the answer, never raised."""
+        targets: list[Mapping[str, Any]] = []
+        revisions: list[str] = []
+        types: list[str] = []
+        number = 0
+        try:
+            fetched = [await self._fetch(wanted, index) for index in range(len(wanted.sources))]
+            references = _references(wanted.sources, fetched)
+            for number, source in enumerate(wanted.sources):
+                revisions.append(fetched[number].revision)
+                if _is_reference_only(source):
+                    types.append("")
+                    continue
+                found = await self._source(wanted, number, fetched[number], references)
+                targets.extend(_marked(wanted, one) for one in found.manifests)
+                types.append(found.source_type)
+        except (RenderError, tracking.TrackingError) as err:
+            where = f"failed to generate manifest for source {number + 1} of {len(wanted.sources)}"
+            return Rendered(revisions=revisions, problem=f"{where}: {_as_status(str(err))}")
+        return Rendered(targets, revisions, types)
+
+    async def close(self) -> None:
+        """Ends the processes that render."""
+        await self.pool.close()
+
+    async def _fetch(self, wanted: Wanted, index: int) -> _Fetched:
+        source = wanted.sources[index]
+        given = wanted.revisions[index] if index < len(wanted.revisions) else ""
+        revision = given or source.get("targetRevision") or ""
+        url = source.get("repoURL") or ""
+        credentials = self.credentials(url, wanted.project)
+        if source.get("chart"):
+            chart = source["chart"]
+            repository = ChartRepository(url, credentials)
+            version = await self._known(
+                wanted, ("chart", url, chart, revision), lambda: self.charts.resolve(repository, chart, revision)
+            )
+            return _Fetched(await self.charts.checkout(repository, chart, version), version, None)
+        git = Repository(url, credentials)
+        prefix = source.get("tagPrefix") or ""
+        commit = await self._known(wanted, ("git", url, revision, prefix), lambda: self._commit(git, revision, prefix))
+        root = await self.git.checkout(git, commit)
+        await self._check_links(root)
+        return _Fetched(root, commit, git)
+
+    async def _known(self, wanted: Wanted, key: tuple[str, ...], ask: Callable[[], Awaitable[str]]) -> str:
+        """What a revision means: as it was last time unless the request wants to know anew."""
+        if wanted.resolve or key not in self._resolved:
+            self._resolved[key] = await ask()
+            if len(self._resolved) > RESOLVED_MAX:
+                self._resolved.popitem(last=False)
+        return self._resolved[key]
+
+    async def _commit(self, repository: Repository, revision: str, tag_prefix: str) -> str:
+        """Asks a repository for its references once for all who ask at the same time."""
+        if len(revision) == 40 and all(character in "0123456789abcdefABCDEF" for character in revision):
+            return revision
+        task = self._asked.get(repository.url)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self.git.references(repository))
+            self._asked[repository.url] = task
+            task.add_done_callback(lambda _: self._asked.pop(repository.url, None))
+        return GitStore.chosen(await asyncio.shield(task), revision, tag_prefix)
+
+    async def _check_links(self, root: Path) -> None:
+        if root in self._checked:
+            return
+        try:
+            await asyncio.to_thread(paths.check_links, root)
+        except paths.PathError as err:
+            name = str(err).rpartition(": ")[2]
+            raise RenderError(f"repository contains out-of-bounds symlinks. file: {name}") from None
+        self._checked.add(root)
+
+    async def _source(
+        self, wanted: Wanted, index: int, fetched: _Fetched, references: Mapping[str, Path]
+    ) -> request.Rendered:
+        asked = self._request(wanted, wanted.sources[index], fetched, references)
+        place = (wanted.instance, index)
+        key = _key(asked, references)
+        if wanted.hard:
+            self._kept.forget(key)
+        elif await self._is_unconcerned(wanted, index, fetched):
+            key = self._last[place][1]
+        found = self._kept.get(key)
+        if found is None:
+            found = await self._rendered(asked)
+            self._kept.put(key, found)
+        self._last[place] = (fetched.revision, key)
+        return found
+
+    async def _rendered(self, asked: Request) -> request.Rendered:
+        if _is_plain(asked):
+            return await asyncio.to_thread(render, asked, self._tools)
+        return await self.pool.render(asked)
+
+    async def _is_unconcerned(self, wanted: Wanted, index: int, fetched: _Fetched) -> bool:
+        """Whether the application says which paths matter and none of them changed since its last render."""
+        known = self._last.get((wanted.instance, index))
+        if (
+            known is None
+            or fetched.repository is None
+            or known[0] == fetched.revision
+            or self._kept.get(known[1]) is None
+        ):
+            return False
+        app = {"metadata": {"annotations": wanted.annotations}, "spec": {}}
+        concerned = paths.refresh_paths(app, wanted.sources[index])
+        if not concerned:
+            return False
+        changed = await self.git.changed_files(fetched.repository, known[0], fetched.revision)
+        return not paths.files_changed(concerned, changed) if changed else True
+
+    def _request(self, wanted: Wanted, source: Source, fetched: _Fetched, references: Mapping[str, Path]) -> Request:
+        settings = wanted.settings
+        return Request(
+            app=wanted.instance,
+            source=source,
+            root=fetched.root,
+            revision=fetched.revision,
+            namespace=wanted.namespace,
+            project=wanted.project,
+            kube_version=wanted.kube_version,
+            api_versions=wanted.api_versions,
+            enabled_types=settings.enabled_tools,
+            build_options=settings.kustomize_build_options,
+            values_file_schemes=settings.values_file_schemes,
+            references=references,
+            hidden=[fetched.root, *references.values()],
+            plugins=self.plugins,
+        )
+
+
+class _Kept:
+    """Results by what went into them, as bytes, the oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: str) -> request.Rendered | None:
+        held = self._entries.get(key)
+        if held is None:
+            return None
+        self._entries.move_to_end(key)
+        return request.Rendered(**json.loads(held))
+
+    def put(self, key: str, found: request.Rendered) -> None:
+        self.forget(key)
+        self._entries[key] = data = gojson.dump_bytes(vars(found), keep_order=True)
+        self._size += len(data)
+        while self._size > KEPT_BYTES_MAX:
+            _, oldest = self._entries.popitem(last=False)
+            self._size -= len(oldest)
+
+    def forget(self, key: str) -> None:
+        self._size -= len(self._entries.pop(key, b""))
+
+
+def _key(asked: Request, references: Mapping[str, Path]) -> str:
+    parts = [
+        asked.source,
+        [asked.app, asked.revision, asked.namespace, asked.project, asked.kube_version, asked.build_options],
+        sorted(asked.api_versions),
+        dict(asked.enabled_types),
+        sorted(asked.values_file_schemes),
+        {name: str(path) for name, path in references.items()},
+    ]
+    return hashlib.sha256(gojson.dump_bytes(parts)).hexdigest()
+
+
+def _is_plain(asked: Request) -> bool:
+    """Whether nothing but YAML and JSON has to be read, and no program has a say in it."""
+    source = asked.source
+    place = asked.root / (source.get("path") or "").lstrip("/")
+    if asked.plugins or source.get("chart") or any(source.get(tool) for tool in ("helm", "kustomize", "plugin")):
+        return False
+    if not place.is_dir() or kustomization_file(place) or any(place.glob("*Chart.yaml")):
+        return False
+    if any(place.glob(".argocd-source*.yaml")):
+        return False
+    pattern = "**/*.jsonnet" if (source.get("directory") or {}).get("recurse") else "*.jsonnet"
+    return not any(place.glob(pattern))
+
+
+def _references(sources: Sequence[Source], fetched: Sequence[_Fetched]) -> dict[str, Path]:
+    """``$name`` of each source that others may take files from."""
+    found: dict[str, Path] = {}
+    for source, files in zip(sources, fetched, strict=True):
+        if not source.get("ref"):
+            continue
+        if source.get("chart"):
+            raise RenderError(f"source {source['ref']} cannot be referenced: it is a chart")
+        found[f"${source['ref']}"] = files.root
+    return found
+
+
+def _is_reference_only(source: Source) -> bool:
+    return bool(source.get("ref")) and not source.get("path") and not source.get("chart")
+
+
+def _marked(wanted: Wanted, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    if is_crd(manifest):
+        return manifest
+    settings = wanted.settings
+    return tracking.tracked(
+        manifest,
+        wanted.instance,
+        wanted.namespace,
+        settings.tracking_method,
+        settings.instance_label,
+        settings.installation_id,
+    )
+
+
+def _as_status(text: str) -> str:
+    """How an error of the original's repo server reads: it speaks gRPC."""
+    return text if text.startswith("rpc error:") else f"rpc error: code = Unknown desc = {text}"
