@@ -13,8 +13,9 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,15 +26,16 @@ from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
-from tiphys.cluster.node.images.map import Image, ImageMap, search_path
+from tiphys.cluster.node.images.map import Image, ImageMap, ImageSource, Pulled, PullRequest, search_path
 from tiphys.cluster.node.paths import PathLocks
+from tiphys.cluster.node.podnames import go_duration
 from tiphys.cluster.node.runtime import Choice, Runtime, choose
 from tiphys.cluster.node.runtimes.process import is_internal
 from tiphys.cluster.node.streams import StreamSource
 from tiphys.cluster.node.worker import PodWorker
 from tiphys.machinery.actions import Emit
-from tiphys.machinery.errors import ApiError, BadRequest
-from tiphys.machinery.resources import PODS, ObjectKey, Resource, key_of
+from tiphys.machinery.errors import ApiError, BadRequest, NotFound
+from tiphys.machinery.resources import PODS, SECRETS, ObjectKey, Resource, key_of
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids
@@ -96,7 +98,7 @@ class Agent:
         ids: Ids,
         extensions: Sequence[PodExtension] = (),
         *,
-        images: ImageMap | None = None,
+        images: Callable[[Runtime], ImageSource] | None = None,
         facts: NodeFacts | None = None,
         network: NodeNetwork | None = None,
         effects: Effects | None = None,
@@ -116,7 +118,8 @@ class Agent:
         self.log_source = LogSource(self)
         self.stream_source = StreamSource(self)
         self._scratch = data_dir / "probe"
-        self._images = images
+        self._make_images = images
+        self._images: ImageSource | None = None
         self._runtimes = tuple(runtimes)
         self._binds = binds
         self._choice: Choice | None = None
@@ -138,8 +141,8 @@ class Agent:
         return self._choice.runtime
 
     @property
-    def images(self) -> ImageMap:
-        assert self._images is not None, "prepare() makes the image map"
+    def images(self) -> ImageSource:
+        assert self._images is not None, "prepare() makes the source of images"
         return self._images
 
     @property
@@ -160,7 +163,9 @@ class Agent:
         if self._choice is None:
             self._choice = await choose(self._runtimes, self._scratch)
         if self._images is None:
-            self._images = ImageMap(search_path=search_path(isolated=self.runtime.isolated))
+            make = self._make_images
+            mapped = ImageMap(search_path=search_path(isolated=self.runtime.isolated))
+            self._images = mapped if make is None else make(self.runtime)
 
     async def run(self) -> None:
         """Serves pods until cancelled or stopped. Containers that run then go on and are adopted by the next agent."""
@@ -230,15 +235,46 @@ class Agent:
         """Whether the usual events of a start may be written now: they are rationed, as a kubelet's are."""
         return self._ration.take(EVENTS_PER_START, self.clock.monotonic())
 
-    def image_used(self, pod: Object, container: str, image: Image, *, tells: bool) -> None:
+    def image_used(self, pod: Object, container: str, image: Image, reference: str, *, tells: bool) -> None:
         """An image is there for a container. That it comes from this machine's programs is always said, once."""
-        if image.mapped_by and image.reference not in self._announced:
-            self._announced.add(image.reference)
-            said = f'Image "{image.reference}" is served from this machine\'s programs ({image.image_id}); said once'
+        if image.mapped_by and reference not in self._announced:
+            self._announced.add(reference)
+            said = f'Image "{reference}" is served from this machine\'s programs ({image.image_id}); said once'
             self.emit(pod, "Normal", "ImageMapped", said, container)
         if tells:
-            present = f'Container image "{image.reference}" already present on machine and can be accessed by the pod'
+            present = f'Container image "{reference}" already present on machine and can be accessed by the pod'
             self.emit(pod, "Normal", "Pulled", present, container)
+
+    def image_pulled(self, pod: Object, container: str, reference: str, pulled: Pulled) -> None:
+        """An image came, from a registry or from where its registry was not needed after all."""
+        said = f'Container image "{reference}" already present on machine and can be accessed by the pod'
+        if pulled.size_bytes:
+            took, waited = (
+                go_duration(timedelta(seconds=round(t, 3))) for t in (pulled.seconds, pulled.waited_seconds)
+            )
+            said = f'Successfully pulled image "{reference}" in {took} ({waited} including waiting).'
+            said += f" Image size: {pulled.size_bytes} bytes."
+        self.emit(pod, "Normal", "Pulled", said, container)
+        if pulled.note:
+            self.emit(pod, "Warning", "RegistryUnreachable", pulled.note, container)
+
+    async def pull_request(self, pod: Object, container: Object) -> PullRequest:
+        """With the pod's image pull secrets; those that are not there are told of, and done without."""
+        secrets, missing = [], []
+        for row in pod["spec"].get("imagePullSecrets") or ():
+            try:
+                key = ObjectKey(pod["metadata"].get("namespace", ""), row.get("name", ""))
+                secrets.append(await self.fetch(SECRETS, key))
+            except NotFound:
+                missing.append(row.get("name", ""))
+        if missing:
+            names = ", ".join(missing)
+            said = (
+                f"Unable to retrieve some image pull secrets ({names}); attempting to pull the image may not succeed."
+            )
+            self.emit(pod, "Warning", "FailedToRetrieveImagePullSecret", said)
+        policy = container.get("imagePullPolicy") or "IfNotPresent"
+        return PullRequest(container.get("image", ""), policy, tuple(secrets))
 
     def services_for(self, pod: Object) -> tuple[Object, ...]:
         """The services whose variables the pod's containers may get."""

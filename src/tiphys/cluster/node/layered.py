@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
@@ -23,6 +25,36 @@ LINKS_MAX = 40
 OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 # linux/fs.h FICLONE: the copy shares the original's blocks.
 _CLONE_REQUEST = 0x40049409
+
+
+UPPER, WORK, ROOT, MERGED = "upper", "work", "root", "merged"
+
+
+def make_directories(own: Path) -> None:
+    """The places of a layered root in a life's own directory."""
+    for name in (UPPER, WORK, ROOT):
+        (own / name).mkdir(parents=True)
+    (own / UPPER).chmod(0o755)
+
+
+def mount_command(lower: Path, own: Path, *, rootless: bool, overlay: bool = True) -> str:
+    """The shell command that mounts the root at ``own/root``, for a mount namespace of its own."""
+    root = shlex.quote(str(own / ROOT))
+    if not overlay:
+        return f"mount -i --bind {shlex.quote(str(own / UPPER))} {root}"
+    layers = f"lowerdir={_escape(lower)},upperdir={_escape(own / UPPER)},workdir={_escape(own / WORK)}"
+    options = f"userxattr,{layers}" if rootless else f"{layers},index=off,metacopy=off,redirect_dir=off"
+    return f"mount -i -t overlay -o {shlex.quote(options)} overlay {root}"
+
+
+def own_namespace(*, rootless: bool) -> list[str]:
+    """The words before a command that is to have a mount namespace of its own, and the right to mount in it."""
+    return ["/usr/bin/env", "unshare", *(["-U", "-r", "-m"] if rootless else ["-m"]), "--"]
+
+
+def _escape(place: Path) -> str:
+    """For overlayfs's options, where commas and colons separate."""
+    return re.sub(r"([\\,:])", r"\\\1", str(place))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ class Launch:
     decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
     will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the
     text of those files in /etc ("": the runtime's own choice). ``root`` is the unpacked image, which is never written
-    to; None: a root derived from this machine.
+    to; None: a root derived from this machine. ``image_volumes`` are its directories that are to be writable
+    in any case.
     """
 
     pod_uid: str
@@ -80,6 +81,7 @@ class Launch:
     mounts: tuple[Mount, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
     root: Path | None = None
+    image_volumes: tuple[str, ...] = ()
     identity: Identity = field(default_factory=Identity)
     read_only_root: bool = False
     split_output: bool = False

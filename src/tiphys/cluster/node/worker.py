@@ -380,7 +380,8 @@ class PodWorker:
         tells = adopted is None and self._agent.tells_of_starts()
         resumed = adopted is not None
         try:
-            self._find_image(name, life, tells=tells)
+            if not await self._find_image(name, life, tells=tells):
+                return
             launch = await self._launch(name, life.attempt)
             if adopted is None:
                 self._agent.effects.before("start", self.pod)
@@ -400,14 +401,42 @@ class PodWorker:
             self.emit("Normal", "Started", "Container started", name)
         self._nurse.begin(launching.container_of(self.pod, name), life, adopted, launch, adopted=resumed)
 
-    def _find_image(self, name: str, life: Life, *, tells: bool) -> None:
-        reference = launching.container_of(self.pod, name).get("image", "")
+    async def _find_image(self, name: str, life: Life, *, tells: bool) -> bool:
+        """False where the pod was asked to end meanwhile. Raises ``ImageUnavailable``."""
+        container = launching.container_of(self.pod, name)
+        reference = container.get("image", "")
         if name in self._staged.in_process:
             self._images[name] = Image(reference, "")
-            return
+            return True
         self._images.pop(name, None)
-        image = self._images[name] = self._agent.images.image(reference)
-        self._agent.image_used(self.pod, name, image, tells=tells and life.waiting is None)
+        image = self._agent.images.at_hand(reference, container.get("imagePullPolicy") or "IfNotPresent")
+        if image is None:
+            image = await self._pull(container, tells=tells)
+            tells = False
+        if image is None:
+            return False
+        self._images[name] = image
+        self._agent.image_used(self.pod, name, image, reference, tells=tells and life.waiting is None)
+        return True
+
+    async def _pull(self, container: Object, *, tells: bool) -> Image | None:
+        """Waits for the image, and for nothing longer than the pod is wanted."""
+        request = await self._agent.pull_request(self.pod, container)
+        pull = asyncio.ensure_future(self._agent.images.pull(request))
+        pull.add_done_callback(lambda _: self._wake.set())
+        self.emit("Normal", "Pulling", f'Pulling image "{request.reference}"', container["name"])
+        try:
+            while not pull.done():
+                due = self._watch_deadline(self._agent.clock.now())
+                if self._stop is not None:
+                    return None
+                await self._wait_for_change(due)
+            pulled = await pull
+        finally:
+            pull.cancel()
+        if tells:
+            self._agent.image_pulled(self.pod, container["name"], request.reference, pulled)
+        return pulled.image
 
     def _start_own(self, launch: Launch) -> Container | None:
         """A container that the extension carries out itself, unless the runtime only plays containers anyway."""
@@ -440,7 +469,6 @@ class PodWorker:
         reference = launching.container_of(self.pod, name).get("image", "")
         failed = ("Warning", "Failed", f"Error: {err.reason}")
         if err.reason == "ErrImagePull":
-            self.emit("Normal", "Pulling", f'Pulling image "{reference}"', name)
             self.emit("Warning", "Failed", f'Failed to pull image "{reference}": {err}', name)
             self.emit(*failed, name)
             life.waiting = (err.reason, str(err))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
@@ -65,7 +67,11 @@ def _opened(path: Path) -> Iterator[_Files]:
         yield _Directory(path)
         return
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], _seekable(file)), mode="r:") as archive:
+        with (
+            path.open("rb") as file,
+            _seekable(file) as plain,
+            tarfile.open(fileobj=cast(IO[bytes], plain), mode="r:") as archive,
+        ):
             yield _Archive(archive)
     except tarfile.TarError as err:
         raise ImageError(f"{path}: not a tar archive: {err}") from err
@@ -73,19 +79,18 @@ def _opened(path: Path) -> Iterator[_Files]:
         raise ImageError(f"{path}: {err.strerror or err}") from err
 
 
-def _seekable(file: BinaryIO) -> BinaryIO:
+@contextlib.contextmanager
+def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
     """The archive itself, or a copy on disk of what it unpacks to."""
     head = file.read(6)
     file.seek(0)
     if not head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        return file
-    import shutil
-    import tempfile
-
-    plain = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-    shutil.copyfileobj(decompressed(file), plain)
-    plain.seek(0)
-    return plain
+        yield file
+        return
+    with tempfile.TemporaryFile() as plain:
+        shutil.copyfileobj(decompressed(file), plain)
+        plain.seek(0)
+        yield cast(BinaryIO, plain)
 
 
 class _Directory:

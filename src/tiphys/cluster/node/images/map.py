@@ -8,7 +8,6 @@ an image that the map does not know is refused too: guessing would run something
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tomllib
@@ -18,12 +17,13 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any, Protocol
 
 from tiphys.cluster.node.accounts import NO_ACCOUNTS, Accounts
+from tiphys.cluster.node.images.reference import InvalidReference, Reference, parse
 from tiphys.machinery.errors import DriverError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@+-]{0,511}\Z")
 
 
 class ImageUnavailable(DriverError):
@@ -36,7 +36,10 @@ class ImageUnavailable(DriverError):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What a container needs to know of its image. ``programs`` are container path → path on this machine."""
+    """What a container needs to know of its image. ``programs`` are container path → path on this machine.
+
+    ``root`` is its unpacked file system; an image without one is a host-derived root with ``programs``.
+    """
 
     reference: str
     image_id: str
@@ -49,6 +52,40 @@ class Image:
     user: str = ""
     stop_signal: str = ""
     accounts: Accounts = NO_ACCOUNTS
+    root: Path | None = None
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """One container's wish for an image. ``secrets`` are the documents of the pod's image pull secrets."""
+
+    reference: str
+    policy: str
+    secrets: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """``size_bytes`` is 0 where nothing came from a registry; ``note`` is what the user should know of it."""
+
+    image: Image
+    seconds: float = 0.0
+    waited_seconds: float = 0.0
+    size_bytes: int = 0
+    note: str = ""
+
+
+class ImageSource(Protocol):
+    """Where containers' images come from."""
+
+    def at_hand(self, reference: str, policy: str) -> Image | None:
+        """The image without waiting; None where it must be pulled first. Raises ``ImageUnavailable``."""
+        ...
+
+    async def pull(self, request: PullRequest) -> Pulled:
+        """Raises ``ImageUnavailable``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +108,13 @@ class ImageMap:
         self._search_path = search_path
         self._known: dict[str, Image] = {}
 
+    def at_hand(self, reference: str, policy: str) -> Image:
+        """An ``ImageSource`` of its own, where there is no other: what is not in the map cannot be had."""
+        return self.image(reference)
+
+    async def pull(self, request: PullRequest) -> Pulled:
+        return Pulled(self.image(request.reference))
+
     def image(self, reference: str) -> Image:
         """Raises ``ImageUnavailable``."""
         known = self._known.get(reference)
@@ -79,20 +123,20 @@ class ImageMap:
         return known
 
     def _find(self, reference: str) -> Image:
-        if not _REFERENCE.match(reference):
-            raise ImageUnavailable(
-                "InvalidImageName",
-                f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": invalid'
-                " reference format",
-            )
-        name = repository(reference)
-        for entry in self._entries:
-            if any(fnmatchcase(name, pattern) for pattern in entry.match):
-                return self._serve(entry, reference)
+        check_name(reference)
+        entry = self.entry(reference)
+        if entry is not None:
+            return self._serve(entry, reference)
         raise ImageUnavailable(
             "ErrImagePull",
             f'image "{reference}" cannot be pulled: no registry is configured, and the image map has no entry for it',
         )
+
+    def entry(self, reference: str) -> Entry | None:
+        """The first entry that fits."""
+        name = repository(reference)
+        fits = (entry for entry in self._entries if any(fnmatchcase(name, pattern) for pattern in entry.match))
+        return next(fits, None)
 
     def _serve(self, entry: Entry, reference: str) -> Image:
         missing = [program for program in entry.needs if self._which(program) is None]
@@ -131,6 +175,15 @@ class ImageMap:
 
     def _which(self, program: str) -> str | None:
         return shutil.which(program, path=self._search_path)
+
+
+def check_name(reference: str) -> Reference:
+    """Raises ``ImageUnavailable`` for what is no image name, in a kubelet's words."""
+    try:
+        return parse(reference)
+    except InvalidReference as err:
+        said = f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": {err}'
+        raise ImageUnavailable("InvalidImageName", said) from err
 
 
 def _interpreter() -> Path:

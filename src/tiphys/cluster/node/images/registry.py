@@ -131,6 +131,17 @@ class RegistryClient:
         if self._session is not None:
             await self._session.close()
 
+    async def reachable(self, domain: str) -> bool:
+        """Whether anybody speaks HTTP where the registry, or a mirror of it, should be."""
+        for host in self._registries.hosts(domain):
+            try:
+                async with self._send("GET", host, f"{host.url}/v2/", {}, "") as answer:
+                    if answer.status in (200, 401, 404):
+                        return True
+            except ImageError:
+                continue
+        return False
+
     async def resolve(self, reference: Reference) -> tuple[str, bytes]:
         """The digest and the text of what a name stands for: a manifest, or an index of several.
 
@@ -164,8 +175,11 @@ class RegistryClient:
 
     async def fetch(self, reference: Reference, blob: Descriptor, store: Store, progress: Progress) -> None:
         """Brings a blob into the store, unless it is there. Raises ``ImageError``."""
-        if store.has(blob.digest):
-            return
+        async with store.downloading(blob.digest) as wanted:
+            if wanted:
+                await self._fetch(reference, blob, store, progress)
+
+    async def _fetch(self, reference: Reference, blob: Descriptor, store: Store, progress: Progress) -> None:
         failures: list[ImageError] = []
         for host in self._registries.hosts(reference.domain):
             for attempt in range(ATTEMPTS_MAX):

@@ -1,9 +1,10 @@
 """The image store: blobs by their SHA-256, names for them, and unpacked root filesystems.
 
     blobs/sha256/<hex>       manifests, configurations and layers as they came, checked before they get this name
-    blobs/sha256/<hex>.part  a download that can go on where it stopped
+    blobs/sha256/<hex>.part  a download that can go on where it stopped; <hex>.lock is held meanwhile
     names/<quoted name>      JSON of an ``Entry``; one file per name, replaced whole
     roots/<chain id>         a root filesystem, complete or not there; never written to afterwards
+    roots/<chain id>.used    when it was last asked for
     lock                     held shared by whoever adds, alone by the garbage collector
 
 Several processes use one store at the same time (an agent, ``tiphys image``): files appear by renaming, and nothing is
@@ -12,14 +13,16 @@ taken away but by ``collect``, which spares what is young enough to be still on 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +36,8 @@ from tiphys.runtime.clock import SystemClock
 # A blob or draft without a name that is younger may belong to a pull that is going on.
 YOUNG_SECONDS = 3600.0
 CHUNK_BYTES = 1 << 20
+# Beside a root: a file whose time says when it was last asked for.
+USED = ".used"
 _drafts = itertools.count()
 
 
@@ -65,6 +70,7 @@ class Collected:
 class Store:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._downloads: dict[str, asyncio.Lock] = {}
         self._blobs = directory / "blobs" / "sha256"
         self._names = directory / "names"
         self._roots = directory / "roots"
@@ -121,6 +127,19 @@ class Store:
     def part(self, digest: str) -> Path:
         """Where a download of the blob collects what it has."""
         return self.blob(digest).with_suffix(".part")
+
+    @contextlib.asynccontextmanager
+    async def downloading(self, digest: str) -> AsyncIterator[bool]:
+        """The right to download a blob, one at a time among all processes; False where it is here (by then)."""
+        if self.has(digest):
+            yield False
+            return
+        lock = self._downloads.setdefault(digest, asyncio.Lock())
+        async with lock:
+            with self.blob(digest).with_suffix(".lock").open("ab") as file:
+                await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+                yield not self.has(digest)
+        self._downloads.pop(digest, None)
 
     def complete(self, digest: str) -> None:
         """Checks a finished download and gives it its name. Raises ``ImageError``; the download then begins anew."""
@@ -197,6 +216,7 @@ class Store:
         chains = chain_ids(config.diff_ids)
         name = chains[-1] if chains else "empty"
         target = self._roots / name
+        self._roots.joinpath(f"{name}{USED}").touch()
         if target.exists():
             return target
         with self._shared():
@@ -227,11 +247,11 @@ class Store:
     # Garbage.
 
     def collect(self, *, used: Iterable[str] = (), now: float | None = None, all_names: bool = False) -> Collected:
-        """Takes away what no name needs, and roots that are not in ``used`` and whose image has no name.
+        """Takes away what no name needs: blobs and roots that are not new, and roots in which no container runs.
 
-        ``all_names``: first forgets every image whose root is not in ``used``.
+        ``all_names``: first forgets every image in which no container runs. ``used`` are names of roots to keep.
         """
-        moment, keep = _now() if now is None else now, set(used)
+        moment, keep = _now() if now is None else now, {*used, *roots_in_use(self._roots)}
         with self._alone():
             wanted, roots = set[str](), set(keep)
             for entry in self.entries():
@@ -244,10 +264,13 @@ class Store:
                 wanted |= {entry.manifest, entry.config, *(layer.digest for layer in manifest.layers)}
             old = moment - YOUNG_SECONDS
             blobs = self._sweep(self._blobs, lambda p: f"sha256:{p.name}" not in wanted and p.stat().st_mtime < old)
-            trees = self._sweep(
-                self._roots, lambda p: p.name not in roots and (_is_chain(p) or p.stat().st_mtime < old)
-            )
+            trees = self._sweep(self._roots, lambda p: p.stem not in roots and self._last_use(p) < old)
         return Collected(len(blobs), len(trees), sum(blobs) + sum(trees))
+
+    def _last_use(self, root: Path) -> float:
+        """When the root was last asked for, as a time; of anything else there, when it was last written."""
+        mark = root.with_name(f"{root.stem}{USED}")
+        return (mark if mark.exists() else root).stat().st_mtime
 
     def _chain(self, entry: Entry) -> str:
         try:
@@ -262,7 +285,9 @@ class Store:
         for place in list(folder.iterdir()):
             if not unwanted(place):
                 continue
-            if place.is_dir():
+            if place.suffix == USED:
+                place.unlink()
+            elif place.is_dir():
                 freed.append(sum(f.lstat().st_size for f in place.rglob("*") if f.lstat().st_nlink == 1))
                 doomed = place.with_name(f"{place.name}.{os.getpid()}.draft")  # never half there under its own name
                 place.rename(doomed)
@@ -289,6 +314,16 @@ class Store:
             yield
 
 
+def roots_in_use(folder: Path) -> set[str]:
+    """The names of roots that lie under some container here: overlay mounts in any mount namespace name them."""
+    found = set()
+    mark = re.compile(rf"lowerdir={re.escape(str(folder))}/([0-9a-z]+)")
+    for process in Path("/proc").glob("[0-9]*/mounts"):
+        with contextlib.suppress(OSError):
+            found.update(mark.findall(process.read_text(encoding="utf-8", errors="replace")))
+    return found
+
+
 def chain_ids(diff_ids: Iterable[str]) -> list[str]:
     """Names for the root after each layer (OCI image specification, ChainID), without ``sha256:``."""
     chains: list[str] = []
@@ -296,10 +331,6 @@ def chain_ids(diff_ids: Iterable[str]) -> list[str]:
         text = f"sha256:{chains[-1]} {diff_id}" if chains else diff_id
         chains.append(hashlib.sha256(text.encode()).hexdigest() if chains else diff_id.removeprefix("sha256:"))
     return chains
-
-
-def _is_chain(place: Path) -> bool:
-    return "." not in place.name
 
 
 def _entry(text: str) -> Entry:

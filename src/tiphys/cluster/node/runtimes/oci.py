@@ -32,7 +32,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tiphys.cluster.node import cgroups
-from tiphys.cluster.node.layered import LayeredRoot, copy_tree, search
+from tiphys.cluster.node.layered import (
+    MERGED,
+    ROOT,
+    UPPER,
+    LayeredRoot,
+    copy_tree,
+    make_directories,
+    mount_command,
+    own_namespace,
+    search,
+)
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import bundle, seccomp, shim
@@ -46,7 +56,8 @@ from tiphys.cluster.node.runtimes.process import (
     exec_failure,
     probe_by_starting,
 )
-from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, join, search_path
+from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
+from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, is_first, join, search_path
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
 from tiphys.machinery.podlife import Exit
@@ -253,7 +264,7 @@ class OciRuntime:
             check_command(launch, view)
         except StartFailure as err:
             raise exec_failure(err) from err
-        filtered = bundle.security_of(launch.pod, launch.container).filtered
+        filtered = bundle.security_of(launch).filtered
         group = self._groups.find(launch.place)
         order = {
             "pid": first,
@@ -313,7 +324,8 @@ class OciRuntime:
         shared = [] if launch.root else self._root.mounts()
         files = [Mount(own / name, target) for target, name in OWN_FILES.items()]
         mounts = [*shared, *programs, *files, *launch.mounts]
-        return LayeredRoot(lower if self._overlay else None, own / "upper", own / "merged", mounts)
+        mounts += [Mount(own / name, target) for target, name in image_volumes(launch).items()]
+        return LayeredRoot(lower if self._overlay else None, own / UPPER, own / MERGED, mounts)
 
     def _complete(self, launch: Launch, view: LayeredRoot) -> Launch:
         """The environment as an engine completes it: PATH with the image map's programs, HOME from the accounts."""
@@ -324,12 +336,9 @@ class OciRuntime:
         return replace(launch, env=env)
 
     def _prepare(self, launch: Launch, own: Path, groups: cgroups.Group) -> None:
-        upper = own / "upper"
-        upper.mkdir(parents=True)
-        upper.chmod(0o755)
-        (own / "work").mkdir()
-        (own / "root").mkdir()
-        self._prepare_root(launch, upper)
+        make_directories(own)
+        self._prepare_root(launch, own / UPPER)
+        make_image_volumes(launch, own)
         texts = {
             "hosts": hosts_file(launch),
             "hostname": f"{launch.hostname}\n",
@@ -338,11 +347,12 @@ class OciRuntime:
         for name in OWN_FILES.values():
             (own / name).write_text(texts.get(name, ""), encoding="utf-8")
         (own / "termination-log").chmod(0o666)
-        security = bundle.security_of(launch.pod, launch.container)
+        security = bundle.security_of(launch)
         places = bundle.Places(
-            root=own / "root",
+            root=own / ROOT,
             shared=() if launch.root else (*self._root.mounts(), *image_programs(launch, self._root.mounts())[1]),
             own=[Mount(own / name, target) for target, name in OWN_FILES.items()],
+            volumes=[Mount(own / name, target) for target, name in image_volumes(launch).items()],
             groups={} if self._chosen().groups else groups.places,
             cgroups_path=f"/{RUNC_FOLDER}/{container_name(launch)}" if self._chosen().groups else "",
         )
@@ -386,19 +396,14 @@ class OciRuntime:
         entries = groups.limits if variant.groups else groups.entries
         steps = [f"echo 0 >{shlex.quote(str(entry))}" for entry in entries]
         steps += [f"umount -l {shlex.quote(place)}" for place in variant.hidden]
-        root = shlex.quote(str(own / "root"))
-        if self._overlay:
-            options = _overlay_options(launch.root or self._skeleton, own, rootless=self._rootless)
-            steps.append(f"mount -i -t overlay -o {shlex.quote(options)} overlay {root}")
-        else:
-            steps.append(f"mount -i --bind {shlex.quote(str(own / 'upper'))} {root}")
+        lower = launch.root or self._skeleton
+        steps.append(mount_command(lower, own, rootless=self._rootless, overlay=self._overlay))
         complaints = shlex.quote(str(own / "runtime.log"))
         words = [variant.path, "--root", str(self._state), "--log", str(own / "runtime.log"), "--log-format", "json"]
         words += ["--cgroup-manager=disabled"] if variant.program == "crun" else []
         words += ["run", "--bundle", str(own), "--pid-file", str(own / "pid"), container_name(launch)]
         script = f"{{ {' && '.join(steps)}; }} 2>>{complaints} && exec {shlex.join(words)}"
-        spaces = ["-U", "-r", "-m"] if self._rootless else ["-m"]
-        return ["/usr/bin/env", "unshare", *spaces, "--", shim.SHELL, "-c", script]
+        return [*own_namespace(rootless=self._rootless), shim.SHELL, "-c", script]
 
 
 # Container path → its file in a life's own directory.
@@ -425,18 +430,28 @@ def own_directory(place: Path) -> Path | None:
 
 
 def first_process(place: Path) -> int | None:
-    """Process 1 of the life's container by its number here; None before it exists and when it is gone."""
+    """Process 1 of the life's container by its number here; None before it exists and when it is gone.
+
+    crun writes its number down before it starts, runc a little later: until then it is looked for below the shell.
+    """
     own = own_directory(place)
     if own is None:
         return None
     try:
         pid = int((own / "pid").read_text())
-        spaces = next(
-            line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("NSpid:")
-        )
-    except (OSError, ValueError, StopIteration):
-        return None
-    return pid if spaces.split()[-1] == "1" and len(spaces.split()) > 2 else None
+        return pid if is_first(pid) else None
+    except (OSError, ValueError):
+        record = shim.read_life(place)
+        found = 0 if record is None else first_below(record.pid)
+        return found if found and not _is_being_made(found) else None
+
+
+def _is_being_made(pid: int) -> bool:
+    """Whether it is still crun or runc that prepares to become the container's process."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip().startswith((*PROGRAMS, "exe"))
+    except OSError:
+        return True
 
 
 def check_command(launch: Launch, view: LayeredRoot) -> None:
@@ -498,14 +513,24 @@ def _limits(launch: Launch) -> cgroups.Limits:
         raise StartFailure("CreateContainerError", str(err)) from err
 
 
-def _overlay_options(lower: Path, own: Path, *, rootless: bool) -> str:
-    layers = f"lowerdir={_escape(lower)},upperdir={_escape(own / 'upper')},workdir={_escape(own / 'work')}"
-    return f"userxattr,{layers}" if rootless else f"{layers},index=off,metacopy=off,redirect_dir=off"
+def image_volumes(launch: Launch) -> dict[str, str]:
+    """The image's own volumes that no volume of the pod takes the place of: path → directory of the life."""
+    targets = {mount.target.rstrip("/") for mount in launch.mounts}
+    return {
+        path: f"volume.{number}"
+        for number, path in enumerate(launch.image_volumes)
+        if path.startswith("/") and path.rstrip("/") not in targets
+    }
 
 
-def _escape(place: Path) -> str:
-    """For overlayfs's options, where commas and colons separate."""
-    return re.sub(r"([\\,:])", r"\\\1", str(place))
+def make_image_volumes(launch: Launch, own: Path) -> None:
+    """They begin with what the image has in their places."""
+    for path, name in image_volumes(launch).items():
+        source = LayeredRoot(None, launch.root or own, own / MERGED).resolve(path)
+        if source is not None and source.is_dir():
+            copy_tree(source, own / name)
+        else:
+            (own / name).mkdir()
 
 
 def _resolver() -> str:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_directories, mount_command, own_namespace
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
@@ -74,13 +75,13 @@ class SandboxContainer(shim.ShimContainer):
 def first_process(pid: int) -> int:
     """Process 1 of the container below the shim's shell, as this machine counts; 0 while there is none."""
     for child in _children(pid):
-        found = child if _is_first(child) else first_process(child)
+        found = child if is_first(child) else first_process(child)
         if found:
             return found
     return 0
 
 
-def _is_first(pid: int) -> bool:
+def is_first(pid: int) -> bool:
     """Whether it is number 1 in a process namespace of its own."""
     try:
         text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
@@ -143,12 +144,14 @@ class SandboxRuntime:
         view = self._view(launch, tag)
         self._check_program(launch, view, launch.argv[0])
         self._write_filter()
-        for mount in view.kept:
-            mount.source.mkdir(parents=True, exist_ok=True)
-            mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
+        prepare_view(view)
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
         env["PATH"] = search_path(launch)
         command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
+        if launch.root is not None:
+            mount = mount_command(launch.root, Path(f"{launch.place}.{tag}"), rootless=not self._privileged)
+            before = own_namespace(rootless=not self._privileged)
+            command = [*before, shim.SHELL, "-c", f'{mount} && exec "$@"', "tiphys", *command]
         return shim.spawn(
             launch,
             command,
@@ -203,21 +206,24 @@ class SandboxRuntime:
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
 
-    def _view(self, launch: Launch, tag: str) -> View:
-        """What the container sees: the shared root, its own places on disk, the image's programs, its mounts."""
+    def _view(self, launch: Launch, tag: str) -> View | LayeredRoot:
+        """What the container sees: the image's root, or the shared one with the image map's programs and its own places
+        on disk; and its mounts."""
         own = Path(f"{launch.place}.{tag}")
+        if launch.root is not None:
+            return LayeredRoot(launch.root, own / UPPER, own / MERGED, launch.mounts)
         tops = {"/tmp", *(_top(path) for path in launch.kept)}
         kept = [Mount(own / (top.strip("/") or ROOT_DIRECTORY), top) for top in sorted(tops)]
         links, programs = image_programs(launch, self._root.mounts())
         return View(self._root, own, kept, [*programs, *launch.mounts], links)
 
-    def _check_program(self, launch: Launch, view: View, word: str) -> None:
+    def _check_program(self, launch: Launch, view: View | LayeredRoot, word: str) -> None:
         if "/" in word:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, view.resolve(path) or Path("/nonexistent"))
             return
         path = search_path(launch)
-        usual = (word, path) if not launch.programs and not launch.mounts else None
+        usual = (word, path) if not (launch.programs or launch.mounts or launch.root) else None
         if usual is not None and usual in self._found:
             return
         for place in path.split(":"):
@@ -228,16 +234,26 @@ class SandboxRuntime:
                 return
         raise StartFailure("StartError", f'{CANNOT_START}exec: "{word}": executable file not found in $PATH')
 
-    def _arguments(self, launch: Launch, view: View, env: dict[str, str]) -> list[str]:
-        words = [] if "/" not in (m.target for m in view.kept) else ["--bind", str(view.kept[0].source), "/"]
-        words += self._root.arguments()
-        words += ["--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-        words += ["--bind", str(view.own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
+    def _arguments(self, launch: Launch, view: View | LayeredRoot, env: dict[str, str]) -> list[str]:
+        own = view.own if isinstance(view, View) else view.upper.parent
+        words = [
+            *self._root_arguments(view),
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+        ]
+        words += ["--bind", str(own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
         words += ["--file", str(HOSTS_FD), "/etc/hosts", "--file", str(HOSTNAME_FD), "/etc/hostname"]
         words += ["--file", str(RESOLVER_FD), "/etc/resolv.conf"]
-        kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
-        for link, target in view.links:
-            words += ["--symlink", target, link]
+        kept: list[Mount] = []
+        if isinstance(view, View):
+            kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
+            for link, target in view.links:
+                words += ["--symlink", target, link]
         for mount in (*kept, *view.mounts):
             words += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
         if launch.cwd not in ("", "/") and view.resolve(launch.cwd) is None:
@@ -249,6 +265,12 @@ class SandboxRuntime:
             if key not in env:
                 words += ["--setenv", key, value]
         return words + self._identity(launch)
+
+    def _root_arguments(self, view: View | LayeredRoot) -> Sequence[str]:
+        if isinstance(view, LayeredRoot):
+            return ["--bind", str(view.upper.with_name(ROOT)), "/"]
+        first = [] if "/" not in (m.target for m in view.kept) else ["--bind", str(view.kept[0].source), "/"]
+        return [*first, *self._root.arguments()]
 
     def _identity(self, launch: Launch) -> list[str]:
         who = launch.identity
@@ -270,6 +292,16 @@ class SandboxRuntime:
             draft = self._filter.with_suffix(f".{os.getpid()}")
             draft.write_bytes(seccomp.program())
             draft.replace(self._filter)
+
+
+def prepare_view(view: View | LayeredRoot) -> None:
+    """Makes what the container will have on disk."""
+    if isinstance(view, LayeredRoot):
+        make_directories(view.upper.parent)
+        return
+    for mount in view.kept:
+        mount.source.mkdir(parents=True, exist_ok=True)
+        mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
 
 
 @dataclass(frozen=True)
