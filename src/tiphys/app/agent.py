@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tiphys import __version__
 from tiphys.app.compose import Node, NodeContext
+from tiphys.app.images import image_source
+from tiphys.app.settings import Settings
 from tiphys.app.tracing import TracedExtension
 from tiphys.cluster.node.agent import Agent
 from tiphys.cluster.node.extension import PodExtension
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from tiphys.workflows.executor.resource import ResourceExecutor
 
 
-async def start_agent(context: NodeContext, runtime: str) -> Node:
+async def start_agent(context: NodeContext, settings: Settings) -> Node:
     """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
     artifacts = context.data_dir.parent / "artifacts"
     tasks = TaskAgent(context.client, context.world.clock, f"tiphys/{__version__}")
@@ -35,11 +38,12 @@ async def start_agent(context: NodeContext, runtime: str) -> Node:
     agent = Agent(
         context.client,
         context.node_name,
-        _candidates(runtime, context.data_dir),
+        _candidates(settings.runtime, context.data_dir),
         context.data_dir,
         context.world.clock,
         context.world.ids,
         extensions=(executor,),
+        images=partial(image_source, context.world.clock, settings),
     )
     await agent.prepare()
     return agent

@@ -146,7 +146,7 @@ async def compose(
         server.verbs.admission.append(_bind)
         client = Client(_transport(server, trace))
         await furnish(client)
-        made = node or agent_node(settings.runtime)
+        made = node or agent_node(settings)
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
@@ -204,13 +204,13 @@ def _transport(server: ApiServer, trace: Trace) -> Transport:
     return TracedTransport(server.transport(), trace)
 
 
-def agent_node(runtime: str) -> NodeFactory:
-    """The node agent with the named runtime, or with the best that works here."""
+def agent_node(settings: Settings) -> NodeFactory:
+    """The node agent with the runtime that the settings name, or with the best that works here."""
 
     async def make(context: NodeContext) -> Node:
         from tiphys.app.agent import start_agent
 
-        return await start_agent(context, runtime)
+        return await start_agent(context, settings)
 
     return make
 

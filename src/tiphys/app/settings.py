@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 from tiphys.machinery.errors import SpecError
 
+IMAGES = ("auto", "registry", "map")
 RUNTIMES = ("auto", "sandbox", "oci", "process", "engine", "stage")
 
 
@@ -27,6 +28,12 @@ class Settings:
     listen: Annotated[str, "address:port of the HTTPS API of `tiphys up`; port 0 takes a free one"] = "127.0.0.1:6443"
     kubeconfig: Annotated[Path | None, "the kubeconfig that `tiphys up` writes; none: in data_dir"] = None
     runtime: Annotated[str, "what runs pods: auto (the best that works), sandbox, oci, process, engine, stage"] = "auto"
+    images: Annotated[str, "auto (registries, else the image map), registry (never the map), map (the map first)"] = (
+        "auto"
+    )
+    image_store: Annotated[Path | None, "where images are kept; none: ~/.local/share/tiphys/images"] = None
+    docker_config: Annotated[Path | None, "credentials for registries; none: ~/.docker/config.json"] = None
+    registries: Annotated[Path | None, "TOML file of mirrors; none: ~/.config/tiphys/registries.toml"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"
@@ -34,6 +41,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
             raise SpecError("runtime", f"must be one of {', '.join(RUNTIMES)}, got {self.runtime!r}")
+        if self.images not in IMAGES:
+            raise SpecError("images", f"must be one of {', '.join(IMAGES)}, got {self.images!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
         host, _, port = self.listen.rpartition(":")
@@ -73,6 +82,26 @@ def default_data_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Where ``tiphys up`` keeps its state: ``$XDG_STATE_HOME/tiphys``, else ``~/.local/state/tiphys``."""
     state = environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "tiphys"
+
+
+@dataclass(frozen=True)
+class ImagePlaces:
+    """Where images are kept, and what is known of registries; settings that are not given have their usual places."""
+
+    store: Path
+    docker_config: Path
+    registries: Path
+
+
+def image_places(settings: Settings, environ: Mapping[str, str] = os.environ) -> ImagePlaces:
+    """From the settings, else ``$XDG_DATA_HOME``, ``$DOCKER_CONFIG``, ``$XDG_CONFIG_HOME`` and the home directory."""
+    data, config, docker = (environ.get(name) for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "DOCKER_CONFIG"))
+    home = Path.home()
+    return ImagePlaces(
+        settings.image_store or (Path(data) if data else home / ".local" / "share") / "tiphys" / "images",
+        settings.docker_config or (Path(docker) if docker else home / ".docker") / "config.json",
+        settings.registries or (Path(config) if config else home / ".config") / "tiphys" / "registries.toml",
+    )
 
 
 def _from_file(environ: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:

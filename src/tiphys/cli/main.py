@@ -31,6 +31,7 @@ VERBS: dict[str, dict[str, str]] = {
         "status": "Say whether it runs, where, and what is in it",
         "down": "End it",
     },
+    "Images": {"image": "Pull, load, list and remove container images"},
     "Look": {
         "list": "List workflows",
         "get": "Show a workflow as a tree",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cluster.node.test_runtime_contract import end_of, launch, output, running_with, until
+from tiphys.cluster.node.identity import identity_of
 from tiphys.cluster.node.layered import LayeredRoot
 from tiphys.cluster.node.runtime import Identity, Mount, RuntimeUnusable, choose
 from tiphys.cluster.node.runtimes import shim
@@ -59,9 +60,10 @@ async def test_no_power_over_the_machine(oci: OciRuntime, tmp_path: Path, deed: 
 
 
 async def test_the_filter_of_the_runtime(oci: OciRuntime, tmp_path: Path) -> None:
-    pod = a_pod(securityContext={"seccompProfile": {"type": "RuntimeDefault"}, "allowPrivilegeEscalation": False})
+    pod = a_pod(securityContext={"seccompProfile": {"type": "RuntimeDefault"}})
+    who = Identity(no_new_privileges=True)
     script = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; unshare -U true 2>/dev/null || echo refused"
-    said = await run(oci, tmp_path, script, pod=pod)
+    said = await run(oci, tmp_path, script, pod=pod, identity=who)
     assert said.split() == ["NoNewPrivs:", "1", "Seccomp:", "2", "refused"]
 
 
@@ -76,7 +78,9 @@ async def test_the_filter_of_the_runtime(oci: OciRuntime, tmp_path: Path) -> Non
     ],
 )
 async def test_capabilities(oci: OciRuntime, tmp_path: Path, context: dict[str, object], bounds: str) -> None:
-    said = await run(oci, tmp_path, "grep CapBnd /proc/self/status", pod=a_pod(securityContext=context))
+    container = {"name": "main", "securityContext": context}
+    who = identity_of(container, {"metadata": {"name": "p"}, "spec": {"containers": [container]}})
+    said = await run(oci, tmp_path, "grep CapBnd /proc/self/status", identity=who)
     assert said.split()[1] == bounds
 
 

@@ -439,11 +439,11 @@ def first_process(place: Path) -> int | None:
         return None
     try:
         pid = int((own / "pid").read_text())
-        return pid if is_first(pid) else None
+        found = pid if is_first(pid) else 0
     except (OSError, ValueError):
         record = shim.read_life(place)
         found = 0 if record is None else first_below(record.pid)
-        return found if found and not _is_being_made(found) else None
+    return found if found and not _is_being_made(found) else None
 
 
 def _is_being_made(pid: int) -> bool:
