@@ -1,6 +1,7 @@
 """What the node adds to the programs it runs: starting a step, isolating it, keeping its files, reading its log.
 
 process     milliseconds over a bare posix_spawn of the same program, from the request to the known exit code
+oci         a container by crun or runc, over crun or runc alone
 sandbox     the same container in bubblewrap, over bubblewrap alone with the same namespaces
 artifact    a file of 256 MB saved to the local store and loaded again (archive: none), over `tar | tar` there and back
 log         reading a log of 100 MB through the log source, in MB per second
@@ -9,6 +10,7 @@ log         reading a log of 100 MB through the log source, in MB per second
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import select
 import shutil
@@ -25,6 +27,7 @@ from tiphys.cluster.apiserver.streams import LogOptions
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.logs import LifeLog, read
 from tiphys.cluster.node.runtime import Launch, Runtime, RuntimeUnusable, choose
+from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import DEFAULT_PATH, ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.workflows.drivers.artifacts.local import LocalStore
@@ -46,11 +49,45 @@ def rows() -> Iterable[Row]:
 def _starts(place: Path) -> Iterable[Row]:
     spawn, process = asyncio.run(_steps(ProcessRuntime, place / "process", _spawn_true))
     yield Row("node: process step over posix_spawn", "ms", (process - spawn) * 1e3, bar=2.0, aim=1.0)
+    yield from _oci(place)
     try:
         bare, sandbox = asyncio.run(_steps(SandboxRuntime, place / "sandbox", _bare_bubblewrap))
     except RuntimeUnusable:
         return
     yield Row("node: sandbox step", "ms", sandbox * 1e3, bar=2.0, aim=1.2, floor=bare * 1e3)
+
+
+def _oci(place: Path) -> Iterable[Row]:
+    """The same container by the OCI runtime that works here, over that runtime alone on a prepared bundle."""
+    try:
+        floor, step = asyncio.run(_oci_steps(place / "oci"))
+    except RuntimeUnusable:
+        return
+    yield Row("node: oci step", "ms", step * 1e3, bar=2.0, aim=1.3, floor=floor * 1e3)
+
+
+async def _oci_steps(place: Path) -> tuple[float, float]:
+    runtime = OciRuntime(place / "shared")
+    await choose([runtime], place / "probe")
+    return await _steps(lambda _: runtime, place, _bare_oci(runtime, place / "bare"))
+
+
+def _bare_oci(runtime: OciRuntime, place: Path) -> Callable[[], None]:
+    """crun or runc by themselves: their own configuration, `true`, this machine's programs."""
+    place.mkdir(parents=True)
+    (place / "rootfs").mkdir()
+    subprocess.run([runtime.program, "spec"], cwd=place, check=True)
+    config = json.loads((place / "config.json").read_text())
+    config["process"] |= {"terminal": False, "args": ["/usr/bin/true"]}
+    config["process"].pop("rlimits", None)
+    for name in ("usr", "lib", "lib64", "bin"):
+        if Path(f"/{name}").is_dir():
+            bind = {"destination": f"/{name}", "type": "bind", "source": f"/{name}", "options": ["bind", "ro"]}
+            config["mounts"].append(bind)
+    (place / "config.json").write_text(json.dumps(config))
+    hide = "umount -l /sys/fs/cgroup/unified 2>/dev/null; " if runtime.program == "crun" else ""
+    script = f"{hide}exec {runtime.program} --root {place}/state run --bundle {place} bare"
+    return lambda: _spawn([shutil.which("unshare") or "unshare", "-m", "sh", "-c", script])
 
 
 async def _steps(kind: Callable[[Path], Runtime], place: Path, floor: Callable[[], None]) -> tuple[float, float]:

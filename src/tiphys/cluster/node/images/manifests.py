@@ -24,6 +24,14 @@ class ImageError(DriverError):
     """An image is not what it should be, or cannot be had."""
 
 
+class Unreachable(ImageError):
+    """No registry answered: the network, not the image, is what is wrong."""
+
+
+class Missing(ImageError):
+    """The registry answered that it has no such image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     digest: str

@@ -21,18 +21,21 @@ from tiphys.cluster.node.images.manifests import (
     Descriptor,
     ImageError,
     Manifest,
+    Missing,
+    Unreachable,
     choose_platform,
     is_index,
     parse_manifest,
 )
 from tiphys.cluster.node.images.map import Image, ImageMap, ImageUnavailable, Pulled, PullRequest, check_name
 from tiphys.cluster.node.images.reference import Reference
+from tiphys.cluster.node.images.registries import Registries, reachable, read_registries
 from tiphys.cluster.node.images.store import Entry, Store
 from tiphys.cluster.node.layered import LayeredRoot
 from tiphys.runtime.clock import Clock
 
 if TYPE_CHECKING:
-    from tiphys.cluster.node.images.registry import Progress, Registries, RegistryClient
+    from tiphys.cluster.node.images.registry import Progress, RegistryClient
 
 # How long a registry may take to show that it is there, before the image map stands in for it.
 REACH_SECONDS = 1.0
@@ -106,8 +109,6 @@ class Images:
         return Pulled(pulled.image, pulled.seconds, max(waited, pulled.seconds), pulled.size_bytes, pulled.note)
 
     async def _pull(self, name: Reference, request: PullRequest) -> Pulled:
-        from tiphys.cluster.node.images.registry import Missing, Unreachable
-
         began = self._clock.monotonic()
         mapped = self._map.entry(request.reference) if self._settings.mode != "registry" else None
         present = self.store.find(str(name))
@@ -162,8 +163,6 @@ class Images:
         return RegistryClient(self._clock, self._registries(), keyring)
 
     def _registries(self) -> Registries:
-        from tiphys.cluster.node.images.registry import Registries, read_registries
-
         return read_registries(self._settings.registries) if self._settings.registries else Registries()
 
     def _known_away(self, domain: str) -> bool:
@@ -176,8 +175,8 @@ class Images:
         if self._clock.monotonic() < until:
             return there
         try:
-            async with asyncio.timeout(REACH_SECONDS), self._client(()) as client:
-                there = await client.reachable(domain)
+            async with asyncio.timeout(REACH_SECONDS):
+                there = await reachable(self._registries(), domain)
         except TimeoutError:
             there = False
         self._reachable[domain] = there, self._clock.monotonic() + REMEMBERED_SECONDS

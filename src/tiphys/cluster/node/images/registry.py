@@ -18,22 +18,26 @@ import json
 import os
 import re
 import socket
-import tomllib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
 from tiphys.cluster.node.images.credentials import Credential, Keyring
-from tiphys.cluster.node.images.manifests import ACCEPTED, DOCUMENT_BYTES_MAX, Descriptor, ImageError
+from tiphys.cluster.node.images.manifests import (
+    ACCEPTED,
+    DOCUMENT_BYTES_MAX,
+    Descriptor,
+    ImageError,
+    Missing,
+    Unreachable,
+)
 from tiphys.cluster.node.images.reference import DOCKER_HUB, Reference
+from tiphys.cluster.node.images.registries import Host, Registries
 from tiphys.cluster.node.images.store import Store
-from tiphys.machinery.errors import SpecError
 from tiphys.runtime.clock import Clock
 
-HUB_HOST = "registry-1.docker.io"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 ATTEMPTS_MAX = 5
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.5, 8.0
@@ -44,70 +48,6 @@ _CHALLENGE = re.compile(r'([a-zA-Z]+)="((?:[^"\\]|\\.)*)"|([a-zA-Z]+)=([^\s,"]+)
 
 Progress = Callable[[Descriptor, int], None]
 """Called with a blob and how many bytes of it are here."""
-
-
-class Unreachable(ImageError):
-    """No registry answered: the network, not the image, is what is wrong."""
-
-
-class Missing(ImageError):
-    """The registry answered that it has no such image."""
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """Where a registry's API is."""
-
-    url: str
-    name: str
-    verify: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Registries:
-    """What the user says of registries: mirrors (URLs) and those without a certificate that can be checked."""
-
-    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    insecure: frozenset[str] = frozenset()
-    plain: frozenset[str] = frozenset()
-
-    def hosts(self, domain: str) -> list[Host]:
-        """In the order in which they are to be asked."""
-        found = [
-            Host(url.rstrip("/"), url.partition("://")[2].partition("/")[0], domain not in self.insecure)
-            for url in self.mirrors.get(domain, ())
-        ]
-        name = HUB_HOST if domain == DOCKER_HUB else domain
-        scheme = "http" if domain in self.plain or _is_local(domain) else "https"
-        return [*found, Host(f"{scheme}://{name}", name, domain not in self.insecure)]
-
-
-def read_registries(path: Path) -> Registries:
-    """From a TOML file with tables ``[registry."name"]`` of ``mirrors``, ``insecure``, ``plain_http``.
-
-    A file that is not there says nothing. Raises ``SpecError``.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Registries()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        raise SpecError(str(path), str(err)) from err
-    rows = document.get("registry", {})
-    for name, row in rows.items():
-        unknown = sorted(row.keys() - {"mirrors", "insecure", "plain_http"})
-        if unknown:
-            raise SpecError(f"{path}: registry.{name}.{unknown[0]}", "no such setting")
-    return Registries(
-        {name: tuple(row.get("mirrors", ())) for name, row in rows.items()},
-        frozenset(name for name, row in rows.items() if row.get("insecure")),
-        frozenset(name for name, row in rows.items() if row.get("plain_http")),
-    )
-
-
-def _is_local(domain: str) -> bool:
-    host = domain.rpartition(":")[0] if re.search(r":[0-9]+\Z", domain) else domain
-    return host in ("localhost", "[::1]") or host.startswith("127.")
 
 
 class RegistryClient:
@@ -130,17 +70,6 @@ class RegistryClient:
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
-
-    async def reachable(self, domain: str) -> bool:
-        """Whether anybody speaks HTTP where the registry, or a mirror of it, should be."""
-        for host in self._registries.hosts(domain):
-            try:
-                async with self._send("GET", host, f"{host.url}/v2/", {}, "") as answer:
-                    if answer.status in (200, 401, 404):
-                        return True
-            except ImageError:
-                continue
-        return False
 
     async def resolve(self, reference: Reference) -> tuple[str, bytes]:
         """The digest and the text of what a name stands for: a manifest, or an index of several.

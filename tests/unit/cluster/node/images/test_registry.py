@@ -14,10 +14,11 @@ from aiohttp import web
 
 from tests.unit.cluster.node.images.building import ImageFiles, digest, layer, member
 from tiphys.cluster.node.images.credentials import Credential, Keyring, read_config, read_secret
-from tiphys.cluster.node.images.manifests import ImageError
+from tiphys.cluster.node.images.manifests import ImageError, Missing, Unreachable
 from tiphys.cluster.node.images.pulling import fetch
 from tiphys.cluster.node.images.reference import parse
-from tiphys.cluster.node.images.registry import Missing, Registries, RegistryClient, Unreachable, read_registries
+from tiphys.cluster.node.images.registries import Registries, read_registries
+from tiphys.cluster.node.images.registry import RegistryClient
 from tiphys.cluster.node.images.store import Store
 from tiphys.machinery.errors import SpecError
 from tiphys.runtime.clock import SystemClock
