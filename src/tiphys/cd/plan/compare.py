@@ -91,6 +91,8 @@ class Managed:
     status: Mapping[str, Any]
     is_out_of_sync: bool
     """Whether it makes the application OutOfSync, which it does also where the project hides its own status."""
+    is_copy: bool = False
+    """Whether the live object carries the mark of another one: it is neither synced nor pruned."""
 
     @property
     def key(self) -> ResourceKey:
@@ -110,6 +112,8 @@ class Comparison:
     has_pre_delete_hooks: bool = False
     has_post_delete_hooks: bool = False
     types: Sequence[str] = ()
+    settings: Settings = field(default_factory=Settings)
+    comparator: Comparator | None = None
 
     @property
     def resources(self) -> list[Mapping[str, Any]]:
@@ -151,7 +155,8 @@ class _Comparing:
         managed = [_with_health(each, verdict) for each, verdict in zip(managed, health.by_resource, strict=True)]
         sync = self._sync_status(managed)
         types = seen.rendered.types
-        return Comparison(sync, health, managed, pairing, targets, self.conditions, before, after, types)
+        conditions, settings = self.conditions, seen.settings
+        return Comparison(sync, health, managed, pairing, targets, conditions, before, after, types, settings)
 
     @property
     def _spec(self) -> Mapping[str, Any]:
@@ -303,7 +308,7 @@ class _Comparing:
             text = f"Namespace for {name_of(obj)} {Gvk(*gvk)} is missing."
             self.conditions.append(Condition("InvalidSpecError", text))
         shown = {name: value for name, value in status.items() if value}
-        return Managed(target, live, diff, shown, is_out_of_sync)
+        return Managed(target, live, diff, shown, is_out_of_sync, is_copy=not is_member)
 
     def _status(
         self, target: Object | None, live: Object | None, diff: Diff, *, is_a_hook: bool, is_member: bool

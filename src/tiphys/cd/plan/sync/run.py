@@ -27,6 +27,7 @@ from tiphys.cd.plan.objects import (
     Gvk,
     Object,
     ResourceKey,
+    annotations_of,
     defined_kind,
     finalizers_of,
     gvk_of,
@@ -61,6 +62,7 @@ from tiphys.machinery.errors import Conflict, NotFound
 T = TypeVar("T")
 Talk = Generator[Stage, Answers, T]
 
+RUN_ID: Final = "tiphys.argoproj.io/sync-run"
 CLIENT_SIDE_MANAGER: Final = "kubectl-client-side-apply"
 # client-go util/retry DefaultRetry: so often an update that meets a newer object is tried.
 _CONFLICTS_MAX: Final = 5
@@ -147,6 +149,8 @@ class State:
     phase: OperationPhase = ""
     message: str = ""
     results: tuple[ResourceResult, ...] = ()
+    attempt: int = 0
+    """How many times the operation was tried before."""
 
 
 def sync(seen: Seen, state: State) -> Talk[State]:
@@ -240,6 +244,7 @@ class _Pass:
         in_order = ordered(found, prunes_last=self._options.prune_last)
         for task in in_order:
             task.take_over(self.outcomes.by_key.get(task.result_key))
+            self._adopt(task)
         self._tasks = in_order
         return in_order, valid
 
@@ -258,14 +263,31 @@ class _Pass:
 
     def _hook(self, obj: Object, phase: str) -> Object:
         """The hook as it is applied: with its finalizer, and a name that is the same in every pass."""
-        fields: dict[str, Any] = {}
+        run_id = self._run_id(phase)
+        fields: dict[str, Any] = {"annotations": {**(metadata_of(obj).get("annotations") or {}), RUN_ID: run_id}}
         if not name_of(obj):
-            revision = self._seen.revision[:7] if len(self._seen.revision) >= 8 else self._seen.revision
-            postfix = f"{revision}-{phase}-{int(self._state.started_at.timestamp())}".lower()
-            fields["name"] = f"{metadata_of(obj).get('generateName') or ''}{postfix}"
+            fields["name"] = f"{metadata_of(obj).get('generateName') or ''}{self._run_of(phase)}"
         if not has_hook_finalizer(obj):
             fields["finalizers"] = [*finalizers_of(obj), HOOK_FINALIZER]
-        return with_metadata(obj, **fields) if fields else obj
+        return with_metadata(obj, **fields)
+
+    def _run_id(self, phase: str) -> str:
+        """Names this run of a hook: the operation, the phase, the attempt."""
+        return f"{self._run_of(phase)}.{self._state.attempt}"
+
+    def _run_of(self, phase: str) -> str:
+        revision = self._seen.revision[:7] if len(self._seen.revision) >= 8 else self._seen.revision
+        return f"{revision}-{phase}-{int(self._state.started_at.timestamp())}".lower()
+
+    def _adopt(self, task: Task) -> None:
+        """A hook that this very operation made, though nothing was noted: we were stopped in between.
+
+        Made again it would run twice; its result is noted now and it is waited for as any other.
+        """
+        if not task.is_hook or not task.is_pending or task.live is None or is_being_deleted(task.live):
+            return
+        if annotations_of(task.live).get(RUN_ID) == self._run_id(task.phase):
+            task.conclude(self.outcomes, "Synced", "Running", f"{task.gvk.kind.lower()}/{task.name} created")
 
     def _namespace_task(self, change: NamespaceChange) -> Talk[list[Task]]:
         name = self._seen.namespace

@@ -1,0 +1,79 @@
+"""What the controller knows of its own objects: applications, projects, the configuration, the secrets of clusters."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from typing import Any, Final
+
+from tiphys.cd.clusters import SECRET_TYPE, ClusterSecret
+from tiphys.cd.plan.objects import Object
+from tiphys.cd.plan.settings import Settings, SettingsError
+from tiphys.client.client import Client
+from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey, Resource
+from tiphys.runtime.clock import Clock
+from tiphys.runtime.informer import Informer
+
+logger = logging.getLogger(__name__)
+
+APPLICATIONS: Final = Resource("argoproj.io", "v1alpha1", "applications", "Application")
+APP_PROJECTS: Final = Resource("argoproj.io", "v1alpha1", "appprojects", "AppProject")
+CONFIG_MAP: Final = "argocd-cm"
+
+
+class Caches:
+    """Informers of the control plane; applications of all namespaces."""
+
+    def __init__(self, client: Client, namespace: str, *, clock: Clock, rng: random.Random) -> None:
+        def informer(resource: Resource, where: str | None, **query: str) -> Informer:
+            indexes = {"destination": _destination} if resource is APPLICATIONS else {}
+            return Informer(client, resource, clock=clock, rng=rng, namespace=where, indexes=indexes, **query)
+
+        self._namespace = namespace
+        self.applications = informer(APPLICATIONS, None)
+        self.projects = informer(APP_PROJECTS, namespace)
+        self.config = informer(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={CONFIG_MAP}")
+        self.secrets = informer(SECRETS, namespace, labelSelector=f"{SECRET_TYPE}=cluster")
+        self._settings = Settings.of(None)
+
+    @property
+    def all(self) -> tuple[Informer, ...]:
+        return (self.projects, self.config, self.secrets, self.applications)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for informer in self.all:
+                group.create_task(informer.run(), name=f"cd-{informer.resource.key}")
+
+    async def synced(self) -> None:
+        for informer in self.all:
+            await informer.synced.wait()
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    def read_settings(self) -> bool:
+        """Reads the configuration; whether anything changed. One that cannot be read leaves the last good one."""
+        found = self.config.get(ObjectKey(self._namespace, CONFIG_MAP))
+        try:
+            new = Settings.of((found or {}).get("data"))
+        except SettingsError as err:
+            logger.warning("%s; the settings before it stay", err)
+            return False
+        changed, self._settings = new != self._settings, new
+        return changed
+
+    def project(self, name: str) -> Object | None:
+        return self.projects.get(ObjectKey(self._namespace, name))
+
+    def cluster_secrets(self) -> dict[str, ClusterSecret]:
+        found = (ClusterSecret.of(secret) for secret in self.secrets.objects())
+        return {each.cluster.server: each for each in found if each is not None}
+
+
+def _destination(app: Any) -> Iterable[str]:
+    destination = (app.get("spec") or {}).get("destination") or {}
+    return [value for value in (destination.get("server"), destination.get("name")) if value]

@@ -1,0 +1,182 @@
+"""The clusters that applications go to: the one that we run in, and those of cluster secrets.
+
+A secret with the label ``argocd.argoproj.io/secret-type: cluster`` names a server and how to reach it (the original's
+format). Live state is kept only of clusters that an application goes to; one that does not answer costs only its own
+applications.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tiphys.cd.kinds import DiscoveredKinds, KindTable
+from tiphys.cd.live import LiveCluster, OnChange
+from tiphys.cd.plan.objects import Object
+from tiphys.cd.plan.projects import Cluster
+from tiphys.cd.plan.settings import Settings
+from tiphys.cd.plan.validation import IN_CLUSTER
+from tiphys.client import kubeconfig
+from tiphys.client.client import Client
+from tiphys.client.http import HttpTransport
+from tiphys.client.transport import Transport
+from tiphys.runtime.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+SECRET_TYPE: Final = "argocd.argoproj.io/secret-type"
+
+
+@dataclass(frozen=True)
+class ClusterSecret:
+    """A cluster as its secret describes it. ``project`` is set for one that belongs to a project alone."""
+
+    cluster: Cluster
+    project: str
+    config: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, secret: Object) -> ClusterSecret | None:
+        """None for a secret that names no server, or whose config is no JSON."""
+        data = {name: _decoded(value) for name, value in (secret.get("data") or {}).items()}
+        server = data.get("server", "").rstrip("/")
+        try:
+            config = json.loads(data.get("config") or "{}")
+        except ValueError:
+            return None
+        if not server or not isinstance(config, dict):
+            return None
+        return cls(Cluster(server, data.get("name", "") or server), data.get("project", ""), config)
+
+    def connection(self) -> kubeconfig.Cluster:
+        """How to reach it."""
+        tls, plugin = self.config.get("tlsClientConfig") or {}, self.config.get("execProviderConfig")
+        credentials = kubeconfig.Credentials(
+            certificate=_bytes(tls.get("certData")),
+            key=_bytes(tls.get("keyData")),
+            token=self.config.get("bearerToken") or None,
+            username=self.config.get("username") or None,
+            password=self.config.get("password") or None,
+            exec=_plugin(plugin) if plugin else None,
+        )
+        return kubeconfig.Cluster(
+            self.cluster.server,
+            ca=_bytes(tls.get("caData")),
+            insecure=bool(tls.get("insecure")),
+            server_name=tls.get("serverName") or None,
+            credentials=credentials,
+        )
+
+
+class ClusterSet:
+    """Gives out live clusters by server, and keeps those that are in use up to date."""
+
+    def __init__(
+        self,
+        own: Client,
+        own_kinds: KindTable,
+        settings: Callable[[], Settings],
+        on_change: OnChange,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        connect: Callable[[kubeconfig.Cluster], Transport] = HttpTransport,
+    ) -> None:
+        self._own = own
+        self._own_kinds = own_kinds
+        self._settings = settings
+        self._on_change = on_change
+        self._clock = clock
+        self._rng = rng
+        self._connect = connect
+        self._secrets: dict[str, ClusterSecret] = {}
+        self._live: dict[str, LiveCluster] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Watches the clusters in use until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for live in self._live.values():
+                self._follow(live)
+            await asyncio.Event().wait()
+
+    def set_secrets(self, secrets: Mapping[str, ClusterSecret]) -> None:
+        """Takes over the known cluster secrets, by server; clusters that changed are connected to anew."""
+        for server, known in list(self._secrets.items()):
+            if secrets.get(server) != known:
+                self.drop(server)
+        self._secrets = dict(secrets)
+
+    @property
+    def known(self) -> list[Cluster]:
+        return [secret.cluster for secret in self._secrets.values()]
+
+    def of_project(self, project: str) -> list[Cluster]:
+        return [secret.cluster for secret in self._secrets.values() if secret.project == project]
+
+    def live(self, cluster: Cluster) -> LiveCluster:
+        """The live state of a cluster; connects to it at first use."""
+        found = self._live.get(cluster.server)
+        if found is None:
+            client, kinds = self._reach(cluster)
+            found = self._live[cluster.server] = LiveCluster(
+                cluster.server, client, kinds, self._settings(), self._on_change, clock=self._clock, rng=self._rng
+            )
+            if self._group is not None:
+                self._follow(found)
+        return found
+
+    def drop(self, server: str) -> None:
+        """Forgets a cluster; whoever needs it connects anew."""
+        self._live.pop(server, None)
+        task = self._tasks.pop(server, None)
+        if task is not None:
+            task.cancel()
+
+    def drop_all(self) -> None:
+        """Forgets all, for instance because tracking changed and with it every index."""
+        for server in list(self._live):
+            self.drop(server)
+
+    def _reach(self, cluster: Cluster) -> tuple[Client, KindTable]:
+        secret = self._secrets.get(cluster.server)
+        if secret is None or (cluster.server == IN_CLUSTER.server and not secret.config):
+            return self._own, self._own_kinds
+        transport = self._connect(secret.connection())
+        return Client(transport), DiscoveredKinds(transport, self._clock)
+
+    def _follow(self, live: LiveCluster) -> None:
+        assert self._group is not None
+        self._tasks[live.server] = self._group.create_task(live.run(), name=f"cluster-{live.server}")
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _bytes(value: str | None) -> bytes | None:
+    try:
+        return base64.b64decode(value) if value else None
+    except binascii.Error:
+        return None
+
+
+def _plugin(config: Mapping[str, Any]) -> kubeconfig.ExecPlugin:
+    return kubeconfig.ExecPlugin(
+        config.get("command", ""),
+        tuple(config.get("args") or ()),
+        dict(config.get("env") or {}),
+        config.get("apiVersion") or "client.authentication.k8s.io/v1",
+    )
