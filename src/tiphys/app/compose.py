@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
+from tiphys.app.feed import StoreFeed
 from tiphys.app.names import RegistryNames
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
@@ -155,6 +157,10 @@ async def compose(
         await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)
+        cluster = ClusterControllers(
+            server.transport(), StoreFeed(server.store, server.registry), world.clock, world.rng
+        )
+        await stack.enter_async_context(_background(cluster.run))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         yield Parts(server, client, its_node, served)

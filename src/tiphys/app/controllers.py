@@ -7,40 +7,65 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from tiphys.client.client import Client
 from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Transport
+from tiphys.cluster.controllers.accounts import RootCaController, ServiceAccountController
+from tiphys.cluster.controllers.cluster_roles import ClusterRoleController
 from tiphys.cluster.controllers.deployments import DeploymentController
+from tiphys.cluster.controllers.disruption import DisruptionController
+from tiphys.cluster.controllers.endpoints import EndpointsController, EndpointSliceController
 from tiphys.cluster.controllers.garbage import GarbageCollector, Kinds
 from tiphys.cluster.controllers.graph import Feed
 from tiphys.cluster.controllers.kit import Caches, Controller, Kit, Sinks
 from tiphys.cluster.controllers.manager import Manager, Presence
+from tiphys.cluster.controllers.namespaces import NamespaceController
 from tiphys.cluster.controllers.replica_sets import ReplicaSetController, ReplicationControllerController
+from tiphys.cluster.controllers.scheduler import Scheduler
+from tiphys.machinery.resources import Resource
 from tiphys.runtime.clock import Clock
-
-MANAGER: Final = "kube-controller-manager"
 
 CONTROLLERS: Final[Sequence[type[Controller]]] = (
     DeploymentController,
     ReplicaSetController,
     ReplicationControllerController,
+    Scheduler,
+    EndpointsController,
+    EndpointSliceController,
+    NamespaceController,
+    ServiceAccountController,
+    RootCaController,
+    ClusterRoleController,
+    DisruptionController,
 )
 
 
 class ClusterFeed(Presence, Feed, Kinds, Protocol):
     """What the API server tells (``feed.py``)."""
 
+    def deletable(self) -> Iterable[Resource]: ...
+
 
 class ClusterControllers:
     """All of them; ``run`` works until cancelled."""
 
-    def __init__(self, transport: Transport, feed: ClusterFeed, clock: Clock, rng: random.Random) -> None:
-        client = Client(ManagedTransport(transport, MANAGER))
-        plain = Client(transport)  # events are nobody's
-        self.kit = Kit(client, clock, rng, Sinks(plain, clock), Caches(plain, clock, rng))
+    def __init__(
+        self,
+        transport: Transport,
+        feed: ClusterFeed,
+        clock: Clock,
+        rng: random.Random,
+        root_ca: Callable[[], str] = str,
+    ) -> None:
+        plain = Client(transport)  # readers, and events: they are nobody's
+
+        def writer(name: str) -> Client:
+            return Client(ManagedTransport(transport, name))
+
+        self.kit = Kit(writer, clock, rng, Sinks(plain, clock), Caches(plain, clock, rng), feed.deletable, root_ca)
         self.manager = Manager(self.kit, feed, CONTROLLERS)
         self.garbage = GarbageCollector(self.kit, feed, feed)
 

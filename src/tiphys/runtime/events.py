@@ -20,6 +20,7 @@ from tiphys.client.client import Client
 from tiphys.machinery.actions import Emit
 from tiphys.machinery.errors import ApiError, NotFound
 from tiphys.machinery.resources import EVENTS, ObjectKey
+from tiphys.machinery.times import to_micro_time
 from tiphys.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ class _Known:
 
 
 class EventRecorder:
-    def __init__(self, client: Client, clock: Clock, component: str) -> None:
+    """``actions`` (reason → action) makes events of the newer form, which name one and count no repetitions."""
+
+    def __init__(self, client: Client, clock: Clock, component: str, actions: Mapping[str, str] | None = None) -> None:
+        self._actions = actions
         self.dropped = 0
         self._client = client
         self._clock = clock
@@ -77,7 +81,12 @@ class EventRecorder:
         identity = (*about_what, event.type, event.reason, event.message)
         known = self._known.get(identity)
         try:
-            if known is not None and at - known.last < _SAME_EVENT_FOR and await self._count(known, at):
+            if (
+                self._actions is None
+                and known is not None
+                and at - known.last < _SAME_EVENT_FOR
+                and await self._count(known, at)
+            ):
                 return
             obj = self._event(event, at)
             self._remember(identity, _Known(ObjectKey(obj["metadata"]["namespace"], obj["metadata"]["name"]), 1, at))
@@ -107,7 +116,7 @@ class EventRecorder:
         metadata: dict[str, Any] = {"name": f"{about['name']}.{self._stamp(at):x}", "namespace": namespace}
         if event.annotations:
             metadata["annotations"] = dict(event.annotations)
-        return {
+        found: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": metadata,
@@ -115,13 +124,29 @@ class EventRecorder:
             "reason": event.reason,
             "message": event.message[:_MESSAGE_MAX],
             "type": event.type,
+            "reportingComponent": self._component,
+        }
+        return found | (self._counted(at) if self._actions is None else self._acted(event, at))
+
+    def _counted(self, at: datetime) -> dict[str, Any]:
+        return {
             "count": 1,
             "firstTimestamp": _timestamp(at),
             "lastTimestamp": _timestamp(at),
             "eventTime": None,
             "source": {"component": self._component},
-            "reportingComponent": self._component,
             "reportingInstance": "",
+        }
+
+    def _acted(self, event: Emit, at: datetime) -> dict[str, Any]:
+        assert self._actions is not None
+        return {
+            "action": self._actions.get(event.reason, event.reason),
+            "firstTimestamp": None,
+            "lastTimestamp": None,
+            "eventTime": to_micro_time(at),
+            "source": {},
+            "reportingInstance": f"{self._component}-tiphys",
         }
 
     def _stamp(self, at: datetime) -> int:

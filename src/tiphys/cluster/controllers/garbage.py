@@ -41,6 +41,7 @@ class GarbageCollector:
         self._kinds = kinds
         self._feed = feed
         self._queue: WorkQueue[Item] = WorkQueue(kit.clock, kit.rng)
+        self._client = kit.writer("kube-controller-manager")
         self.graph = Graph(self._queue.add)
 
     async def run(self) -> None:
@@ -62,7 +63,7 @@ class GarbageCollector:
         return None
 
     def _actor(self) -> Actor:
-        return Actor(self._kit.client, self._kit.sinks.of(self.name))
+        return Actor(self._client, self._kit.sinks.of(self.name))
 
     @staticmethod
     def _waits(obj: Object) -> bool:
@@ -111,7 +112,7 @@ class GarbageCollector:
 
     async def _get(self, item: Item) -> Object | None:
         try:
-            return await self._kit.client.get(item.resource, item.key)
+            return await self._client.get(item.resource, item.key)
         except NotFound:
             return None
 

@@ -30,6 +30,8 @@ from tiphys.runtime.queue import WorkQueue
 
 Object = Mapping[str, Any]
 
+# Who writes events of the newer form, and which action a reason stands for.
+_ACTIONS = {"default-scheduler": {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}}
 OWNED, ORPHANS, NAMESPACED = "owned", "orphans", "namespaced"
 
 
@@ -64,7 +66,9 @@ class Sinks:
     def of(self, component: str) -> EventSink:
         found = self._recorders.get(component)
         if found is None:
-            found = self._recorders[component] = EventRecorder(self._client, self._clock, component)
+            found = self._recorders[component] = EventRecorder(
+                self._client, self._clock, component, _ACTIONS.get(component)
+            )
             assert self._tasks is not None, "begin() comes first"
             self._tasks.create_task(found.run(), name=f"events of {component}")
         return found
@@ -111,11 +115,16 @@ class Caches:
 
 @dataclass(frozen=True)
 class Kit:
-    client: Client
+    """``writer(name)`` is a client whose writes are recorded as that manager's; ``kinds`` are the namespaced kinds that
+    there are now; ``root_ca`` is the certificate by which pods know the API server ("" where nobody needs one)."""
+
+    writer: Callable[[str], Client]
     clock: Clock
     rng: random.Random
     sinks: Sinks
     caches: Caches
+    kinds: Callable[[], Iterable[Resource]] = tuple
+    root_ca: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -137,12 +146,14 @@ class Controller:
     wakes: ClassVar[Sequence[Wake]]
     reads: ClassVar[Sequence[Resource]] = ()
     workers: ClassVar[int] = 8
+    manager: ClassVar[str] = "kube-controller-manager"
 
     def __init__(self, kit: Kit) -> None:
         self.kit = kit
+        self.client = kit.writer(self.manager)
         self.clock = kit.clock
         self.events = kit.sinks.of(self.name)
-        self.actor = Actor(kit.client, self.events)
+        self.actor = Actor(self.client, self.events)
         self.queue: WorkQueue[ObjectKey] = WorkQueue(kit.clock, kit.rng)
 
     async def run(self) -> None:
