@@ -44,6 +44,7 @@ async def start_agent(context: NodeContext, settings: Settings) -> Node:
         context.world.ids,
         extensions=(executor,),
         images=partial(image_source, context.world.clock, settings),
+        binds=False,
     )
     await agent.prepare()
     return agent

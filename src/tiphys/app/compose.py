@@ -22,17 +22,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
+from tiphys.app.guards import OnlyNode, install_guards
 from tiphys.app.names import RegistryNames
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
-from tiphys.cluster.apiserver.record import Object
-from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import NODES, PODS, SERVICE_ACCOUNTS
+from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from tiphys.cluster.apiserver.http.listen import Served
 
 NODE_NAME = "tiphys"
-_SCHEDULER = "default-scheduler"
 GC_THRESHOLDS = (100_000, 50, 1_000)
 """For the whole process: almost all that controllers and the store allocate are plain dicts that stay and form no
 cycles, so that Python's default of a collection every 700 allocations mostly walks live objects in vain."""
@@ -145,7 +143,9 @@ async def compose(
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)
         server = await stack.enter_async_context(api_server(world, home if settings.data_dir else None))
-        server.verbs.admission.append(_bind)
+        feed = StoreFeed(server.store, server.registry)
+        install_guards(server)
+        server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
         await furnish(client)
         made = node or agent_node(settings)
@@ -157,12 +157,12 @@ async def compose(
         await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)
-        cluster = ClusterControllers(
-            server.transport(), StoreFeed(server.store, server.registry), world.clock, world.rng
-        )
-        await stack.enter_async_context(_background(cluster.run))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
+        cluster = ClusterControllers(
+            server.transport(), feed, world.clock, world.rng, lambda: server.ca_certificate.decode()
+        )
+        await stack.enter_async_context(_background(cluster.run))
         yield Parts(server, client, its_node, served)
 
 
@@ -191,15 +191,6 @@ async def furnish(client: Client) -> None:
     for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account)):
         with contextlib.suppress(AlreadyExists):
             await client.create(resource, obj)
-
-
-def _bind(info: ResourceInfo, obj: Object, old: Object | None) -> None:
-    """The scheduler of a cluster with one node: every new pod that may be bound is, before it is stored."""
-    if old is not None or info.resource != PODS:
-        return
-    spec = obj["spec"]
-    if spec.get("schedulerName", _SCHEDULER) == _SCHEDULER and not spec.get("schedulingGates"):
-        spec.setdefault("nodeName", NODE_NAME)
 
 
 def _transport(server: ApiServer, trace: Trace) -> Transport:

@@ -29,6 +29,7 @@ class StoreFeed:
         self._registry = registry
         self._awaited: dict[str, list[tuple[Test, Callable[[], None]]]] = {}
         self._listeners: list[Listener] = []
+        self._by_collection: dict[str, list[Callable[[Object, bool], None]]] = {}
         self._resources: dict[str, Resource] = {}
         self._revision = -1
         store.subscribe(self._published)
@@ -69,10 +70,16 @@ class StoreFeed:
                     listener(resource, record.view, False)
         self._listeners.append(listener)
 
+    def subscribe_to(self, resource: Resource, listener: Callable[[Object, bool], None]) -> None:
+        """``listener`` gets every change of one kind from now on: the object, and whether it is gone."""
+        self._by_collection.setdefault(self._collection(resource), []).append(listener)
+
     def _published(self, changes: list[Change]) -> None:
         for change in changes:
             if change.collection in self._awaited and change.type != "DELETED":
                 self._arrived(change.collection, change.record.view)
+            for each in self._by_collection.get(change.collection, ()):
+                each(change.record.view, change.type == "DELETED")
             if self._listeners and change.collection not in _NOT_FED:
                 resource = self._resource(change.collection)
                 if resource is not None:

@@ -6,14 +6,20 @@ Source: the admission plugins StorageObjectInUseProtection and DefaultStorageCla
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+from tiphys.app.feed import StoreFeed
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.subresources import TOPOLOGY_LABELS
 from tiphys.cluster.controllers.plan.volumes import CLAIM_PROTECTION, DEFAULT_CLASS, VOLUME_PROTECTION
-from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES
+from tiphys.cluster.controllers.scheduler import SCHEDULER
+from tiphys.machinery.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
+
+Node = Mapping[str, Any]
 
 _PROTECTED: Final = {PERSISTENT_VOLUME_CLAIMS: CLAIM_PROTECTION, PERSISTENT_VOLUMES: VOLUME_PROTECTION}
 
@@ -47,6 +53,63 @@ class DefaultClass:
         marked = [record.view["metadata"] for record in records if _is_default(record.view)]
         newest = max(marked, key=lambda meta: (meta["creationTimestamp"], meta["name"]), default=None)
         return "" if newest is None else str(newest["name"])
+
+
+class OnlyNode:
+    """An ``Admit``, the scheduler's short cut: while there is one node and it takes everybody, a new pod that asks for
+    nothing special is bound to it before it is stored. All others wait for the scheduler."""
+
+    def __init__(self, feed: StoreFeed, store: Store) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._store = store
+        self._open = ""
+        for record in store.collection(NODES.key).records.values():
+            self._nodes[record.key] = record.view
+        self._decide()
+        feed.subscribe_to(NODES, self._changed)
+
+    def __call__(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:
+        if old is None and self._open and info.resource == PODS and not obj["spec"].get("nodeName"):
+            node = self._nodes[self._open]
+            if _asks_for_nothing(obj["spec"], bool((node.get("status") or {}).get("allocatable"))):
+                obj["spec"]["nodeName"] = self._open
+                self._label(obj, node)
+
+    def _label(self, pod: Object, node: Node) -> None:
+        labels = node["metadata"].get("labels") or {}
+        place = {key: labels[key] for key in TOPOLOGY_LABELS if key in labels}
+        if place:
+            pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), **place}
+
+    def _changed(self, node: Node, gone: bool) -> None:
+        name = node["metadata"]["name"]
+        if gone:
+            self._nodes.pop(name, None)
+        else:
+            self._nodes[name] = node
+        self._decide()
+
+    def _decide(self) -> None:
+        only = next(iter(self._nodes.values())) if len(self._nodes) == 1 else None
+        spec = (only.get("spec") or {}) if only is not None else {}
+        closed = only is None or spec.get("unschedulable") or spec.get("taints")
+        self._open = "" if closed or only is None else only["metadata"]["name"]
+
+
+_SPECIAL: Final = ("schedulingGates", "nodeSelector", "affinity", "topologySpreadConstraints", "overhead", "resources")
+_CLAIMING: Final = ("persistentVolumeClaim", "ephemeral")
+
+
+def _asks_for_nothing(spec: Object, counted: bool) -> bool:
+    """``counted``: the node has a size, so that what a pod requests has to be weighed."""
+    if spec.get("schedulerName", SCHEDULER) != SCHEDULER or any(spec.get(field) for field in _SPECIAL):
+        return False
+    if any(volume.get(kind) for volume in spec.get("volumes") or () for kind in _CLAIMING):
+        return False
+    containers = (*(spec.get("containers") or ()), *(spec.get("initContainers") or ()))
+    if counted and any((each.get("resources") or {}).get("requests") for each in containers):
+        return False
+    return not any(port.get("hostPort") for each in containers for port in each.get("ports") or ())
 
 
 def _is_default(kind: Object) -> bool:

@@ -5,7 +5,7 @@ A request that reads is asked again until the answer is the recorded one (up to 
 waited for it); one that writes is sent once, when things are quiet. Symbols mean what ``kube_live.py`` says.
 
 Left out, as the recording's README says or because how many writes it took is ours to choose: resourceVersions; the
-order of items; the order and the count of events, and whether one of them was emitted once more; ``managedFields`` of
+order of items; the order and the count of events, and events that the recorder was too early for; ``managedFields`` of
 events; the header contentType.
 """
 
@@ -236,10 +236,19 @@ def matched(items: list[Any], theirs: list[Any], bound: dict[str, str]) -> dict[
 
 
 def same_events(items: list[Any], theirs: list[Any], bound: dict[str, str]) -> dict[str, str] | None:
-    """Every recorded event is among ours, and the other way round; each once is enough."""
+    """Every recorded event is among ours; what ours say of the same kind of thing for the same reason is recorded too.
+
+    Not the whole way round: events are written late, the recorder sometimes looked before the last ones came.
+    """
+    known = {matter(item) for item in items}
     forth = all(any(fits(told(item), told(other), dict(bound)) for other in theirs) for item in items)
-    back = all(any(fits(told(item), told(other), dict(bound)) for item in items) for other in theirs)
+    ours = [other for other in theirs if matter(other) in known]
+    back = all(any(fits(told(item), told(other), dict(bound)) for item in items) for other in ours)
     return bound if forth and back else None
+
+
+def matter(event: Mapping[str, Any]) -> tuple[str, ...]:
+    return event["reason"], event["involvedObject"]["kind"], event["reportingComponent"]
 
 
 def told(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -315,7 +315,9 @@ class ApiServer:
             await self.verbs.delete(where, DeleteOptions())
             return
         filled = self.tokens.filled(self.store.view(account), secret, self.ca_certificate)
-        await self.verbs.change(where, lambda old: filled, WriteOptions())
+        # Where owners are kept, this is the work of the original's token controller.
+        manager = "kube-controller-manager" if meta.get("managedFields") else ""
+        await self.verbs.change(where, lambda old: filled, WriteOptions(manager=manager))
 
     async def _establish(self, record: Record) -> None:
         """Accepts a new definition's names, right after its creation."""

@@ -141,7 +141,15 @@ def _spec(**more: Any) -> Strategy:
 
 
 _STATUS_ONLY: Final = Strategy(status="isolated")
-_RBAC: Final = Strategy(name_rule=path_segment)
+
+
+def _rules_shown(role: Object, _old: Object) -> None:
+    """Roles show that they have no rules; bindings have none to show."""
+    if "roleRef" not in role:
+        role.setdefault("rules", None)
+
+
+_RBAC: Final = Strategy(name_rule=path_segment, on_update=_rules_shown)
 
 STRATEGIES: Final[dict[str, Strategy]] = {
     "pods": _spec(

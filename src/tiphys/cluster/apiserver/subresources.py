@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from tiphys.cluster.apiserver.deletion import DeleteOptions
@@ -18,6 +19,7 @@ from tiphys.machinery.errors import InternalError
 from tiphys.machinery.selectors import from_structured
 from tiphys.machinery.times import to_time
 
+TOPOLOGY_LABELS: Final = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
 SUCCESS: Final[dict[str, Any]] = {
     "kind": "Status",
     "apiVersion": "v1",
@@ -82,12 +84,23 @@ async def bind(verbs: Verbs, target: Target, body: Mapping[str, Any], options: W
         scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
         status = pod.get("status") or {}
         others = [c for c in status.get("conditions") or () if c.get("type") != "PodScheduled"]
+        labels = (meta.get("labels") or {}) | place_of(verbs, node)
         return pod | {
+            "metadata": meta | ({"labels": labels} if labels else {}),
             "spec": spec | {"nodeName": node},
             "status": status | {"conditions": [*others, scheduled]},
         }
 
-    await verbs.change(Target(target.info, target.namespace, target.name, "binding"), change, options)
+    # A binding is an object of its own: whoever makes it does not own the pod's fields.
+    unowned = replace(options, manager="")
+    await verbs.change(Target(target.info, target.namespace, target.name, "binding"), change, unowned)
+
+
+def place_of(verbs: Verbs, node: str) -> dict[str, str]:
+    """The labels that a pod gets from its node (admission plugin PodTopologyLabels)."""
+    record = verbs.store.latest("nodes", node)
+    labels = (verbs.store.view(record)["metadata"].get("labels") or {}) if record is not None else {}
+    return {key: labels[key] for key in TOPOLOGY_LABELS if key in labels}
 
 
 async def evict(verbs: Verbs, target: Target, body: Mapping[str, Any]) -> None:

@@ -396,7 +396,8 @@ class Verbs:
             return new
         if sent is not None and not [entry for entry in sent if entry]:
             new = new | {"metadata": new["metadata"] | {"managedFields": sent}}
-        return self._owned(target.info, target.subresource or "", old, new, options)
+        owned = self._owned(target.info, target.subresource or "", old, new, options)
+        return without_empty_scale(owned) if target.subresource == "scale" else owned
 
     def _keep_apart(self, info: ResourceInfo, new: Object, old: Object) -> None:
         """What the main resource may not change, and what the kind itself has to say."""
@@ -511,6 +512,14 @@ class Verbs:
             found = [Complaint(*fault) for fault in (*faults, *info.codec.rule_faults(obj, old, faults))]
         if found:
             raise invalid_object(info, obj["metadata"].get("name") or "", found)
+
+
+def without_empty_scale(obj: Object) -> Object:
+    """A Scale to zero shows no replicas, so that nobody owns them."""
+    if (obj.get("spec") or {}).get("replicas"):
+        return obj
+    entries = [each for each in obj["metadata"].get("managedFields") or () if each.get("subresource") != "scale"]
+    return obj | {"metadata": obj["metadata"] | {"managedFields": entries}}
 
 
 def check_verb(info: ResourceInfo, verb: str) -> None:

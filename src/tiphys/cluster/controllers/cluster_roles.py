@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.cluster.controllers.kit import Controller, Wake
-from tiphys.machinery.actions import Patch
+from tiphys.machinery.actions import PatchType
 from tiphys.machinery.equality import same
 from tiphys.machinery.resources import CLUSTER_ROLES, ObjectKey, key_of
 from tiphys.machinery.selectors import from_structured
@@ -39,8 +39,13 @@ class ClusterRoleController(Controller):
             return None
         rules = self._rules(role)
         if not same(role.get("rules") or [], rules):
-            patch = {"metadata": {"uid": role["metadata"]["uid"]}, "rules": rules or None}
-            await self.carry_out([Patch(CLUSTER_ROLES, key, patch, why="the roles that it selects")])
+            applied: dict[str, Any] = {
+                "apiVersion": CLUSTER_ROLES.api_version,
+                "kind": CLUSTER_ROLES.kind,
+                "metadata": {"name": key.name},
+            }
+            applied |= {"rules": rules} if rules else {}
+            await self.client.patch(CLUSTER_ROLES, key, applied, PatchType.APPLY, force="true")
         return None
 
     def _rules(self, role: Object) -> list[Any]:

@@ -239,17 +239,24 @@ class Scheduler(Controller):
             "reason": "Unschedulable",
             "message": decision.message,
         }
-        status: dict[str, Any] = {}
+        status: dict[str, Any] = dict(pod.get("status") or {})
+        others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
         if held != said:
-            others = [c for c in (pod.get("status") or {}).get("conditions") or () if c["type"] != "PodScheduled"]
             status["conditions"] = [*others, said]
         if decision.nominated:
             status["nominatedNodeName"] = decision.nominated
-        if status:
-            patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}
-            await self.attempt([Patch(PODS, key_of(pod), patch, subresource="status")])
+        if status != pod.get("status"):
+            await self._write_status(pod, status)
         if decision.victims:
             await self._preempt(pod, decision)
+
+    async def _write_status(self, pod: Object, status: Mapping[str, Any]) -> None:
+        """A whole status and no patch: patches lose the nulls that a pod's conditions show."""
+        try:
+            written = await self.client.replace(PODS, {**pod, "status": status}, "status")
+        except (NotFound, Conflict):
+            return
+        self.cache(PODS).learn(written)
 
     async def _preempt(self, pod: Object, decision: Decision) -> None:
         """Ends lesser pods; the pod is tried again as they go."""
@@ -269,9 +276,8 @@ class Scheduler(Controller):
                 "message": f"{SCHEDULER}: preempting to accommodate a higher priority pod",
             }
             conditions = [*((held.get("status") or {}).get("conditions") or ()), why]
-            patch = {"metadata": {"uid": victim.uid}, "status": {"conditions": conditions}}
-            mark = Patch(PODS, victim.key, patch, subresource="status")
-            await self.attempt([mark], [Delete(PODS, victim.key, victim.uid, why="preempted")])
+            await self._write_status(held, {**(held.get("status") or {}), "conditions": conditions})
+            await self.attempt([Delete(PODS, victim.key, victim.uid, why="preempted")])
 
     def _park(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]

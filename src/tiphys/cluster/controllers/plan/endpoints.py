@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.owners import controller_reference
-from tiphys.machinery.actions import Action, Create, Delete, Patch
+from tiphys.machinery.actions import Action, Create, Delete, Patch, PatchType
 from tiphys.machinery.equality import same
 from tiphys.machinery.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES, key_of
 
@@ -233,16 +233,17 @@ def _fill(
 def _changed(seen: Observed, piece: Object, ports: list[dict[str, Any]], content: list[dict[str, Any]]) -> list[Action]:
     wanted = _slice(seen, ports, content)
     meta, held = wanted["metadata"], piece["metadata"]
-    fields = {"endpoints": content or None, "ports": ports or None}
+    fields: dict[str, Any] = {"endpoints": content or None, "ports": ports or None}
     equal = same(piece.get("endpoints") or None, fields["endpoints"]) and same(
         piece.get("ports") or None, fields["ports"]
     )
     if equal and (held.get("labels") or {}) == meta["labels"]:
         return []
-    patch = _replacing(piece, meta["labels"], meta.get("annotations") or {}, {})
-    # Null in a merge patch takes a field away; these two are shown as null when there is nothing.
-    patch |= {"endpoints": content, "ports": ports}
-    return [Patch(ENDPOINT_SLICES, key_of(piece), patch, why="its pods changed")]
+    # Null in a merge patch takes a field away; endpoints and ports are shown as null when there are none.
+    fields |= {"metadata/labels": meta["labels"], "metadata/annotations": meta.get("annotations") or {}}
+    steps = [{"op": "add", "path": f"/{path}", "value": value} for path, value in fields.items()]
+    same_object = {"op": "test", "path": "/metadata/uid", "value": held["uid"]}
+    return [Patch(ENDPOINT_SLICES, key_of(piece), [same_object, *steps], PatchType.JSON, why="its pods changed")]
 
 
 def _slice(seen: Observed, ports: list[dict[str, Any]], content: list[dict[str, Any]]) -> dict[str, Any]:
