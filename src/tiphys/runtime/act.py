@@ -1,4 +1,4 @@
-"""Carries out a plan: stages in order, the actions of a stage at the same time.
+"""Carries out a plan: stages in order, the actions of a stage (so many) at the same time.
 
 The generic other half of every controller: plans say what should change, this file is the only one that asks the API
 for it. It hides what does not matter (a thing already created by us, already gone) and raises what does:
@@ -18,6 +18,9 @@ from tiphys.machinery.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tiphys.machinery.resources import key_of
 
 Object = Mapping[str, Any]
+
+_AT_ONCE = 512
+"""Requests on their way: enough to share a commit, few enough that caches keep up with what comes of them."""
 
 
 class EventSink(Protocol):
@@ -51,7 +54,10 @@ class Actor:
         calls = [action for action in stage if not self._emitted(action)]
         if len(calls) == 1:
             return [await self._try(calls[0])]
-        return list(await asyncio.gather(*map(self._try, calls)))
+        outcomes: list[Done] = []
+        for start in range(0, len(calls), _AT_ONCE):
+            outcomes += await asyncio.gather(*map(self._try, calls[start : start + _AT_ONCE]))
+        return outcomes
 
     def _emitted(self, action: Action) -> bool:
         if isinstance(action, Emit):

@@ -58,9 +58,14 @@ class Informer:
         rng: random.Random,
         namespace: str | None = None,
         indexes: Mapping[str, IndexBy] | None = None,
+        keep: Callable[[Object], Object] | None = None,
         **query: str,
     ) -> None:
-        """``query`` narrows both list and watch (labelSelector, fieldSelector)."""
+        """``query`` narrows both list and watch (labelSelector, fieldSelector).
+
+        ``keep`` says what of an object is worth its memory (metadata.name, namespace and resourceVersion always are);
+        handlers see it like that too. It is client-go's TransformFunc.
+        """
         self.resource = resource
         self.synced = Event()
         self._client = client
@@ -71,6 +76,7 @@ class Informer:
         self._objects: dict[ObjectKey, Object] = {}
         self._index_by = dict(indexes or {})
         self._indexes: dict[str, dict[str, dict[ObjectKey, Object]]] = {name: {} for name in self._index_by}
+        self._keep = keep
         self._handlers: list[Handler] = []
         self._version = ""
         self._backoff = Backoff(first_seconds=0.05, cap_seconds=30.0, jitter=0.5)
@@ -170,6 +176,8 @@ class Informer:
                 return
             del self._objects[key]
         else:
+            if self._keep is not None:
+                obj = self._keep(obj)
             self._objects[key] = obj
         if self._index_by:
             self._reindex(key, before, obj)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from tiphys.client.client import Client, Object
@@ -36,6 +36,9 @@ from tiphys.workflows.plan.state import LABEL_PHASE
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
 
 
+COMPLETED_LABEL = "workflows.argoproj.io/completed"
+
+
 class Interest(NamedTuple):
     """A thing that a decision asked about; it may not exist."""
 
@@ -51,7 +54,7 @@ class Caches:
             where = namespace if resource.namespaced else None
             return Informer(client, resource, clock=clock, rng=rng, namespace=where, indexes=indexes)
 
-        def owned_by_workflow(resource: Resource) -> Informer:
+        def owned_by_workflow(resource: Resource, keep: Callable[[Object], Object] | None = None) -> Informer:
             """Those with a workflow's label, indexed by it."""
             return Informer(
                 client,
@@ -60,12 +63,13 @@ class Caches:
                 rng=rng,
                 namespace=namespace,
                 indexes={"workflow": by_label(WORKFLOW_LABEL)},
+                keep=keep,
                 labelSelector=WORKFLOW_LABEL,
             )
 
         succeeded = {label: _succeeded_by_label(label) for label in estimation.LABELS}
         self.workflows = informer(WORKFLOWS, cron=by_cron, **succeeded)
-        self.pods = owned_by_workflow(PODS)
+        self.pods = owned_by_workflow(PODS, without_completed)
         self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
         self.task_sets = informer(WORKFLOW_TASK_SETS)
         self.shared: Mapping[Resource, Informer] = {
@@ -103,6 +107,17 @@ def _succeeded_by_label(label: str) -> IndexBy:
         return values(workflow) if workflow["metadata"].get("labels", {}).get(LABEL_PHASE) == "Succeeded" else ()
 
     return succeeded
+
+
+def without_completed(pod: Object) -> Object:
+    """A pod, or only its name tag when it has served its purpose: of those there may be a hundred thousand."""
+    meta = pod["metadata"]
+    if (meta.get("labels") or {}).get(COMPLETED_LABEL) != "true":
+        return pod
+    return {"metadata": {part: meta[part] for part in _NAME_TAG if part in meta}}
+
+
+_NAME_TAG = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
 
 
 class CacheLookup:

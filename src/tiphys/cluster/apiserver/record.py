@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from sys import getrefcount
 from typing import Any
 
 import orjson
 
 Object = dict[str, Any]
+
+_MINE = 2
 
 
 class Record:
@@ -44,10 +47,8 @@ class Record:
 
     @property
     def bytes(self) -> bytes:
-        body = self._bytes
-        if body is None:
-            body = self._bytes = encode(self._view)
-        return body
+        self.encode()
+        return self._bytes or b"null"
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -66,6 +67,17 @@ class Record:
         meta = self.view["metadata"] | {"resourceVersion": str(version)}
         return Record(self.key, self.id, version, self.view | {"metadata": meta})
 
+    def encode(self) -> None:
+        """Makes the bytes now."""
+        if self._bytes is None:
+            # orjson 3.13 gives a text the block it was written in, several times its length: kept is a copy
+            self._bytes = bytes(memoryview(encode(self._view)))
+
+    @property
+    def is_sole_holder(self) -> bool:
+        """Whether nobody else has the view (one reference is the argument's)."""
+        return self._view is not None and getrefcount(self._view) <= _MINE
+
     def cool(self) -> None:
         """Drops the view where the bytes can give it back."""
         if self._bytes is not None:
@@ -73,16 +85,24 @@ class Record:
 
 
 class WarmViews:
-    """Keeps the ``limit`` most recently parsed views, cools the rest (first in, first out)."""
+    """Keeps the ``limit`` most recently parsed views, cools the rest (first in, first out).
 
-    def __init__(self, limit: int) -> None:
+    Where no journal makes their bytes (``is_current`` is given), bytes are made of those records that are current and
+    whose view nobody else holds: beside a view in somebody's cache they would only be more.
+    """
+
+    def __init__(self, limit: int, is_current: Callable[[Record], bool] | None = None) -> None:
         self._limit = limit
+        self._is_current = is_current
         self._records: deque[Record] = deque()
 
     def add(self, record: Record) -> None:
         self._records.append(record)
         if len(self._records) > self._limit:
-            self._records.popleft().cool()
+            cooling = self._records.popleft()
+            if self._is_current is not None and cooling.is_sole_holder and self._is_current(cooling):
+                cooling.encode()
+            cooling.cool()
 
 
 def encode(view: Any) -> bytes:

@@ -81,7 +81,7 @@ class Store:
         self._staged: dict[tuple[str, str], Record | None] = {}
         self._listeners: list[Callable[[list[Change]], None]] = []
         self._shared_maps = shared_maps or {}
-        self._warm = WarmViews(WARM_VIEWS_MAX)
+        self._warm = WarmViews(WARM_VIEWS_MAX, self._is_newest if journal is None else None)
         self._gathering = _Gathering()
         self._writer: _Writer | None = None
         if journal is not None:
@@ -147,6 +147,8 @@ class Store:
 
     def _stage(self, change: Change) -> asyncio.Future[None] | _Done:
         if self._writer is None:
+            if change.collection not in self._shared_maps:
+                self._warm.add(change.record)
             self._publish([change])
             return _DONE
         self._staged[change.collection, change.record.key] = None if change.type == "DELETED" else change.record
@@ -216,6 +218,10 @@ class Store:
             self.version = record.version
         for listener in self._listeners:
             listener(changes)
+
+    def _is_newest(self, record: Record) -> bool:
+        """Whether the record is the present state of an object (of whichever collection)."""
+        return any(found.records.get(record.key) is record for found in self._collections.values())
 
     def _split_out(self, collection: str, view: Object) -> None:
         path = self._shared_maps.get(collection)

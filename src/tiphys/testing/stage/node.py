@@ -21,7 +21,7 @@ from tiphys.runtime.controller import Controller
 from tiphys.runtime.informer import Informer, Object
 from tiphys.runtime.queue import WorkQueue
 from tiphys.runtime.virtual import VirtualClock, VirtualLoop
-from tiphys.testing.stage.play import play
+from tiphys.testing.stage.play import play, without_ended
 from tiphys.testing.stage.rules import Script
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class StageNode:
         self._script = script
         self._actor = Actor(context.client, _NoEvents())
         self._node_name = context.node_name
-        self._pods = Informer(context.client, PODS, clock=world.clock, rng=world.rng)
+        self._pods = Informer(context.client, PODS, clock=world.clock, rng=world.rng, keep=without_ended)
         self._queue = WorkQueue[ObjectKey](world.clock, world.rng)
         self._pods.subscribe(self._on_pod)
 

@@ -48,6 +48,21 @@ def play(pod: Object, script: Script, now: datetime) -> Plan:
     return _go_on(pod, part, now)
 
 
+def without_ended(pod: Object) -> Object:
+    """A pod, or of one that has ended only what `play` asks about it."""
+    status, spec, meta = pod.get("status") or {}, pod["spec"], pod["metadata"]
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return pod
+    return {
+        "metadata": {part: meta[part] for part in _NAME_TAG if part in meta},
+        "spec": {"nodeName": spec["nodeName"]} if "nodeName" in spec else {},
+        "status": {"phase": status["phase"]},
+    }
+
+
+_NAME_TAG = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+
+
 def role_of(pod: Object) -> Role:
     meta = pod["metadata"]
     annotations = meta.get("annotations") or {}

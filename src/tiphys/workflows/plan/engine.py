@@ -324,9 +324,11 @@ class Run:
             yield Emit(about, type_, reason, message, _annotations(node) if node is not None else {})
 
     def _wake_at(self) -> datetime | None:
-        """Strictly after the nearest timer: deadlines are passed only when they are over."""
+        """Strictly after the nearest timer: deadlines are passed only when they are over. Now where more is to do."""
         if self._state.phase in ("Succeeded", "Failed", "Error") and not self._state.finished_pods:
             return None
+        if parallelism.THIS_TURN in self._state.blocked:
+            return self._state.now
         timers = self._state.timers
         return timers[0][0] + timedelta(milliseconds=1) if timers else None
 

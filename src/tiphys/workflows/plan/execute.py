@@ -78,7 +78,9 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
         return Outcome(node)
     if node is not None and (late := _timed_out(state, call, node, processed)) is not None:
         return late
-    limit = parallelism.reached(state, call, node, processed)
+    limit = parallelism.reached(state, call, node, processed) or (
+        parallelism.next_turn(state) if node is None else None
+    )
     if limit is not None:
         return parallelism.blocked(state, call, node, limit)
     parallelism.unblocked(state, call.node_id)

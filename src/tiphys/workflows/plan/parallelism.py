@@ -3,6 +3,7 @@
     spec.parallelism          active pods of the whole workflow
     template.parallelism      active children of the template's node (not their children)
     template.failFast         nothing new once a child failed; the node fails when its last pod is gone
+    TURN_MAX                  pods of one decision; the next one, at once, goes on: a plan has a bound
 
 What was refused waits in ``state.blocked`` by the limit that was reached, in order, and as many are looked at again as
 there is room for: where thousands wait, the end of one pod must not cost a look at all of them.
@@ -17,18 +18,23 @@ from tiphys.workflows.plan.problems import Blocked, Outcome, Problem
 from tiphys.workflows.plan.state import Call, State
 from tiphys.workflows.plan.templates import Template, type_of
 
+TURN_MAX = 1_000
 FAIL_FAST = "template has failed or errored children and failFast enabled"
 
 
 class Limit(NamedTuple):
     """What keeps a template from being executed: ``most`` active pods or children of ``node_id`` ("": the workflow).
 
-    ``failed``: a child of the node failed, which is final; the last pod below it is waited for.
+    ``failed``: a child of the node failed, which is final; the last pod below it is waited for. ``turn``: the decision
+    does enough already.
     """
 
-    of: Literal["pods", "children", "failed"]
+    of: Literal["pods", "children", "failed", "turn"]
     node_id: str
     most: int
+
+
+THIS_TURN = Limit("turn", "", TURN_MAX)
 
 
 def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
@@ -47,14 +53,22 @@ def reached(state: State, call: Call, node: Node | None, template: Template) -> 
     return None
 
 
+def next_turn(state: State) -> Limit | None:
+    """The limit that a new node must wait for where the decision has done enough."""
+    return THIS_TURN if len(state.actions) >= TURN_MAX else None
+
+
 def blocked(state: State, call: Call, node: Node | None, limit: Limit) -> Outcome:
     """The outcome of a call that has to wait for ``limit``."""
     if state.blocked_by.get(call.node_id) != limit:
         unblocked(state, call.node_id)
         state.blocked_by[call.node_id] = limit
         state.blocked.setdefault(limit, {})[call.node_id] = None
-    state.waits[call.name] = "parallelism: as many pods as allowed are running"
+    state.waits[call.name] = _WHY.get(limit.of, "parallelism: as many pods as allowed are running")
     return Outcome(node, Blocked())
+
+
+_WHY = {"turn": "the next decision: this one makes enough pods already"}
 
 
 def unblocked(state: State, node_id: str) -> None:
@@ -93,6 +107,8 @@ def retry(state: State, tried: set[tuple[Limit, str]]) -> bool:
 
 
 def _room(state: State, limit: Limit) -> int:
+    if limit.of == "turn":
+        return limit.most - len(state.actions)
     if limit.of == "pods" and not limit.node_id:
         return limit.most - state.nodes.active_pods
     counts = state.nodes.counts(limit.node_id)
