@@ -11,6 +11,8 @@ from functools import lru_cache
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_LABEL_UNDERSCORE = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN_UNDERSCORE = rf"{_LABEL_UNDERSCORE}(\.{_LABEL_UNDERSCORE})*"
 _LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _KEY = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _VALUE = f"({_KEY})?"
@@ -45,6 +47,31 @@ def dns1123_subdomain(name: str) -> list[str]:
         "and must start and end with an alphanumeric character"
     )
     return [*problems, _pattern_text(text, _SUBDOMAIN, "example.com")]
+
+
+def dns1123_subdomain_with_underscore(name: str) -> list[str]:
+    """Search domains of a resolver: a subdomain whose labels may have underscores."""
+    problems = _too_long(name, 253)
+    if _matches(_SUBDOMAIN_UNDERSCORE, name):
+        return problems
+    text = (
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+        "and must start and end with an alphanumeric character"
+    )
+    return [*problems, _pattern_text(text, _SUBDOMAIN_UNDERSCORE, "example.com")]
+
+
+def wildcard_subdomain(name: str) -> list[str]:
+    """``*.`` and a subdomain."""
+    problems = _too_long(name, 253)
+    pattern = rf"\*\.{_SUBDOMAIN}"
+    if _matches(pattern, name):
+        return problems
+    text = (
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+        "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+    )
+    return [*problems, _pattern_text(text, pattern, "*.example.com")]
 
 
 def dns1035_label(name: str) -> list[str]:

@@ -122,12 +122,12 @@ def _side_effects(obj: Object) -> None:
 
 def admission_policy(obj: Object) -> None:
     fill(obj["spec"], failurePolicy="Fail")
-    if constraints := obj["spec"].get("matchConstraints"):
+    if (constraints := obj["spec"].get("matchConstraints")) is not None:
         _match_resources(constraints)
 
 
 def admission_policy_binding(obj: Object) -> None:
-    if resources := obj["spec"].get("matchResources"):
+    if (resources := obj["spec"].get("matchResources")) is not None:
         _match_resources(resources)
 
 

@@ -94,7 +94,7 @@ def complaints(obj: Object, rule: Callable[[str], list[str]], *, is_custom: bool
     else:
         yield from _name_complaints("metadata.name", name, rule, name)
     yield from label_complaints(meta.get("labels") or {}, "metadata.labels")
-    yield from annotation_complaints(meta.get("annotations") or {})
+    yield from annotation_complaints_at(meta.get("annotations") or {}, "metadata.annotations")
     yield from _owner_complaints(meta.get("ownerReferences") or [])
     yield from finalizer_complaints(meta.get("finalizers") or [], is_custom=is_custom)
 
@@ -112,15 +112,15 @@ def label_complaints(labels: Mapping[str, Any], field: str) -> Iterator[Complain
             yield invalid_value(field, value, message)
 
 
-def annotation_complaints(annotations: Mapping[str, Any]) -> Iterator[Complaint]:
+def annotation_complaints_at(annotations: Mapping[str, Any], at: str) -> Iterator[Complaint]:
     size = 0
     for key, value in sorted(annotations.items()):
         size += len(key.encode()) + len(str(value).encode())
         for message in name_rules.qualified_name(key.lower()):
-            yield invalid_value("metadata.annotations", key, message)
+            yield invalid_value(at, key, message)
     if size > ANNOTATIONS_BYTES_MAX:
         text = f"Too long: may not be more than {ANNOTATIONS_BYTES_MAX} bytes"
-        yield Complaint("metadata.annotations", "FieldValueTooLong", text)
+        yield Complaint(at, "FieldValueTooLong", text)
 
 
 def _owner_complaints(owners: list[Mapping[str, Any]]) -> Iterator[Complaint]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tiphys.cluster.apiserver.registry import ResourceInfo
+from tiphys.lang.gofmt import quote
 from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, MethodNotAllowed, NotFound
 
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
@@ -39,6 +40,8 @@ def unsupported(field: str, value: Any, supported: Sequence[str]) -> Complaint:
 
 def shown(value: Any) -> str:
     """A value inside a message: strings quoted as Go does, the rest as JSON."""
+    if isinstance(value, str):
+        return quote(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

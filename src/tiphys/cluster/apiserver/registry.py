@@ -42,6 +42,7 @@ class Strategy:
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
     metadata; "any, labels" those as well), or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
+    ``any_finalizer``: finalizers need not be qualified.
     ``on_create`` and ``on_update`` do what the original's strategy does (in place, ``on_update`` with the old object);
     ``warning`` is what every request for the kind is answered with.
     """
@@ -53,6 +54,7 @@ class Strategy:
     create_on_update: bool = False
     unconditional_update: bool = True
     warning: str = ""
+    any_finalizer: bool = False
     graceful_seconds: Callable[[Object, int | None], int] | None = None
     initial_status: Mapping[str, Any] | None = None
     on_create: Callable[[Object], None] | None = None

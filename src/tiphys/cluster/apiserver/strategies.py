@@ -12,6 +12,7 @@ from typing import Any, Final
 from tiphys.cluster.apiserver import crds
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Strategy
+from tiphys.cluster.apiserver.rules.networking import address_name
 from tiphys.cluster.apiserver.typed import complete_secret
 from tiphys.lang import name_rules
 from tiphys.machinery.equality import same
@@ -73,7 +74,11 @@ def qos_class(pod: Object) -> str:
 
 
 def _new_namespace(namespace: Object) -> None:
-    namespace["spec"] = (namespace.get("spec") or {}) | {"finalizers": ["kubernetes"]}
+    spec = namespace.get("spec") or {}
+    finalizers = spec.get("finalizers") or []
+    if "kubernetes" not in finalizers:
+        finalizers = [*finalizers, "kubernetes"]
+    namespace["spec"] = spec | {"finalizers": finalizers}
     namespace["status"] = {"phase": "Active"}
     labels = namespace["metadata"].get("labels") or {}
     namespace["metadata"]["labels"] = labels | {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
@@ -140,6 +145,60 @@ def _spec(**more: Any) -> Strategy:
     return Strategy(status="isolated", generation="spec", **more)
 
 
+_COPYABLE: Final = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+
+
+def _is_copyable(source: Mapping[str, Any]) -> bool:
+    return (source.get("apiGroup") or "", source.get("kind")) in _COPYABLE
+
+
+def _new_claim(claim: Object) -> None:
+    """Sources that cannot be used are dropped; of the two fields for them each is filled from the other."""
+    spec = dict(claim.get("spec") or {})
+    reference, source = spec.get("dataSourceRef"), spec.get("dataSource")
+    if reference is not None and reference.get("namespace"):
+        del spec["dataSourceRef"]
+        reference = None
+    elif reference is None and source is not None and not _is_copyable(source):
+        del spec["dataSource"]
+        source = None
+    if source is not None and reference is None:
+        spec["dataSourceRef"] = dict(source)
+    elif reference is not None and source is None:
+        spec["dataSource"] = {key: value for key, value in reference.items() if key != "namespace"}
+    claim["spec"] = spec
+
+
+def _new_lease(lease: Object) -> None:
+    """Coordinated election is not on."""
+    lease["spec"] = {k: v for k, v in (lease.get("spec") or {}).items() if k not in ("strategy", "preferredHolder")}
+
+
+def _updated_lease(lease: Object, old: Object) -> None:
+    del old
+    _new_lease(lease)
+
+
+def _new_node(node: Object) -> None:
+    """The older of two fields for networks wins."""
+    spec = node.get("spec") or {}
+    first, networks = spec.get("podCIDR"), spec.get("podCIDRs") or []
+    if first and first not in networks[:1]:
+        node["spec"] = spec | {"podCIDRs": [first]}
+    elif networks:
+        node["spec"] = spec | {"podCIDR": networks[0]}
+
+
+def _updated_node(node: Object, old: Object) -> None:
+    del old
+    _new_node(node)
+
+
+def any_name(name: str) -> list[str]:
+    del name
+    return []
+
+
 _STATUS_ONLY: Final = Strategy(status="isolated")
 
 
@@ -165,7 +224,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         on_update=_updated_namespace,
         returns_deleted=True,
     ),
-    "nodes": Strategy(status="isolated", initial_status=None),
+    "nodes": Strategy(on_create=_new_node, on_update=_updated_node, status="isolated", initial_status=None),
     "secrets": Strategy(on_create=_new_secret, on_update=_updated_secret),
     "serviceaccounts": Strategy(returns_deleted=True),
     "services": Strategy(
@@ -175,7 +234,9 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         returns_deleted=True,
         create_on_update=True,
     ),
-    "persistentvolumeclaims": Strategy(status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True),
+    "persistentvolumeclaims": Strategy(
+        status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True, on_create=_new_claim
+    ),
     "persistentvolumes": Strategy(status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True),
     "resourcequotas": Strategy(status="isolated", initial_status={}, returns_deleted=True),
     "limitranges": Strategy(),
@@ -183,7 +244,9 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "replicationcontrollers": _spec(initial_status={"replicas": 0}),
     "deployments.apps": _spec(initial_status={}),
     "replicasets.apps": _spec(initial_status={"replicas": 0}),
-    "statefulsets.apps": _spec(initial_status={"replicas": 0, "availableReplicas": 0}),
+    "statefulsets.apps": _spec(
+        name_rule=name_rules.dns1123_label, initial_status={"replicas": 0, "availableReplicas": 0}
+    ),
     "daemonsets.apps": _spec(
         on_create=_new_daemon_set,
         on_update=_updated_daemon_set,
@@ -200,7 +263,8 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         status="isolated", initial_status={"desiredReplicas": 0, "currentMetrics": None}
     ),
     "poddisruptionbudgets.policy": _spec(
-        initial_status={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+        name_rule=path_segment,
+        initial_status={"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
     ),
     "ingresses.networking.k8s.io": _spec(initial_status={"loadBalancer": {}}),
     "ingressclasses.networking.k8s.io": Strategy(generation="spec"),
@@ -211,18 +275,28 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         create_on_update=True, warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     ),
     "componentstatuses": Strategy(warning="v1 ComponentStatus is deprecated in v1.19+"),
-    "leases.coordination.k8s.io": Strategy(create_on_update=True, unconditional_update=False),
+    "leases.coordination.k8s.io": Strategy(
+        create_on_update=True,
+        unconditional_update=False,
+        any_finalizer=True,
+        on_create=_new_lease,
+        on_update=_updated_lease,
+    ),
     "priorityclasses.scheduling.k8s.io": Strategy(generation="content"),
     "roles.rbac.authorization.k8s.io": _RBAC,
     "clusterroles.rbac.authorization.k8s.io": _RBAC,
     "rolebindings.rbac.authorization.k8s.io": _RBAC,
     "clusterrolebindings.rbac.authorization.k8s.io": _RBAC,
-    "certificatesigningrequests.certificates.k8s.io": Strategy(status="isolated", initial_status={}),
+    "certificatesigningrequests.certificates.k8s.io": Strategy(
+        name_rule=any_name, status="isolated", initial_status={}
+    ),
     "volumeattachments.storage.k8s.io": Strategy(status="isolated", initial_status={"attached": False}),
-    "validatingadmissionpolicies.admissionregistration.k8s.io": _spec(initial_status={}),
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation="spec"),
-    "validatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content"),
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content"),
+    "validatingadmissionpolicies.admissionregistration.k8s.io": _spec(initial_status={}, any_finalizer=True),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation="spec", any_finalizer=True),
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content", any_finalizer=True),
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content", any_finalizer=True),
+    "runtimeclasses.node.k8s.io": Strategy(any_finalizer=True),
+    "ipaddresses.networking.k8s.io": Strategy(name_rule=address_name),
     "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "apiservices.apiregistration.k8s.io": _STATUS_ONLY,

@@ -374,7 +374,7 @@ class Verbs:
                 new["status"] = wanted["status"]
             else:
                 new.pop("status", None)
-            self._judge(info, new, old)
+            self._judge(info, new, old, "status")
             return self._owned_update(target, wanted, old, new, options)
         new = dict(wanted)
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
@@ -386,7 +386,7 @@ class Verbs:
         if target.subresource != "binding" and _counts(strategy.generation, new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
             new["metadata"] = metadata.ordered(new["metadata"])
-        self._judge(info, new, old)
+        self._judge(info, new, old, target.subresource or "")
         return new
 
     def _owned_update(self, target: Target, wanted: Object, old: Object, new: Object, options: WriteOptions) -> Object:
@@ -502,10 +502,11 @@ class Verbs:
                 [Complaint("metadata.namespace", "NamespaceTerminating", f"namespace {namespace} is being terminated")],
             )
 
-    def _judge(self, info: ResourceInfo, obj: Object, old: Object | None = None) -> None:
+    def _judge(self, info: ResourceInfo, obj: Object, old: Object | None = None, subresource: str = "") -> None:
         """Refuses what is wrong with an object; of a changed one only what the change made wrong (ratcheting)."""
-        found = list(metadata.complaints(obj, info.strategy.name_rule, is_custom=info.custom is not None))
-        found += rules.complaints(info.resource.key, obj, old)
+        strategy, is_custom = info.strategy, info.custom is not None
+        found = list(metadata.complaints(obj, strategy.name_rule, is_custom=is_custom or strategy.any_finalizer))
+        found += rules.complaints(info.resource.key, obj, old, subresource)
         if not found and info.codec is not None:
             faults = info.codec.faults(obj)
             faults = [fault for fault in faults if old is None or not structural.unchanged(fault, obj, old)]

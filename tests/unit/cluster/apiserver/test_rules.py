@@ -12,7 +12,21 @@ def found(key: str, obj: dict[str, Any], old: dict[str, Any] | None = None) -> l
 
 
 def pod(**container: Any) -> dict[str, Any]:
-    return {"spec": {"containers": [{"name": "c", "image": "a", **container}]}}
+    """A pod with its defaults, and one container with more."""
+    full = {
+        "name": "c",
+        "image": "a",
+        "imagePullPolicy": "Always",
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+    }
+    return {"spec": {**DEFAULTS, "containers": [full | container]}}
+
+
+DEFAULTS = {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "terminationGracePeriodSeconds": 30}
+
+
+FIELD = {"apiVersion": "v1", "fieldPath": "metadata.name"}
 
 
 @pytest.mark.parametrize(
@@ -22,7 +36,7 @@ def pod(**container: Any) -> dict[str, Any]:
         ({"image": " a"}, "image", 'Invalid value: " a": must not have leading or trailing whitespace'),
         ({"volumeMounts": [{"name": "v", "mountPath": "/a"}]}, "volumeMounts[0].name", 'Not found: "v"'),
         (
-            {"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
+            {"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": FIELD}}]},
             "env[0].valueFrom",
             'Invalid value: "": may not be specified when `value` is not empty',
         ),
@@ -31,7 +45,7 @@ def pod(**container: Any) -> dict[str, Any]:
             "resources.requests",
             'Invalid value: "2": must be less than or equal to cpu limit of 1',
         ),
-        ({"livenessProbe": {}}, "livenessProbe", "Required value: must specify a handler type"),
+        ({"livenessProbe": {"successThreshold": 1}}, "livenessProbe", "Required value: must specify a handler type"),
     ],
 )
 def test_a_wrong_container_is_refused(container: dict[str, Any], field: str, message: str) -> None:
@@ -40,7 +54,7 @@ def test_a_wrong_container_is_refused(container: dict[str, Any], field: str, mes
 
 def test_a_good_pod_is_taken_and_one_without_containers_is_not() -> None:
     assert found("pods", pod()) == []
-    assert found("pods", {"spec": {}}) == [("spec.containers", "Required value")]
+    assert found("pods", {"spec": DEFAULTS}) == [("spec.containers", "Required value")]
 
 
 def test_what_did_not_change_is_not_judged_again() -> None:

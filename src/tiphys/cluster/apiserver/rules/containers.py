@@ -1,262 +1,329 @@
-"""Containers of a pod: names, images, ports, environment, mounts, resources, probes."""
+"""Containers of all three kinds: names, images, ports, mounts, devices, restarts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from tiphys.cluster.apiserver.problems import Complaint, forbidden_value, invalid_value, required, unsupported
+from tiphys.cluster.apiserver.rules.amounts import requirement_complaints
+from tiphys.cluster.apiserver.rules.environment import environment_source_complaints, variable_complaints
+from tiphys.cluster.apiserver.rules.handlers import PROBES, lifecycle_complaints, probe_complaints
+from tiphys.cluster.apiserver.rules.security import container_context
 from tiphys.cluster.apiserver.rules.values import (
-    AT_LEAST_0,
+    PROTOCOLS,
     Fields,
+    chosen,
     duplicate,
     in_form,
     inside,
     missing,
     named,
-    needed,
-    not_negative,
-    one_of,
+    port,
+    port_name,
+    too_long,
+    without_dots,
 )
 from tiphys.lang import name_rules
-from tiphys.machinery.quantities import is_quantity, parse
 
-PORT_MAX: Final = 65_535
-PORT_NAME_MAX: Final = 15
-_PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
-_PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
-_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-_TIMES: Final = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
-_POD_FIELDS: Final = (
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-)
-_SUBSCRIPT: Final = re.compile(r"metadata\.(?:labels|annotations)\['.*'\]")
-_AMOUNTS: Final = tuple(
-    f"{side}.{name}" for side in ("limits", "requests") for name in ("cpu", "ephemeral-storage", "memory")
-)
+_POLICIES: Final = ("Always", "Never", "OnFailure")
+_ONLY_SIDECARS: Final = "may not be set for init containers without restartPolicy=Always"
 
 
-def container_complaints(spec: Fields, at: str, volumes: set[Any]) -> Iterator[Complaint]:
-    """All containers of a pod; ``volumes`` are the names that they may mount."""
-    containers = spec.get("containers") or []
+@dataclass(frozen=True)
+class Around:
+    """What the containers of a pod need to know of it. ``grace``: its seconds to end; ``system``: its operating system,
+    None where it names none; ``volumes`` and ``claims`` by name."""
+
+    volumes: Mapping[str, Fields]
+    claims: Collection[str]
+    grace: int | None
+    system: str | None
+    restart_policy: str
+    host_users: bool
+
+
+def container_complaints(spec: Fields, at: str, around: Around) -> Iterator[Complaint]:
+    """All containers of a pod."""
+    containers, init = spec.get("containers") or [], spec.get("initContainers") or []
     if not containers:
         yield required(f"{at}.containers")
+    yield from _plain(containers, f"{at}.containers", around)
+    yield from _initial(init, f"{at}.initContainers", around, {c.get("name") or "" for c in containers})
+    ephemeral = spec.get("ephemeralContainers") or []
+    others = {c.get("name") or "" for c in (*containers, *init)}
+    yield from _ephemeral(ephemeral, f"{at}.ephemeralContainers", around, others)
+
+
+def _plain(containers: Sequence[Fields], at: str, around: Around) -> Iterator[Complaint]:
     names: set[str] = set()
-    host_ports: set[str] = set()
-    for field, group in (("containers", containers), ("initContainers", spec.get("initContainers") or [])):
-        for number, container in enumerate(group):
-            here = f"{at}.{field}[{number}]"
-            yield from _one(container, here, volumes)
-            yield from _name_taken(container, here, names)
-            stays = field == "containers" or container.get("restartPolicy") == "Always"
-            yield from _life_complaints(container, here, stays)
-            if stays:
-                yield from _host_port_complaints(container, here, host_ports)
+    for number, container in enumerate(containers):
+        here, name = f"{at}[{number}]", container.get("name") or ""
+        yield from _common(container, here, around)
+        if name in names:
+            yield duplicate(f"{here}.name", name)
+        names.add(name)
+        yield from _life(container, here, around)
+        yield from _restart_rules(container, here)
+    yield from _host_ports(containers, at)
 
 
-def _one(container: Fields, at: str, volumes: set[Any]) -> Iterator[Complaint]:
-    yield from named(container, at, "name", name_rules.dns1123_label)
+def _initial(containers: Sequence[Fields], at: str, around: Around, names: set[str]) -> Iterator[Complaint]:
+    for number, container in enumerate(containers):
+        here, name = f"{at}[{number}]", container.get("name") or ""
+        policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+        yield from _common(container, here, around)
+        if policy == "Always" and rules:
+            text = "restartPolicyRules are not allowed for init containers with restart policy Always"
+            yield forbidden_value(f"{here}.restartPolicyRules", text)
+        elif policy != "Always" and (policy is not None or not rules):
+            yield from _restart_rules(container, here)
+        elif policy is None:
+            yield required(f"{here}.restartPolicy", "must specify restartPolicy when restart rules are used")
+        if name in names:
+            yield duplicate(f"{here}.name", name)
+        if name:
+            names.add(name)
+        yield from _host_ports([container], at)
+        if policy == "Always":
+            yield from _life(container, here, around)
+        else:
+            for field in ("lifecycle", *PROBES):
+                if container.get(field) is not None:
+                    yield forbidden_value(f"{here}.{field}", _ONLY_SIDECARS)
+
+
+def _life(container: Fields, at: str, around: Around) -> Iterator[Complaint]:
+    if container.get("lifecycle") is not None:
+        yield from lifecycle_complaints(container["lifecycle"], f"{at}.lifecycle", around.grace, around.system)
+    yield from probe_complaints(container, at, around.grace)
+
+
+def _ephemeral(containers: Sequence[Fields], at: str, around: Around, others: set[str]) -> Iterator[Complaint]:
+    names = set(others)
+    for number, container in enumerate(containers):
+        here, name = f"{at}[{number}]", container.get("name") or ""
+        yield from _common(container, here, around)
+        yield from untrimmed_image(container, here)
+        if name in names:
+            yield duplicate(f"{here}.name", name)
+        names.add(name)
+        target = container.get("targetContainerName") or ""
+        if target and target not in others:
+            yield missing(f"{here}.targetContainerName", target)
+        yield from _only_for_lasting(container, here)
+        for index, mount in enumerate(container.get("volumeMounts") or ()):
+            for field in ("subPath", "subPathExpr"):
+                if mount.get(field):
+                    text = "cannot be set for an Ephemeral Container"
+                    yield forbidden_value(f"{here}.volumeMounts[{index}].{field}", text)
+
+
+_LASTING_FIELDS: Final = (
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+)
+
+
+def _only_for_lasting(container: Fields, at: str) -> Iterator[Complaint]:
+    for field in _LASTING_FIELDS:
+        if container.get(field):
+            yield forbidden_value(f"{at}.{field}", "cannot be set for an Ephemeral Container")
+
+
+def untrimmed_image(container: Fields, at: str) -> Iterator[Complaint]:
     image = container.get("image") or ""
-    if not image:
-        yield required(f"{at}.image")
-    elif image != image.strip():
+    if image != image.strip():
         yield invalid_value(f"{at}.image", image, "must not have leading or trailing whitespace")
-    yield from one_of(container, at, "terminationMessagePolicy", ("File", "FallbackToLogsOnError"))
+
+
+def _common(container: Fields, at: str, around: Around) -> Iterator[Complaint]:
+    yield from named(container, at, "name", name_rules.dns1123_label)
+    if not container.get("image"):
+        yield required(f"{at}.image")
+    policy = container.get("terminationMessagePolicy")
+    yield from chosen(policy, f"{at}.terminationMessagePolicy", ("File", "FallbackToLogsOnError"))
     if container.get("ports"):
-        yield from _port_complaints(container["ports"], f"{at}.ports")
-    for number, variable in enumerate(container.get("env") or ()):
-        yield from _variable_complaints(variable, f"{at}.env[{number}]")
-    if container.get("volumeMounts"):
-        yield from _mount_complaints(container["volumeMounts"], f"{at}.volumeMounts", volumes)
-    yield from one_of(container, at, "imagePullPolicy", _PULL_POLICIES)
+        yield from _ports(container["ports"], f"{at}.ports")
+    yield from variable_complaints(container.get("env") or (), f"{at}.env")
+    yield from environment_source_complaints(container.get("envFrom") or (), f"{at}.envFrom")
+    yield from _mounts(container, f"{at}.volumeMounts", around)
+    yield from _devices(container, f"{at}.volumeDevices", around)
+    yield from chosen(container.get("imagePullPolicy"), f"{at}.imagePullPolicy", ("Always", "IfNotPresent", "Never"))
     if container.get("resources"):
-        yield from _resource_complaints(container["resources"], f"{at}.resources")
-
-
-def _name_taken(container: Fields, at: str, names: set[str]) -> Iterator[Complaint]:
-    name = container.get("name") or ""
-    if name and name in names:
-        yield duplicate(f"{at}.name", name)
-    names.add(name)
+        yield from requirement_complaints(container["resources"], f"{at}.resources", around.claims)
+    yield from _resize_policies(container.get("resizePolicy") or (), f"{at}.resizePolicy", around.restart_policy)
+    if container.get("securityContext"):
+        context = container["securityContext"]
+        yield from container_context(context, f"{at}.securityContext", host_users=around.host_users)
 
 
 # Ports
 
 
-def _port_complaints(ports: list[Fields], at: str) -> Iterator[Complaint]:
+def _ports(ports: Sequence[Fields], at: str) -> Iterator[Complaint]:
     names: set[str] = set()
-    for number, port in enumerate(ports):
-        here = f"{at}[{number}]"
-        name = port.get("name") or ""
-        if name:
-            yield from in_form(name, f"{here}.name", port_name)
+    for number, each in enumerate(ports):
+        here, name = f"{at}[{number}]", each.get("name") or ""
+        problems = port_name(name) if name else []
+        yield from in_form(name, f"{here}.name", lambda _, found=problems: found)  # type: ignore[misc]
+        if name and not problems:
             if name in names:
                 yield duplicate(f"{here}.name", name)
             names.add(name)
-        if not port.get("containerPort"):
+        if not each.get("containerPort"):
             yield required(f"{here}.containerPort")
         else:
-            yield from _port_number(port["containerPort"], f"{here}.containerPort")
-        if port.get("hostPort"):
-            yield from _port_number(port["hostPort"], f"{here}.hostPort")
-        yield from one_of(port, here, "protocol", ("SCTP", "TCP", "UDP"))
+            yield from port(each["containerPort"], f"{here}.containerPort")
+        if each.get("hostPort"):
+            yield from port(each["hostPort"], f"{here}.hostPort")
+        yield from chosen(each.get("protocol"), f"{here}.protocol", PROTOCOLS)
 
 
-def port_name(name: str) -> list[str]:
-    """What is wrong with a port's name (IANA service names)."""
-    found = []
-    if len(name) > PORT_NAME_MAX:
-        found.append(f"must be no more than {PORT_NAME_MAX} characters")
-    if not re.fullmatch(r"[-a-z0-9]+", name):
-        found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
-    if not re.search("[a-z]", name):
-        found.append("must contain at least one letter (a-z)")
-    if "--" in name:
-        found.append("must not contain consecutive hyphens")
-    if name.startswith("-") or name.endswith("-"):
-        found.append("must not begin or end with a hyphen")
-    return found
+def _host_ports(containers: Sequence[Fields], at: str) -> Iterator[Complaint]:
+    taken: set[str] = set()
+    for number, container in enumerate(containers):
+        for index, each in enumerate(container.get("ports") or ()):
+            if each.get("hostPort"):
+                place = f"{each.get('protocol') or ''}/{each.get('hostIP') or ''}/{each['hostPort']}"
+                if place in taken:
+                    yield duplicate(f"{at}[{number}].ports[{index}].hostPort", place)
+                taken.add(place)
 
 
-def _port_number(port: int, at: str) -> Iterator[Complaint]:
-    if not 1 <= port <= PORT_MAX:
-        yield invalid_value(at, port, f"must be between 1 and {PORT_MAX}, inclusive")
+# Mounts and devices
 
 
-def _host_port_complaints(container: Fields, at: str, taken: set[str]) -> Iterator[Complaint]:
-    for number, port in enumerate(container.get("ports") or ()):
-        if port.get("hostPort"):
-            place = f"{port.get('protocol') or 'TCP'}/{port.get('hostIP') or ''}/{port['hostPort']}"
-            if place in taken:
-                yield duplicate(f"{at}.ports[{number}].hostPort", place)
-            taken.add(place)
-
-
-# Environment and mounts
-
-
-def _variable_complaints(variable: Fields, at: str) -> Iterator[Complaint]:
-    name, source = variable.get("name") or "", variable.get("valueFrom")
-    if not name:
-        yield required(f"{at}.name")
-    elif "=" in name or not all(" " <= letter <= "~" for letter in name):
-        text = "a valid environment variable name must consist only of printable ASCII characters other than '='"
-        yield invalid_value(f"{at}.name", name, text)
-    if source is None:
-        return
-    at = f"{at}.valueFrom"
-    path = (source.get("fieldRef") or {}).get("fieldPath")
-    if path and path not in _POD_FIELDS and not _SUBSCRIPT.fullmatch(path):
-        text = f"error converting fieldPath: field label not supported: {path}"
-        yield invalid_value(f"{at}.fieldRef.fieldPath", path, text)
-    amount = (source.get("resourceFieldRef") or {}).get("resource")
-    if amount and amount not in _AMOUNTS and ".hugepages-" not in amount:
-        yield unsupported(f"{at}.resourceFieldRef.resource", amount, _AMOUNTS)
-    for field in ("configMapKeyRef", "secretKeyRef"):
-        if source.get(field) is not None:
-            yield from named(source[field], f"{at}.{field}", "key", name_rules.config_map_key)
-    if variable.get("value"):
-        yield invalid_value(at, "", "may not be specified when `value` is not empty")
-    elif sum(value is not None for value in source.values()) > 1:
-        yield invalid_value(at, "", "may not have more than one field specified at a time")
-
-
-def _mount_complaints(mounts: list[Fields], at: str, volumes: set[Any]) -> Iterator[Complaint]:
+def _mounts(container: Fields, at: str, around: Around) -> Iterator[Complaint]:
+    devices = {each.get("name") or "": each.get("devicePath") or "" for each in container.get("volumeDevices") or ()}
     paths: set[str] = set()
-    for number, mount in enumerate(mounts):
+    for number, mount in enumerate(container.get("volumeMounts") or ()):
         here = f"{at}[{number}]"
         name, path = mount.get("name") or "", mount.get("mountPath") or ""
         if not name:
             yield required(f"{here}.name")
-        if name not in volumes:
+        if name not in around.volumes:
             yield missing(f"{here}.name", name)
         if not path:
             yield required(f"{here}.mountPath")
         if path in paths:
             yield invalid_value(f"{here}.mountPath", path, "must be unique")
         paths.add(path)
-        for field in ("subPath", "subPathExpr"):
-            if mount.get(field):
-                yield from inside(mount[field], f"{here}.{field}")
+        if name in devices:
+            yield invalid_value(f"{here}.name", name, "must not already exist in volumeDevices")
+        if path in devices.values():
+            text = "must not already exist as a path in volumeDevices"
+            yield invalid_value(f"{here}.mountPath", path, text)
+        yield from _sub_paths(mount, at, here)
+        yield from _propagation(mount, container, at)
 
 
-# Resources
+def _sub_paths(mount: Fields, at: str, here: str) -> Iterator[Complaint]:
+    """Paths are told of the whole list, as the original does."""
+    path, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
+    if path:
+        yield from inside(path, f"{at}.subPath")
+    if expression:
+        if path:
+            text = "subPathExpr and subPath are mutually exclusive"
+            yield invalid_value(f"{here}.subPathExpr", expression, text)
+        yield from inside(expression, f"{at}.subPathExpr")
 
 
-def _resource_complaints(resources: Fields, at: str) -> Iterator[Complaint]:
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for side, amounts in (("limits", limits), ("requests", requests)):
-        for name, amount in sorted(amounts.items()):
-            if not is_quantity(str(amount)):
-                continue
-            quantity = parse(str(amount))
-            if quantity.sign < 0:
-                yield invalid_value(f"{at}.{side}[{name}]", str(amount), AT_LEAST_0)
-            elif _is_extended(name) and quantity.as_int64() is None:
-                yield invalid_value(f"{at}.{side}[{name}]", str(amount), "must be an integer")
-            if side == "requests" and is_quantity(str(limits.get(name, ""))):
-                yield from _beside_limit(name, str(amount), str(limits[name]), f"{at}.requests")
-    for number, claim in enumerate(resources.get("claims") or ()):
-        if claim.get("name") is None:
-            yield required(f"{at}.claims[{number}].name")
+def _propagation(mount: Fields, container: Fields, at: str) -> Iterator[Complaint]:
+    mode, recursive = mount.get("mountPropagation"), mount.get("recursiveReadOnly")
+    if mode is not None:
+        modes = ("Bidirectional", "HostToContainer", "None")
+        if mode not in modes:
+            yield unsupported(f"{at}.mountPropagation", mode, modes)
+        if mode == "Bidirectional" and not (container.get("securityContext") or {}).get("privileged"):
+            text = "Bidirectional mount propagation is available only to privileged containers"
+            yield forbidden_value(f"{at}.mountPropagation", text)
+    if recursive in ("Enabled", "IfPossible"):
+        if not mount.get("readOnly"):
+            yield forbidden_value(f"{at}.recursiveReadOnly", "may only be specified when readOnly is true")
+        if mode not in (None, "None"):
+            text = "may only be specified when mountPropagation is None or not specified"
+            yield forbidden_value(f"{at}.recursiveReadOnly", text)
+    elif recursive not in (None, "Disabled"):
+        yield unsupported(f"{at}.recursiveReadOnly", recursive, ("Disabled", "Enabled", "IfPossible"))
 
 
-def _beside_limit(name: str, request: str, limit: str, at: str) -> Iterator[Complaint]:
-    order = parse(request).compare(parse(limit))
-    if order != 0 and (_is_extended(name) or name.startswith("hugepages-")):
-        yield invalid_value(at, request, f"must be equal to {name} limit of {limit}")
-    elif order > 0:
-        yield invalid_value(at, request, f"must be less than or equal to {name} limit of {limit}")
-
-
-def _is_extended(name: str) -> bool:
-    return "/" in name and "kubernetes.io/" not in name
-
-
-# Probes and hooks
-
-
-def _life_complaints(container: Fields, at: str, stays: bool) -> Iterator[Complaint]:
-    """Containers that only run before the others have neither probes nor hooks."""
-    for field in ("lifecycle", *_PROBES):
-        part = container.get(field)
-        if part is None:
-            continue
-        here = f"{at}.{field}"
-        if not stays:
-            yield forbidden_value(here, "may not be set for init containers without restartPolicy=Always")
-        elif field == "lifecycle":
-            for hook in ("postStart", "preStop"):
-                if part.get(hook) is not None:
-                    yield from _handler_complaints(part[hook], f"{here}.{hook}")
+def _devices(container: Fields, at: str, around: Around) -> Iterator[Complaint]:
+    mounts = {each.get("name") or "": each.get("mountPath") or "" for each in container.get("volumeMounts") or ()}
+    paths: set[str] = set()
+    names: set[str] = set()
+    for number, device in enumerate(container.get("volumeDevices") or ()):
+        here = f"{at}[{number}]"
+        name, path = device.get("name") or "", device.get("devicePath") or ""
+        volume = around.volumes.get(name)
+        if not name:
+            yield required(f"{here}.name")
+        if name in names:
+            yield invalid_value(f"{here}.name", name, "must be unique")
+        if volume is None:
+            yield missing(f"{here}.name", name)
+        elif volume.get("persistentVolumeClaim") is None and volume.get("ephemeral") is None:
+            text = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+            yield invalid_value(f"{here}.name", name, text)
+        if not path:
+            yield required(f"{here}.devicePath")
+        if path in paths:
+            yield invalid_value(f"{here}.devicePath", path, "must be unique")
+        if list(without_dots(path, "")):
+            yield invalid_value(f"{here}.devicePath", path, "can not contain backsteps ('..')")
         else:
-            yield from _handler_complaints(part, here)
-            yield from not_negative(part, here, *_TIMES)
-            if field == "readinessProbe" and part.get("terminationGracePeriodSeconds") is not None:
-                seconds = part["terminationGracePeriodSeconds"]
-                text = "must not be set for readinessProbes"
-                yield invalid_value(f"{here}.terminationGracePeriodSeconds", seconds, text)
+            paths.add(path)
+        if name in mounts:
+            yield invalid_value(f"{here}.name", name, "must not already exist in volumeMounts")
+        if path in mounts.values():
+            yield invalid_value(f"{here}.devicePath", path, "must not already exist as a path in volumeMounts")
+        if name:
+            names.add(name)
 
 
-def _handler_complaints(handler: Fields, at: str) -> Iterator[Complaint]:
-    kinds = [kind for kind in _HANDLERS if handler.get(kind) is not None]
-    if not kinds:
-        yield required(at, "must specify a handler type")
-        return
-    for kind in kinds[1:]:
-        yield forbidden_value(f"{at}.{kind}", "may not specify more than 1 handler type")
-    action, at = handler[kinds[0]], f"{at}.{kinds[0]}"
-    if kinds[0] == "exec":
-        yield from needed(action, at, "command")
-    elif kinds[0] in ("httpGet", "tcpSocket", "grpc"):
-        port = action.get("port") or 0
-        yield from in_form(port, f"{at}.port", port_name) if isinstance(port, str) else _port_number(port, f"{at}.port")
+# Policies
+
+
+def _resize_policies(policies: Sequence[Fields], at: str, restart_policy: str) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for number, each in enumerate(policies):
+        name, policy = each.get("resourceName") or "", each.get("restartPolicy") or ""
+        if name in seen:
+            yield duplicate(f"{at}[{number}]", name)
+        seen.add(name)
+        yield from chosen(name, at, ("cpu", "memory"))
+        yield from chosen(policy, at, ("NotRequired", "RestartContainer"))
+        if restart_policy == "Never" and policy != "NotRequired":
+            yield invalid_value(at, policy, "must be 'NotRequired' when `restartPolicy` is 'Never'")
+
+
+def _restart_rules(container: Fields, at: str) -> Iterator[Complaint]:
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or []
+    if policy is None and rules:
+        yield required(f"{at}.restartPolicy", "must specify restartPolicy when restart rules are used")
+    elif policy is not None and policy not in _POLICIES:
+        yield unsupported(f"{at}.restartPolicy", policy, _POLICIES)
+    if len(rules) > 20:
+        yield too_long(f"{at}.restartPolicyRules", 20)
+    for number, rule in enumerate(rules):
+        here, codes = f"{at}.restartPolicyRules[{number}]", rule.get("exitCodes")
+        action: Any = rule.get("action") or ""
+        if action != "Restart":
+            yield unsupported(f"{here}.action", action, ("Restart",))
+        if codes is None:
+            yield required(f"{here}.exitCodes", "must be specified")
+            continue
+        operator = codes.get("operator") or ""
+        if operator not in ("In", "NotIn"):
+            yield unsupported(f"{here}.exitCodes.operator", operator, ("In", "NotIn"))
+        if len(codes.get("values") or ()) > 255:
+            yield too_long(f"{here}.exitCodes.values", 255)

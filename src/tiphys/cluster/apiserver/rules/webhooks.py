@@ -12,14 +12,17 @@ from tiphys.lang import name_rules
 _FORM = "; desired format: https://host[/path]"
 
 
-def client_complaints(client: Fields, at: str) -> Iterator[Complaint]:
-    """A clientConfig: exactly one of url and service."""
+def client_complaints(client: Fields, at: str, *, swapped: bool = False) -> Iterator[Complaint]:
+    """A clientConfig: exactly one of url and service. ``swapped``: complaints mistake the Service's name for its
+    namespace, as the original's do for admission webhooks."""
     url, service = client.get("url"), client.get("service")
     if (url is None) == (service is None):
         yield required(at, "exactly one of url or service is required")
     elif url is not None:
         yield from url_complaints(str(url), f"{at}.url")
     elif service is not None:
+        if swapped:
+            service = {**service, "name": service.get("namespace"), "namespace": service.get("name")}
         yield from service_complaints(service, f"{at}.service")
 
 
