@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 def ask(row: Row) -> Answer:
     try:
-        return {"out": shown(resource_health(row["in"]))}
+        return {"out": shown(resource_health(row["in"], others=False))}
     except HealthError as err:
         return {"error": str(err)}
 

@@ -146,14 +146,14 @@ class World:
     def health(self, obj: Object) -> Health | None:
         status = (self.options.get("healthByName") or {}).get(name_of(obj))
         if status is None:
-            return resource_health(obj)
+            return resource_health(obj, others=False)
 
         def custom(_obj: Object) -> Health | None:
             if status == "error":
                 raise HealthError("health check failed")
             return Health(status, f"override {status}")
 
-        return resource_health(obj, custom)
+        return resource_health(obj, custom, others=False)
 
     # The cluster's answers
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tiphys.cd.plan.health.builtin import CHECKS, Check
+from tiphys.cd.plan.health.others import check_for
 from tiphys.cd.plan.health.verdict import HEALTH_ORDER, Health, HealthError, HealthStatus, is_worse
 from tiphys.cd.plan.markers import has_hook_finalizer
 from tiphys.cd.plan.objects import Object, gvk_of, is_being_deleted, name_of, namespace_of
@@ -21,8 +22,10 @@ from tiphys.cd.plan.objects import Object, gvk_of, is_being_deleted, name_of, na
 __all__ = ["HEALTH_ORDER", "Check", "Health", "HealthError", "HealthStatus", "is_worse", "resource_health"]
 
 
-def resource_health(obj: Object, custom: Check | None = None) -> Health | None:
+def resource_health(obj: Object, custom: Check | None = None, *, others: bool = True) -> Health | None:
     """The object's health; None where nothing is known of its kind. Raises HealthError: the health is Unknown.
+
+    Without ``others`` only the kinds that the original's engine knows by itself are judged.
 
     A hook with our finalizer is judged although it is being deleted: its outcome still decides the sync.
     """
@@ -36,10 +39,12 @@ def resource_health(obj: Object, custom: Check | None = None) -> Health | None:
             raise HealthError(f"failed to get resource health for {where}: {err}") from err
         if verdict is not None:
             return verdict
-    check = built_in_check(obj)
+    check = built_in_check(obj, others=others)
     return check(obj) if check is not None else None
 
 
-def built_in_check(obj: Object) -> Callable[[Object], Health | None] | None:
+def built_in_check(obj: Object, *, others: bool = True) -> Callable[[Object], Health | None] | None:
+    """A check of ours for other projects' kinds comes before one for Kubernetes' own, as the original's scripts do."""
     gvk = gvk_of(obj)
-    return CHECKS.get((gvk.group, gvk.kind))
+    found = check_for(gvk.group, gvk.kind) if others else None
+    return found or CHECKS.get((gvk.group, gvk.kind))
