@@ -8,6 +8,7 @@ entry, so that what went in as ``/src/dir`` comes out as ``/dst``. Nothing is ev
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -60,7 +61,10 @@ def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
     mode = _packable(source)
     if level is not None and not HUFFMAN_ONLY <= level <= 9:
         raise ExecutorError(f"gzip: invalid compression level: {level}")
-    with _gzip_writer(target, level) as packed, tarfile.open(fileobj=packed, mode="w|", bufsize=CHUNK) as archive:
+    with (
+        _gzip_writer(target, level) as packed,
+        contextlib.closing(tarfile.open(fileobj=packed, mode="w|", bufsize=CHUNK)) as archive,  # whole, if it fails too
+    ):
         if stat.S_ISDIR(mode):
             for real, name in _walk(source.real, source.real.name):
                 _add_member(archive, real, name, follow=False)
