@@ -69,7 +69,7 @@ def container(one: Object) -> None:
         if (source := variable.get("valueFrom")) and (reference := source.get("fieldRef")):
             fill(reference, apiVersion="v1")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if found := one.get(name):
+        if (found := one.get(name)) is not None:
             probe(found)
     for hook in (one.get("lifecycle") or {}).values():
         if isinstance(hook, dict):

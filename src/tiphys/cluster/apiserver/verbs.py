@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tiphys.cluster.apiserver import metadata, rules
+from tiphys.cluster.apiserver import advice, metadata, rules
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
 from tiphys.cluster.apiserver.listing import InvalidVersion, Lister, Page, parse_version, too_large_version
 from tiphys.cluster.apiserver.ownership import Owners
@@ -218,6 +218,8 @@ class Verbs:
         for admit in self.admission:
             admit(info, obj, None)
         self._judge(info, obj)
+        if not options.trusted:
+            options.warnings.extend(advice.warnings_of(info.resource.key, obj, None))
         name = obj["metadata"]["name"]
         key = f"{namespace}/{name}" if namespace else name
         if self.store.latest(info.collection, key) is not None:
@@ -387,6 +389,8 @@ class Verbs:
             new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
             new["metadata"] = metadata.ordered(new["metadata"])
         self._judge(info, new, old, target.subresource or "")
+        if target.subresource is None and not options.trusted:
+            options.warnings.extend(advice.warnings_of(info.resource.key, new, old))
         return new
 
     def _owned_update(self, target: Target, wanted: Object, old: Object, new: Object, options: WriteOptions) -> Object:

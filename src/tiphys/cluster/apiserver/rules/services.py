@@ -54,7 +54,7 @@ def service(obj: Object, old: Object | None) -> Iterator[Complaint]:
     yield from labels(spec, "spec", "selector")
     yield from _affinity(spec)
     if spec.get("type") != "ExternalName":
-        yield from _addresses(spec)
+        yield from address_complaints(spec)
     yield from _external(spec)
     yield from chosen(spec.get("type"), "spec.type", _TYPES)
     yield from _same_ports(spec)
@@ -104,7 +104,8 @@ def _affinity(spec: Fields) -> Iterator[Complaint]:
         yield invalid_value(f"{at}.clientIP.timeoutSeconds", client["timeoutSeconds"], limits)
 
 
-def _addresses(spec: Fields) -> Iterator[Complaint]:
+def address_complaints(spec: Fields) -> Iterator[Complaint]:
+    """Cluster IPs and their families."""
     first, addresses = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
     families = spec.get("ipFamilies") or []
     if first and not addresses:
