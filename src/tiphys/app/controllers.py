@@ -15,16 +15,20 @@ from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Transport
 from tiphys.cluster.controllers.accounts import RootCaController, ServiceAccountController
 from tiphys.cluster.controllers.cluster_roles import ClusterRoleController
+from tiphys.cluster.controllers.cron_jobs import CronJobController
+from tiphys.cluster.controllers.daemon_sets import DaemonSetController
 from tiphys.cluster.controllers.deployments import DeploymentController
 from tiphys.cluster.controllers.disruption import DisruptionController
 from tiphys.cluster.controllers.endpoints import EndpointsController, EndpointSliceController
 from tiphys.cluster.controllers.garbage import GarbageCollector, Kinds
 from tiphys.cluster.controllers.graph import Feed
+from tiphys.cluster.controllers.jobs import JobController, TtlAfterFinishedController
 from tiphys.cluster.controllers.kit import Caches, Controller, Kit, Sinks
 from tiphys.cluster.controllers.manager import Manager, Presence
 from tiphys.cluster.controllers.namespaces import NamespaceController
 from tiphys.cluster.controllers.replica_sets import ReplicaSetController, ReplicationControllerController
 from tiphys.cluster.controllers.scheduler import Scheduler
+from tiphys.cluster.controllers.stateful_sets import StatefulSetController
 from tiphys.machinery.resources import Resource
 from tiphys.runtime.clock import Clock
 
@@ -40,6 +44,11 @@ CONTROLLERS: Final[Sequence[type[Controller]]] = (
     RootCaController,
     ClusterRoleController,
     DisruptionController,
+    JobController,
+    TtlAfterFinishedController,
+    CronJobController,
+    DaemonSetController,
+    StatefulSetController,
 )
 
 

@@ -40,7 +40,7 @@ from tiphys.runtime.ids import SeededIds
 from tiphys.runtime.virtual import VirtualClock, VirtualLoop
 
 TRIGGERS = ("endpoints.kubernetes.io/last-change-trigger-time", "f:endpoints.kubernetes.io/last-change-trigger-time")
-IDENTITY = re.compile(r'k:\{"(uid|ip)":"[^"]*"\}')
+IDENTITY = re.compile(r'(k:{"(?:uid|ip)":|v:)"[^"]*"')
 WAITED_SECONDS = 150.0
 QUIET_SECONDS = 3.0
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -121,6 +121,7 @@ class Conversation:
         deadline = self.clock.monotonic() + (WAITED_SECONDS if reads else 0.0)
         while True:
             got = await self.send(request)
+            self.bind_version(expected, got)
             bound = agrees(expected, got, self.bound)
             if bound is not None or self.clock.monotonic() >= deadline:
                 break
@@ -130,6 +131,13 @@ class Conversation:
             return Row(name, True)
         fits(expected, got, self.bound)
         return Row(name, False, difference(expected, got), difference(got, expected))
+
+    def bind_version(self, expected: Mapping[str, Any], got: Mapping[str, Any]) -> None:
+        """The version of a list, which a later watch begins from."""
+        symbol = str(((expected.get("body") or {}).get("metadata") or {}).get("resourceVersion"))
+        version = (got["body"].get("metadata") or {}).get("resourceVersion")
+        if symbol.startswith("$rv") and version:
+            self.bound[symbol] = str(version)
 
     def watched(self, name: str, response: Mapping[str, Any], watcher: Watcher) -> Row:
         got = [{"type": event.type, "object": event.record.view} for event in watcher.take()]
@@ -268,7 +276,7 @@ def settled(value: Any) -> Any:
     the last one answered a change. Keys of ``managedFields`` that hold symbols lose their values."""
     if isinstance(value, dict):
         found = {
-            IDENTITY.sub(r'k:{"\1":""}', key): "" if key == "resourceVersion" else settled(member)
+            IDENTITY.sub(r'\1""', key): "" if key == "resourceVersion" else settled(member)
             for key, member in value.items()
             if key not in TRIGGERS
         }
@@ -278,7 +286,9 @@ def settled(value: Any) -> Any:
             if not (found.get(name) or {}).keys() - {"."}:
                 found.pop(name, None)
         return found
-    return [settled(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [settled(item) for item in value]
+    return unnamed(value) if isinstance(value, str) and " " in value else value
 
 
 FORMATS = [Format("effects of the cluster's controllers", recognises, judge)]

@@ -169,12 +169,11 @@ def ended(pod: Object, code: int, now: datetime) -> dict[str, Any]:
             "containerID": _container_id(pod, each),
         }
         statuses.append(_container(pod, each, {"terminated": terminated}, False, False))
-    why = "PodFailed" if code else "PodCompleted"
     conditions = [
         _condition("PodReadyToStartContainers", now),
         _condition("Initialized", now),
-        _condition("Ready", now, why),
-        _condition("ContainersReady", now, why),
+        _condition("Ready", now, "" if code else "PodCompleted"),
+        _condition("ContainersReady", now, "" if code else "PodCompleted"),
     ]
     return {
         "phase": "Failed" if code else "Succeeded",
