@@ -37,11 +37,19 @@ def strategic_fields(go_type: str) -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def _openapi_type(name: str) -> SchemaType:
-    return from_openapi(_as_schema(_table()["openapi"][name]), _openapi_type)
+    body = _table()["openapi"][name]
+    if name == _RAW:
+        body = {**body, "map-type": "atomic"}  # an object within an object: nobody looks into it
+    return from_openapi(_as_schema(body), _openapi_type)
+
+
+_RAW = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 
 
 def _as_schema(body: Mapping[str, Any]) -> dict[str, Any]:
     """The table's short form written out as OpenAPI."""
+    if "ref" in body and "map-type" in body:  # one struct merges differently in different places
+        return _as_schema({**_table()["openapi"][body["ref"]], "map-type": body["map-type"]})
     if "ref" in body:
         return {"$ref": "/" + body["ref"]}
     schema = {f"x-kubernetes-{key}": body[key] for key in ("list-type", "list-map-keys", "map-type") if key in body}

@@ -24,14 +24,17 @@ from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
 from tiphys.app.guards import OnlyNode, install_guards
 from tiphys.app.names import RegistryNames
+from tiphys.app.places import HostPlaces
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
+from tiphys.cluster.controllers.plan.claims import HOST_PATHS
+from tiphys.cluster.controllers.plan.volumes import DEFAULT_CLASS
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS
+from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -160,7 +163,12 @@ async def compose(
         await stack.enter_async_context(_controllers(client, settings, world, trace))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         cluster = ClusterControllers(
-            server.transport(), feed, world.clock, world.rng, lambda: server.ca_certificate.decode()
+            server.transport(),
+            feed,
+            world.clock,
+            world.rng,
+            root_ca=lambda: server.ca_certificate.decode(),
+            places=HostPlaces(folder.absolute() / "volumes"),
         )
         await stack.enter_async_context(_background(cluster.run))
         yield Parts(server, client, its_node, served)
@@ -180,15 +188,24 @@ async def api_server(
         await server.close()
 
 
+_STANDARD = {
+    "metadata": {"name": "standard", "annotations": {DEFAULT_CLASS: "true"}},
+    "provisioner": HOST_PATHS,
+    "reclaimPolicy": "Delete",
+    "volumeBindingMode": "WaitForFirstConsumer",
+    "allowVolumeExpansion": True,
+}
+
+
 async def furnish(client: Client) -> None:
-    """What a cluster needs beside its API before the first pod: a node, and the account that pods run under."""
+    """What a cluster needs beside its API before the first pod: a node, an account for pods, a class of storage."""
     node = {
         "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
         "spec": {},
         "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]},
     }
     account = {"metadata": {"name": "default", "namespace": "default"}}
-    for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account)):
+    for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account), (STORAGE_CLASSES, _STANDARD)):
         with contextlib.suppress(AlreadyExists):
             await client.create(resource, obj)
 

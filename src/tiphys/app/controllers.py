@@ -29,6 +29,12 @@ from tiphys.cluster.controllers.namespaces import NamespaceController
 from tiphys.cluster.controllers.replica_sets import ReplicaSetController, ReplicationControllerController
 from tiphys.cluster.controllers.scheduler import Scheduler
 from tiphys.cluster.controllers.stateful_sets import StatefulSetController
+from tiphys.cluster.controllers.volumes import (
+    ClaimProtectionController,
+    Places,
+    VolumeController,
+    VolumeProtectionController,
+)
 from tiphys.machinery.resources import Resource
 from tiphys.runtime.clock import Clock
 
@@ -49,6 +55,9 @@ CONTROLLERS: Final[Sequence[type[Controller]]] = (
     CronJobController,
     DaemonSetController,
     StatefulSetController,
+    VolumeController,
+    ClaimProtectionController,
+    VolumeProtectionController,
 )
 
 
@@ -68,13 +77,15 @@ class ClusterControllers:
         clock: Clock,
         rng: random.Random,
         root_ca: Callable[[], str] = str,
+        places: Places | None = None,
     ) -> None:
         plain = Client(transport)  # readers, and events: they are nobody's
 
         def writer(name: str) -> Client:
             return Client(ManagedTransport(transport, name))
 
-        self.kit = Kit(writer, clock, rng, Sinks(plain, clock), Caches(plain, clock, rng), feed.deletable, root_ca)
+        sinks, caches = Sinks(plain, clock), Caches(plain, clock, rng)
+        self.kit = Kit(writer, clock, rng, sinks, caches, feed.deletable, root_ca, places)
         self.manager = Manager(self.kit, feed, CONTROLLERS)
         self.garbage = GarbageCollector(self.kit, feed, feed)
 

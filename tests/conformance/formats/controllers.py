@@ -16,6 +16,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from tests.conformance.golden import Format, Row, Sample
@@ -23,6 +24,7 @@ from tests.conformance.kube_live import SYMBOL, difference, fits
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.feed import StoreFeed
 from tiphys.app.guards import install_guards
+from tiphys.app.places import HostPlaces
 from tiphys.client.client import Client
 from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Request
@@ -68,12 +70,14 @@ async def replay(document: Mapping[str, Any], clock: VirtualClock) -> list[Row]:
         stack.push_async_callback(server.close)
         server.verbs.admission.append(PodAdmission(store, SeededIds(rng)))
         install_guards(server)
+        server.ca_certificate = b"PEM"
         kubelet = Client(ManagedTransport(server.transport(), "Go-http-client"))
         stages = Stages(load().stages, prefix="fake")
         nodes = SimulatedNodes(kubelet, ["node-1"], clock=clock, rng=rng, stages=stages)
         await nodes.register()
         feed = StoreFeed(store, server.registry)
-        controllers = ClusterControllers(server.transport(), feed, clock, rng, lambda: "PEM")
+        places = HostPlaces(Path("/volumes"))
+        controllers = ClusterControllers(server.transport(), feed, clock, rng, lambda: "PEM", places)
         tasks = [asyncio.create_task(nodes.run()), asyncio.create_task(controllers.run())]
         for name in re.findall(r"namespaces? ([a-z0-9-]+)", str(document.get("presupposes"))):
             await Client(server.transport()).create(NAMESPACES, {"metadata": {"name": name}})
@@ -288,6 +292,8 @@ def settled(value: Any) -> Any:
         return found
     if isinstance(value, list):
         return [settled(item) for item in value]
+    if value in ("$pem-base64", "$jwt-base64"):
+        return "$pem"
     return unnamed(value) if isinstance(value, str) and " " in value else value
 
 

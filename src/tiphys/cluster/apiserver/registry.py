@@ -43,8 +43,8 @@ class Strategy:
     metadata; "any, labels" those as well), or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
     ``any_finalizer``: finalizers need not be qualified.
-    ``on_create`` and ``on_update`` do what the original's strategy does (in place, ``on_update`` with the old object);
-    ``warning`` is what every request for the kind is answered with.
+    ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (the latter two with the
+    old object, ``on_status`` with the time as well); ``warning`` is what every request for the kind is answered with.
     """
 
     name_rule: Callable[[str], list[str]] = name_rules.dns1123_subdomain
@@ -59,6 +59,7 @@ class Strategy:
     initial_status: Mapping[str, Any] | None = None
     on_create: Callable[[Object], None] | None = None
     on_update: Callable[[Object, Object], None] | None = None
+    on_status: Callable[[Object, Object, str], None] | None = None
 
 
 PLAIN = Strategy()

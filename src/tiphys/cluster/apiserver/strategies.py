@@ -152,6 +152,17 @@ def _is_copyable(source: Mapping[str, Any]) -> bool:
     return (source.get("apiGroup") or "", source.get("kind")) in _COPYABLE
 
 
+def _new_volume(volume: Object) -> None:
+    volume["status"] = {"phase": "Pending", "lastPhaseTransitionTime": volume["metadata"]["creationTimestamp"]}
+
+
+def _volume_phase_changed(new: Object, old: Object, now: str) -> None:
+    """A volume says since when it is in its phase, whoever changed that."""
+    status, before = new.get("status") or {}, old.get("status") or {}
+    if status.get("phase") != before.get("phase"):
+        new["status"] = {**status, "lastPhaseTransitionTime": now}
+
+
 def _new_claim(claim: Object) -> None:
     """Sources that cannot be used are dropped; of the two fields for them each is filled from the other."""
     spec = dict(claim.get("spec") or {})
@@ -237,7 +248,9 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "persistentvolumeclaims": Strategy(
         status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True, on_create=_new_claim
     ),
-    "persistentvolumes": Strategy(status="isolated", initial_status={"phase": "Pending"}, returns_deleted=True),
+    "persistentvolumes": Strategy(
+        status="isolated", returns_deleted=True, on_create=_new_volume, on_status=_volume_phase_changed
+    ),
     "resourcequotas": Strategy(status="isolated", initial_status={}, returns_deleted=True),
     "limitranges": Strategy(),
     "events": Strategy(create_on_update=True),

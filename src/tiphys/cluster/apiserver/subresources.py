@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from tiphys.cluster.apiserver import evictions
 from tiphys.cluster.apiserver.deletion import DeleteOptions
 from tiphys.cluster.apiserver.problems import bad_request, conflict, invalid, invalid_object, invalid_value, required
 from tiphys.cluster.apiserver.record import Object, Record
@@ -104,11 +105,15 @@ def place_of(verbs: Verbs, node: str) -> dict[str, str]:
 
 
 async def evict(verbs: Verbs, target: Target, body: Mapping[str, Any]) -> None:
-    """Deletes a pod as its eviction asks (POST ``pods/x/eviction``)."""
+    """Deletes a pod as its eviction asks (POST ``pods/x/eviction``), where its disruption budget lets it go."""
     name = (body.get("metadata") or {}).get("name") or target.name
     if name != target.name:
         raise bad_request("name in URL does not match name in Eviction object")
-    await verbs.delete(target, DeleteOptions.parse(body.get("deleteOptions"), {}))
+    options = DeleteOptions.parse(body.get("deleteOptions"), {})
+    pod = verbs.get(Target(target.info, target.namespace, target.name)).view
+    if not options.dry_run and evictions.is_counted(pod):
+        await evictions.take_from_budget(verbs, target, pod)
+    await verbs.delete(target, options)
 
 
 async def finalize(verbs: Verbs, target: Target, body: Mapping[str, Any], options: WriteOptions) -> Record:

@@ -377,7 +377,10 @@ class Verbs:
             else:
                 new.pop("status", None)
             self._judge(info, new, old, "status")
-            return self._owned_update(target, wanted, old, new, options)
+            new = self._owned_update(target, wanted, old, new, options)
+            if strategy.on_status is not None:
+                strategy.on_status(new, old, to_time(self.clock.now()))
+            return new
         new = dict(wanted)
         new["metadata"] = metadata.for_update(wanted["metadata"], old["metadata"])
         if target.subresource is None and strategy.status == "isolated":

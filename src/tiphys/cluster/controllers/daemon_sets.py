@@ -62,9 +62,8 @@ class DaemonSetController(Controller):
             labels = {**((template.get("metadata") or {}).get("labels") or {}), HASH_LABEL: digest}
             return revisions.new(daemon_set, DAEMON_SETS, f"{meta['name']}-{digest}", labels, data, number)
 
-        return revisions.track(
-            daemon_set, DAEMON_SETS, self.cache(CONTROLLER_REVISIONS).indexed(OWNED, meta["uid"]), make
-        )
+        held = self.cache(CONTROLLER_REVISIONS).indexed(OWNED, meta["uid"])
+        return revisions.track(daemon_set, DAEMON_SETS, held, make)
 
     async def _pods(self, daemon_set: Object) -> tuple[Object, ...]:
         cached, meta = self.cache(PODS), daemon_set["metadata"]

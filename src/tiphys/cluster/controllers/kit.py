@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tiphys.client.client import Client
 from tiphys.cluster.controllers.plan.owners import controller_of
@@ -27,6 +27,9 @@ from tiphys.runtime.controller import Outcome
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.informer import Handler, Informer
 from tiphys.runtime.queue import WorkQueue
+
+if TYPE_CHECKING:
+    from tiphys.cluster.controllers.volumes import Places
 
 Object = Mapping[str, Any]
 
@@ -116,7 +119,8 @@ class Caches:
 @dataclass(frozen=True)
 class Kit:
     """``writer(name)`` is a client whose writes are recorded as that manager's; ``kinds`` are the namespaced kinds that
-    there are now; ``root_ca`` is the certificate by which pods know the API server ("" where nobody needs one)."""
+    there are now; ``root_ca`` is the certificate by which pods know the API server ("" where nobody needs one);
+    ``places`` is where volumes are made (None: nowhere)."""
 
     writer: Callable[[str], Client]
     clock: Clock
@@ -125,6 +129,7 @@ class Kit:
     caches: Caches
     kinds: Callable[[], Iterable[Resource]] = tuple
     root_ca: Callable[[], str] = str
+    places: Places | None = None
 
 
 @dataclass(frozen=True)

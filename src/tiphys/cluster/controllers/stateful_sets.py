@@ -46,9 +46,8 @@ class StatefulSetController(Controller):
         history = self._history(stateful_set)
         await self.carry_out(history.actions)
         mine = await self._pods(stateful_set)
-        seen = Observed(
-            stateful_set, mine, self._current(stateful_set, history), history.update, self._claims(stateful_set, mine)
-        )
+        claims = self._claims(stateful_set, mine)
+        seen = Observed(stateful_set, mine, self._current(stateful_set, history), history.update, claims)
         step = plan(seen, owners.reference_to(stateful_set, STATEFUL_SETS), self.clock.now())
         outcomes = await self.attempt(*step.actions)
         await self.carry_out(status_patch(STATEFUL_SETS, stateful_set, step.status))

@@ -65,9 +65,8 @@ def _start_due(seen: Observed, step: Step, schedule: cron.Schedule, about: Mappi
     following = schedule.next(now)
     step.wake_at = following + _EXTRA if following is not None else None
     if missed > _MISSED_MAX:
-        text = (
-            f"too many missed start times: {missed}. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-        )
+        hint = "Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+        text = f"too many missed start times: {missed}. {hint}"
         step.actions.append([Emit(about, "Warning", "TooManyMissedTimes", text)])
     if due is None:
         return
@@ -181,10 +180,8 @@ def _too_old(seen: Observed) -> list[Action]:
     """Finished jobs beyond the history limits, the oldest first."""
     spec = seen.cron_job["spec"]
     actions: list[Action] = []
-    for limit, wanted in (
-        (spec.get("successfulJobsHistoryLimit"), "Complete"),
-        (spec.get("failedJobsHistoryLimit"), "Failed"),
-    ):
+    for name, wanted in (("successfulJobsHistoryLimit", "Complete"), ("failedJobsHistoryLimit", "Failed")):
+        limit = spec.get(name)
         if limit is None:
             continue
         done = [job for job in seen.jobs if _ended_as(job, wanted)]

@@ -107,9 +107,7 @@ class _Facts:
             if not stay:
                 deletes += [pod for pod in held if not pod["metadata"].get("deletionTimestamp")]
                 continue
-            ended = [
-                pod for pod in held if podfacts.is_terminated(pod) and not pod["metadata"].get("deletionTimestamp")
-            ]
+            ended = [pod for pod in held if podfacts.is_terminated(pod) and _is_live(pod)]
             for pod in ended:
                 word = podfacts.phase(pod).lower()
                 text = f"Found {word} daemon pod {key_of(pod)} on node {node}, will try to kill it"

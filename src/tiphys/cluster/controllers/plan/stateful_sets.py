@@ -260,10 +260,8 @@ def _update(facts: _Facts, step: Step, about: Mapping[str, Any]) -> None:
 def _delete(facts: _Facts, pod: Object, about: Mapping[str, Any]) -> list[Action]:
     name = pod["metadata"]["name"]
     text = f"Delete Pod {name} in StatefulSet {facts.meta['name']} successful"
-    return [
-        Delete(PODS, key_of(pod), pod["metadata"]["uid"], why=text),
-        Emit(about, "Normal", "SuccessfulDelete", text),
-    ]
+    note = Emit(about, "Normal", "SuccessfulDelete", text)
+    return [Delete(PODS, key_of(pod), pod["metadata"]["uid"], why=text), note]
 
 
 # Claims

@@ -12,7 +12,6 @@ from tiphys.cluster.controllers.plan.scheduling.requests import amount
 from tiphys.machinery.actions import Patch
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, key_of
 from tiphys.machinery.selectors import from_structured
-from tiphys.machinery.times import to_time
 
 Object = Mapping[str, Any]
 
@@ -73,9 +72,9 @@ def _fits(claim: Object, volume: Object) -> bool:
     return selector is None or from_structured(selector).matches(volume["metadata"].get("labels"))
 
 
-def binding(claim: Object, volume: Object, now: Any) -> list[list[Patch]]:
+def binding(claim: Object, volume: Object) -> list[list[Patch]]:
     """The four writes that bind the two, in the order in which a crash between them does no harm."""
-    return [part for part in (_volume_spec(claim, volume), _volume_status(volume, "Bound", now)) if part] + [
+    return [part for part in (_volume_spec(claim, volume), _volume_status(volume, "Bound")) if part] + [
         part for part in (_claim_spec(claim, volume), _claim_status(claim, volume)) if part
     ]
 
@@ -102,10 +101,10 @@ def _volume_spec(claim: Object, volume: Object) -> list[Patch]:
     return [Patch(PERSISTENT_VOLUMES, key_of(volume), patch, why="bound to its claim")]
 
 
-def _volume_status(volume: Object, phase: str, now: Any) -> list[Patch]:
+def _volume_status(volume: Object, phase: str) -> list[Patch]:
     if (volume.get("status") or {}).get("phase") == phase:
         return []
-    patch = {"status": {"phase": phase, "lastPhaseTransitionTime": to_time(now), "message": None}}
+    patch = {"status": {"phase": phase, "message": None}}
     return [Patch(PERSISTENT_VOLUMES, key_of(volume), patch, subresource="status", why=phase)]
 
 
@@ -134,6 +133,6 @@ def _claim_status(claim: Object, volume: Object) -> list[Patch]:
     return [Patch(PERSISTENT_VOLUME_CLAIMS, key_of(claim), {"status": wanted}, subresource="status", why="Bound")]
 
 
-def volume_phase(volume: Object, phase: str, now: Any) -> list[Patch]:
+def volume_phase(volume: Object, phase: str) -> list[Patch]:
     """Says the phase of a volume, where it is another one."""
-    return _volume_status(volume, phase, now)
+    return _volume_status(volume, phase)
