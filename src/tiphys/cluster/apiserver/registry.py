@@ -43,7 +43,7 @@ class Strategy:
     metadata; "any, labels" those as well), or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
     ``any_finalizer``: finalizers need not be qualified.
-    ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (the latter two with the
+    ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (those two with the
     old object, ``on_status`` with the time as well); ``warning`` is what every request for the kind is answered with.
     """
 
