@@ -23,6 +23,8 @@ from tiphys.runtime.queue import K, WorkQueue
 
 logger = logging.getLogger(__name__)
 
+_IN_A_ROW = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
@@ -57,8 +59,11 @@ class Controller(Generic[K]):
 
     async def _work(self) -> None:
         while True:
-            key = await self.queue.get()
-            await self._one(key)
+            for _ in range(_IN_A_ROW):
+                key = await self.queue.get()
+                await self._one(key)
+            # In process neither the queue nor the API need ever make us wait, but others want a turn: the watches.
+            await asyncio.sleep(0)
 
     async def _one(self, key: K) -> None:
         wake_at: datetime | None = None

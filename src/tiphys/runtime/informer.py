@@ -131,7 +131,7 @@ class Informer:
         query = dict(self._query, limit=str(_LIST_LIMIT))
         while True:
             page = await self._client.list(self.resource, self._namespace, **query)
-            found.update((key_of(item), item) for item in page.get("items") or ())
+            found.update((key_of(item), self._kept(item)) for item in page.get("items") or ())
             token = page["metadata"].get("continue")
             if not token:
                 break
@@ -176,13 +176,15 @@ class Informer:
                 return
             del self._objects[key]
         else:
-            if self._keep is not None:
-                obj = self._keep(obj)
+            obj = self._kept(obj)
             self._objects[key] = obj
         if self._index_by:
             self._reindex(key, before, obj)
         for handler in self._handlers:
             handler(key, before, obj)
+
+    def _kept(self, obj: Object) -> Object:
+        return obj if self._keep is None else self._keep(obj)
 
     def _reindex(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         for name, values_of in self._index_by.items():

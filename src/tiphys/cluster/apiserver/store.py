@@ -28,6 +28,7 @@ from tiphys.machinery.sharedmap import ABSENT, SharedMap
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 WARM_VIEWS_MAX = 1_000
+_ALIKE_MAX = 1_024
 
 
 class Change(NamedTuple):
@@ -82,6 +83,7 @@ class Store:
         self._listeners: list[Callable[[list[Change]], None]] = []
         self._shared_maps = shared_maps or {}
         self._warm = WarmViews(WARM_VIEWS_MAX, self._is_newest if journal is None else None)
+        self._alike = _Alike()
         self._gathering = _Gathering()
         self._writer: _Writer | None = None
         if journal is not None:
@@ -133,6 +135,7 @@ class Store:
         version = self._given
         self._split_out(collection, view)
         view["metadata"]["resourceVersion"] = str(version)
+        self._alike.share(view["metadata"])
         record = Record(key, previous.id if previous else version, version, view)
         await self._stage(Change(collection, "MODIFIED" if previous else "ADDED", record, previous))
         return record
@@ -261,6 +264,29 @@ class Store:
             self._flush()
             await asyncio.sleep(0) if self._gathering.done is None else await asyncio.wait([self._gathering.done])
         writer.stop()
+
+
+class _Alike:
+    """What many objects say in the same words is kept once: the owners and labels of a workflow's pods."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, Any] = {}
+
+    def share(self, meta: Object) -> None:
+        owners, labels = meta.get("ownerReferences"), meta.get("labels")
+        if owners:
+            meta["ownerReferences"] = self._one((len(owners), owners[0].get("uid")), owners)
+        if labels:
+            meta["labels"] = self._one(tuple(labels.items()), labels)
+
+    def _one(self, key: object, value: Any) -> Any:
+        known = self._known.get(key)
+        if known == value:
+            return known
+        if len(self._known) >= _ALIKE_MAX:
+            self._known.clear()
+        self._known[key] = value
+        return value
 
 
 class _Writer:

@@ -16,6 +16,8 @@ from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_COMPONENT
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
 
+_DONE_WITH: Mapping[str, Any] = {"metadata": {"labels": {LABEL_COMPLETED: "true"}}}
+
 
 def pods(state: State) -> None:
     """Plans what is due; deletions with a delay wait for their time."""
@@ -44,8 +46,7 @@ def _carry_out(state: State, name: str, action: str) -> None:
             return
         state.after.append(Delete(PODS, key, why="podGC"))
     else:
-        patch = {"metadata": {"labels": {LABEL_COMPLETED: "true"}}}
-        state.after.append(Patch(PODS, key, patch, why="its node is done"))
+        state.after.append(Patch(PODS, key, _DONE_WITH, why="its node is done"))
     state.cleaned.add(name)
 
 
