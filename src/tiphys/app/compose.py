@@ -1,7 +1,7 @@
 """The composition root: the only place that knows every part of the embedded cluster, and the order they start in.
 
     store ─► API server ─► Node object, service accounts ─► node (agent with a runtime, or a stage)
-                                                        └─► controllers
+                                                        └─► controllers (GitOps from the first Application on)
 
 They end in the opposite order. The parts meet only through the API.
 """
@@ -16,9 +16,11 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tiphys.app.cd import run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
@@ -161,6 +163,8 @@ async def compose(
         if not daemon:
             stack.push_async_callback(its_node.end_all)
         await stack.enter_async_context(_controllers(client, settings, world, trace))
+        gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng)
+        await stack.enter_async_context(_background(gitops))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         cluster = ClusterControllers(
             server.transport(),

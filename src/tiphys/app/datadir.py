@@ -6,6 +6,7 @@
                store.db      all objects
                pki/          certificate authority and keys
                node/         pods: logs, volumes, results, artifacts
+               cd/           repositories and charts that applications come from
                server.log    what ``tiphys up --detach`` says
 
 The lock, not the file with the pid, is the truth: a kill -9 leaves the file behind but never the lock.
@@ -49,6 +50,10 @@ class DataDir:
     @property
     def node(self) -> Path:
         return self.path / "node"
+
+    @property
+    def cd(self) -> Path:
+        return self.path / "cd"
 
     @property
     def kubeconfig(self) -> Path:

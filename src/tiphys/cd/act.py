@@ -67,11 +67,15 @@ _CONFLICTS_MAX: Final = 5
 
 @dataclass(frozen=True)
 class SyncActor:
-    """Holds a sync's conversation with a cluster. ``client`` may act as somebody else than the cluster's own."""
+    """Holds a sync's conversation with a cluster. ``client`` may act as somebody else than the cluster's own.
+
+    ``instance`` is the application that is synced: it is not told of its own writes.
+    """
 
     live: LiveCluster
     clock: Clock
     client: Client
+    instance: str = ""
 
     async def hold(self, talk: Generator[Stage, Answers, Any]) -> Any:
         """What the conversation returns in the end."""
@@ -299,7 +303,7 @@ class SyncActor:
         return obj if resource.namespaced or not namespace_of(obj) else without(obj, "metadata", "namespace")
 
     def _learned(self, obj: Object) -> Object:
-        self.live.learn(obj)
+        self.live.learn(obj, self.instance)
         return obj
 
 

@@ -35,7 +35,7 @@ class Caches:
         self.applications = informer(APPLICATIONS, None)
         self.projects = informer(APP_PROJECTS, namespace)
         self.config = informer(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={CONFIG_MAP}")
-        self.secrets = informer(SECRETS, namespace, labelSelector=f"{SECRET_TYPE}=cluster")
+        self.secrets = informer(SECRETS, namespace, labelSelector=f"{SECRET_TYPE} in (cluster,repository,repo-creds)")
         self._settings = Settings.of(None)
 
     @property
@@ -70,7 +70,8 @@ class Caches:
         return self.projects.get(ObjectKey(self._namespace, name))
 
     def cluster_secrets(self) -> dict[str, ClusterSecret]:
-        found = (ClusterSecret.of(secret) for secret in self.secrets.objects())
+        own = (each for each in self.secrets.objects() if each["metadata"]["labels"].get(SECRET_TYPE) == "cluster")
+        found = map(ClusterSecret.of, own)
         return {each.cluster.server: each for each in found if each is not None}
 
 

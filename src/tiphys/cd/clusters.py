@@ -135,6 +135,11 @@ class ClusterSet:
                 self._follow(found)
         return found
 
+    def forget(self, instance: str) -> None:
+        """An application that is gone wants nothing any more."""
+        for live in self._live.values():
+            live.forget(instance)
+
     def drop(self, server: str) -> None:
         """Forgets a cluster; whoever needs it connects anew."""
         self._live.pop(server, None)

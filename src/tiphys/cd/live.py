@@ -55,6 +55,7 @@ class LiveCluster:
         self._informers: dict[Gvk, Informer] = {}
         self._wanted_by: dict[ResourceKey, set[str]] = {}
         self._wants: dict[str, frozenset[ResourceKey]] = {}
+        self._writer = ""
         self._new: asyncio.Queue[Informer] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -142,11 +143,13 @@ class LiveCluster:
         informer = self._informers.get(gvk)
         return informer is not None and informer.synced.is_set()
 
-    def learn(self, obj: Object) -> None:
-        """Takes over what a write answered."""
+    def learn(self, obj: Object, writer: str = "") -> None:
+        """Takes over what a write of an application answered; it is not told, others that the object concerns are."""
         informer = self._informers.get(gvk_of(obj))
         if informer is not None:
+            self._writer = writer
             informer.learn(obj)
+            self._writer = ""
 
     def forget(self, instance: str) -> None:
         self._want(instance, frozenset())
@@ -178,7 +181,7 @@ class LiveCluster:
         for each in (before, after):
             if each is not None and not metadata_of(each).get("ownerReferences"):
                 concerned.update(self._applications(each))
-        for instance in concerned:
+        for instance in concerned - {self._writer}:
             self._on_change(instance)
 
 

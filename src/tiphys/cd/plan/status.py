@@ -117,11 +117,12 @@ def with_conditions(
     return sorted([*kept, *new], key=lambda each: (each["type"], each["message"]))
 
 
-def patch_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """The merge patch from one status to another; empty where only the time of the look would change."""
+def patch_of(before: Mapping[str, Any], after: Mapping[str, Any], *, with_time: bool = False) -> dict[str, Any]:
+    """The merge patch from one status to another; empty where only the time of the look would change, unless that is
+    wanted ``with_time``."""
     cleaned = {name: value for name, value in after.items() if value not in (None, [], {})}
     patch = merge.create(before, cleaned)
-    return {} if patch.keys() == {"reconciledAt"} else patch
+    return {} if patch.keys() == {"reconciledAt"} and not with_time else patch
 
 
 def summary(comparison: Comparison) -> dict[str, Any]:
