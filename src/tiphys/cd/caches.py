@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from tiphys.cd.clusters import SECRET_TYPE, ClusterSecret
 from tiphys.cd.plan.objects import Object
@@ -28,8 +27,7 @@ class Caches:
 
     def __init__(self, client: Client, namespace: str, *, clock: Clock, rng: random.Random) -> None:
         def informer(resource: Resource, where: str | None, **query: str) -> Informer:
-            indexes = {"destination": _destination} if resource is APPLICATIONS else {}
-            return Informer(client, resource, clock=clock, rng=rng, namespace=where, indexes=indexes, **query)
+            return Informer(client, resource, clock=clock, rng=rng, namespace=where, indexes=None, keep=None, **query)
 
         self._namespace = namespace
         self.applications = informer(APPLICATIONS, None)
@@ -73,8 +71,3 @@ class Caches:
         own = (each for each in self.secrets.objects() if each["metadata"]["labels"].get(SECRET_TYPE) == "cluster")
         found = map(ClusterSecret.of, own)
         return {each.cluster.server: each for each in found if each is not None}
-
-
-def _destination(app: Any) -> Iterable[str]:
-    destination = (app.get("spec") or {}).get("destination") or {}
-    return [value for value in (destination.get("server"), destination.get("name")) if value]

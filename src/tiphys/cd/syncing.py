@@ -203,7 +203,7 @@ class Syncer:
         app = await self._applications.write(app, status, **fields)
         if not is_over:
             waiting = operations.awaited(state, now)
-            return Operated(app, waiting.until if waiting is not None else now)
+            return Operated(app, (waiting.until if waiting is not None else None) or now)
         kind, message = operations.summary_of(state)
         self._applications.tell(app, kind, "OperationCompleted", message)
         return Operated(app, is_over=True)

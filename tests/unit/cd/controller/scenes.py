@@ -120,7 +120,7 @@ class Scene:
 
     async def gone(self, resource: Resource, name: str, namespace: str = "default") -> None:
         async with asyncio.timeout(5):
-            while await self.find(resource, name, namespace) is not None:
+            while await self.find(resource, name, namespace) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 
     async def find(self, resource: Resource, name: str, namespace: str = "default") -> Object | None:
@@ -199,6 +199,7 @@ async def scene(settings: ControllerSettings | None = None, **data: str) -> Asyn
         async def run() -> None:
             async with asyncio.TaskGroup() as group:
                 cluster.kit.caches.begin(group)
+                cluster.kit.sinks.begin(group)
                 group.create_task(cluster.garbage.run())
                 group.create_task(controller.run())
 

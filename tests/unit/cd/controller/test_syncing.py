@@ -115,7 +115,13 @@ async def test_waves_come_one_after_the_other() -> None:
         app = await it.until(lambda app: (app["status"].get("operationState") or {}).get("syncResult"))
         assert phase_of(app) == "Running"
         assert await it.find(JOBS, "second") is None
-        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+        status = {
+            "observedGeneration": 1,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": 1,
+            "availableReplicas": 1,
+        }
         await it.client.patch(DEPLOYMENTS, ObjectKey("default", "first"), {"status": status}, subresource="status")
         app = await it.until(lambda app: not running(app) and phase_of(app) == "Succeeded")
         assert await it.find(JOBS, "second") is not None
@@ -144,9 +150,7 @@ async def test_a_hook_that_fails_fails_the_sync_and_it_is_tried_again() -> None:
         await _finish(it, "before", "Failed")
         app = await it.until(lambda app: app["status"]["operationState"].get("retryCount") == 1)
         await it.until(lambda app: not app["status"]["operationState"].get("finishedAt"))
-        live = await it.find(JOBS, "before")
-        while live is None or (live.get("status") or {}).get("conditions"):
-            live = await it.find(JOBS, "before")
+        await it.until(lambda app: app["status"]["operationState"].get("syncResult"))
         await _finish(it, "before", "Failed")
         app = await it.until(lambda app: not running(app))
         assert phase_of(app) == "Failed"
@@ -200,7 +204,13 @@ async def test_one_waits_for_another() -> None:
         assert (
             "waiting for application base: it is Synced and Progressing" in app["status"]["operationState"]["message"]
         )
-        status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+        status = {
+            "observedGeneration": 1,
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": 1,
+            "availableReplicas": 1,
+        }
         await it.client.patch(DEPLOYMENTS, ObjectKey("default", "first"), {"status": status}, subresource="status")
         await it.until(lambda app: phase_of(app) == "Succeeded", "top")
 
