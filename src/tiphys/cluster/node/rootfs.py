@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from tiphys.cluster.node.runtime import Mount
@@ -45,7 +45,8 @@ HOSTS = (
 HOST_ALIASES = "\n# Entries added by HostAliases.\n"
 EMPTY = ("/etc", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/sys", "/var/cache", "/var/lib",
          "/var/log", "/var/run")  # fmt: skip
-ETC_PLACE = "/run/host/etc"
+HOST_PLACE = "/run/host"
+ETC_PLACE = f"{HOST_PLACE}/etc"
 LINKS_MAX = 40
 
 
@@ -72,6 +73,39 @@ class HostRoot:
         """bubblewrap's words for all of it."""
         self._prepare()
         return self._arguments
+
+    def without_links(self, paths: Collection[str]) -> set[str]:
+        """Absolute paths, of which some may lead through links of the root, as they are behind these."""
+        tops = {link: target for link, target in self.links() if link.count("/") == 1}
+        found = set()
+        for path in paths:
+            first, _, rest = path.lstrip("/").partition("/")
+            target = tops.get(f"/{first}")
+            found.add(path if target is None else str(PurePosixPath("/", target, rest)))
+        return found
+
+    def fill(self, own: Path, top: str, paths: Collection[str]) -> None:
+        """Makes a container's own directory, where the shared root has one, show what that holds: by links.
+
+        Along ``paths`` (declared by the container) directories are its own too, so that it can write there.
+        """
+        name = top.strip("/")
+        if top == "/etc":
+            for link, target in self.links():
+                if PurePosixPath(link).parent == PurePosixPath("/etc") and link not in paths:
+                    _link(own / PurePosixPath(link).name, target)
+        elif name in PROGRAM_DIRECTORIES and (self._host / name).is_dir():
+            paths = self.without_links(paths)
+            below = [
+                PurePosixPath(path).relative_to(top).parts for path in paths if PurePosixPath(path).is_relative_to(top)
+            ]
+            _fill(own, self._host / name, f"{HOST_PLACE}/{name}", below)
+
+    def beside(self, own: Sequence[Mount]) -> list[Mount]:
+        """What the links of `fill` lead to."""
+        names = [mount.target.strip("/") for mount in own if mount.target.strip("/") in PROGRAM_DIRECTORIES]
+        shared = [Mount(self._host / name, f"{HOST_PLACE}/{name}", read_only=True) for name in names]
+        return [mount for mount in shared if mount.source.is_dir()]
 
     @property
     def resolv_conf(self) -> str:
@@ -120,6 +154,24 @@ class HostRoot:
         with contextlib.suppress(FileNotFoundError, PermissionError):
             shutil.copyfile(source, copy)
             self._links.append((f"/etc/{name}", f"{ETC_PLACE}/{copy.name}"))
+
+
+def _fill(own: Path, shared: Path, shown: str, paths: Sequence[tuple[str, ...]]) -> None:
+    deeper: dict[str, list[tuple[str, ...]]] = {}
+    for parts in paths:
+        if len(parts) > 1:
+            deeper.setdefault(parts[0], []).append(parts[1:])
+    own.mkdir(exist_ok=True)
+    for entry in os.scandir(shared):
+        if entry.name in deeper and entry.is_dir():
+            _fill(own / entry.name, Path(entry.path), f"{shown}/{entry.name}", deeper[entry.name])
+        else:
+            _link(own / entry.name, f"{shown}/{entry.name}")
+
+
+def _link(place: Path, target: str) -> None:
+    if not place.is_symlink() and not place.exists():
+        place.symlink_to(target)
 
 
 def resolve(mounts: Sequence[Mount], links: Sequence[tuple[str, str]], path: str) -> Path | None:

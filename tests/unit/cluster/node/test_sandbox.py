@@ -106,10 +106,7 @@ async def test_declared_places_can_be_collected(sandbox: SandboxRuntime, tmp_pat
     life = launch(sandbox, tmp_path / "pod", "sh", "-c", script, kept=frozenset({path}))
     await end_of(sandbox.start(life))
     place = sandbox.host_path(life, path)
-    if path.startswith("/usr"):
-        assert place is not None and not place.exists()
-    else:
-        assert place is not None and place.read_text() == "content\n"
+    assert place is not None and place.read_text() == "content\n"
 
 
 async def test_the_termination_message(sandbox: SandboxRuntime, tmp_path: Path) -> None:
@@ -140,3 +137,21 @@ def test_resolving_follows_mounts_and_counts_links(tmp_path: Path) -> None:
 def test_the_filter_is_whole_instructions_and_ends_with_allow(machine: str) -> None:
     code = seccomp.program(machine)
     assert len(code) % 8 == 0 and code.endswith((0x7FFF0000).to_bytes(4, "little"))
+
+
+async def test_own_places_beside_programs_hide_nothing(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    """A step may have an artifact in /usr/local/bin or /bin, or leave an output in /etc: what is beside it stays."""
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho from the tool\n")
+    tool.chmod(0o755)
+    paths = frozenset(("/bin/tool", "/usr/local/bin/other", "/etc/made", "/usr/local/out"))
+    mounts = (Mount(tool, "/bin/tool", read_only=False), Mount(tool, "/usr/local/bin/other", read_only=False))
+    script = "tool > /etc/made && other && grep -q localhost /etc/hosts && ls /usr/share | grep -q . && cat /etc/passwd"
+    more = {"kept": paths, "mounts": mounts}
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", f"{script}; echo x > /usr/local/out", **more)
+    await end_of(sandbox.start(life))
+    said = output(sandbox, life)
+    assert "from the tool" in said and "nobody" in said
+    for path, text in (("/etc/made", "from the tool\n"), ("/usr/local/out", "x\n")):
+        place = sandbox.host_path(life, path)
+        assert place is not None and place.read_text() == text

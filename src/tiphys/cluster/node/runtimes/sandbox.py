@@ -21,7 +21,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -142,9 +142,9 @@ class SandboxRuntime:
     def start(self, launch: Launch) -> shim.ShimContainer:
         tag = f"{os.getpid()}-{next(self._tags)}"
         view = self._view(launch, tag)
+        prepare_view(view, launch.kept)
         self._check_program(launch, view, launch.argv[0])
         self._write_filter()
-        prepare_view(view)
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
         env["PATH"] = search_path(launch)
         command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
@@ -212,7 +212,7 @@ class SandboxRuntime:
         own = Path(f"{launch.place}.{tag}")
         if launch.root is not None:
             return LayeredRoot(launch.root, own / UPPER, own / MERGED, launch.mounts)
-        tops = {"/tmp", *(_top(path) for path in launch.kept)}
+        tops = {"/tmp", *(_top(path) for path in self._root.without_links(launch.kept))}
         kept = [Mount(own / (top.strip("/") or ROOT_DIRECTORY), top) for top in sorted(tops)]
         links, programs = image_programs(launch, self._root.mounts())
         return View(self._root, own, kept, [*programs, *launch.mounts], links)
@@ -247,15 +247,18 @@ class SandboxRuntime:
             "--unshare-uts",
         ]
         words += ["--bind", str(own), OWN_PLACE, "--symlink", f"{OWN_PLACE}/{MESSAGE_FILE}", TERMINATION_LOG]
-        words += ["--file", str(HOSTS_FD), "/etc/hosts", "--file", str(HOSTNAME_FD), "/etc/hostname"]
-        words += ["--file", str(RESOLVER_FD), "/etc/resolv.conf"]
+        files = ["--file", str(HOSTS_FD), "/etc/hosts", "--file", str(HOSTNAME_FD), "/etc/hostname"]
+        files += ["--file", str(RESOLVER_FD), "/etc/resolv.conf"]
         kept: list[Mount] = []
         if isinstance(view, View):
             kept = [replace(mount, read_only=launch.read_only_root) for mount in view.kept if mount.target != "/"]
             for link, target in view.links:
                 words += ["--symlink", target, link]
-        for mount in (*kept, *view.mounts):
-            words += ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
+            words += [word for mount in view.root.beside(kept) for word in _bind(mount)]
+        # an /etc of the container's own gets these files too, unless nothing may be written to it
+        binds = [word for mount in kept for word in _bind(mount)]
+        words += [*files, *binds] if launch.read_only_root else [*binds, *files]
+        words += [word for mount in view.mounts for word in _bind(mount)]
         if launch.cwd not in ("", "/") and view.resolve(launch.cwd) is None:
             words += ["--dir", launch.cwd]
         words += ["--remount-ro", "/"] if launch.read_only_root else []
@@ -294,14 +297,19 @@ class SandboxRuntime:
             draft.replace(self._filter)
 
 
-def prepare_view(view: View | LayeredRoot) -> None:
-    """Makes what the container will have on disk."""
+def _bind(mount: Mount) -> list[str]:
+    return ["--ro-bind" if mount.read_only else "--bind", str(mount.source), mount.target]
+
+
+def prepare_view(view: View | LayeredRoot, paths: Collection[str] = ()) -> None:
+    """Makes what the container will have on disk; ``paths`` are those of its own that it declares."""
     if isinstance(view, LayeredRoot):
         make_directories(view.upper.parent)
         return
     for mount in view.kept:
         mount.source.mkdir(parents=True, exist_ok=True)
         mount.source.chmod(0o1777 if mount.target == "/tmp" else 0o755)
+        view.root.fill(mount.source, mount.target, paths)
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,7 @@ class View:
 
     def resolve(self, path: str) -> Path | None:
         links = [*self.root.links(), *self.links] if self.links else self.root.links()
-        return resolve([*self.root.mounts(), *self.kept, *self.mounts], links, path)
+        return resolve([*self.root.mounts(), *self.root.beside(self.kept), *self.kept, *self.mounts], links, path)
 
 
 def join(session: ProcessSession, spawner: Spawner, command: Command, order: Mapping[str, Any]) -> ProcessSession:
