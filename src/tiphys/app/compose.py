@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import platform
 import random
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
@@ -203,8 +204,11 @@ _STANDARD = {
 
 async def furnish(client: Client) -> None:
     """What a cluster needs beside its API before the first pod: a node, an account for pods, a class of storage."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    about = {f"{prefix}kubernetes.io/arch": machine for prefix in ("", "beta.")}
+    about |= {f"{prefix}kubernetes.io/os": "linux" for prefix in ("", "beta.")}
     node = {
-        "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME}},
+        "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME, **about}},
         "spec": {},
         "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]},
     }
