@@ -115,6 +115,9 @@ class Nothing:
 
     def service_account(self, name: str) -> None: ...
 
+    def executor_plugins(self, namespace: str) -> list[Any]:
+        return []
+
     def last_success(self, label: str, value: str) -> str:
         return ""
 

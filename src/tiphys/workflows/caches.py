@@ -34,6 +34,7 @@ from tiphys.workflows.plan import estimation
 from tiphys.workflows.plan.state import LABEL_PHASE
 
 WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+_CONFIG_MAP_TYPE = "workflows.argoproj.io/configmap-type"
 
 
 COMPLETED_LABEL = "workflows.argoproj.io/completed"
@@ -73,8 +74,11 @@ class Caches:
         self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
         self.task_sets = informer(WORKFLOW_TASK_SETS)
         self.shared: Mapping[Resource, Informer] = {
-            resource: informer(resource)
-            for resource in (WORKFLOW_TEMPLATES, CLUSTER_WORKFLOW_TEMPLATES, CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS)
+            CONFIG_MAPS: informer(CONFIG_MAPS, type=by_label(_CONFIG_MAP_TYPE)),
+            **{
+                resource: informer(resource)
+                for resource in (WORKFLOW_TEMPLATES, CLUSTER_WORKFLOW_TEMPLATES, NAMESPACES, SERVICE_ACCOUNTS)
+            },
         }
 
     @property
@@ -153,6 +157,9 @@ class CacheLookup:
 
     def task_results(self) -> Iterable[Object]:
         return self._caches.task_results.indexed("workflow", self._of_workflow)
+
+    def executor_plugins(self, namespace: str) -> Iterable[Object]:
+        return self._caches.shared[CONFIG_MAPS].indexed("type", f"{namespace}/ExecutorPlugin")
 
     def last_success(self, label: str, value: str) -> str:
         found = self._caches.workflows.indexed(label, f"{self._key.namespace}/{value}")

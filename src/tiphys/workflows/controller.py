@@ -23,7 +23,15 @@ from typing import Any, Protocol
 from tiphys.client.client import Client, Object
 from tiphys.machinery.actions import Action, Create, Delete, Patch, Plan
 from tiphys.machinery.errors import ApiError, BadRequest, Conflict, Forbidden, Invalid, NotFound, TooLarge
-from tiphys.machinery.resources import NAMESPACES, PODS, WORKFLOW_TASK_RESULTS, WORKFLOWS, ObjectKey, Resource
+from tiphys.machinery.resources import (
+    NAMESPACES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PODS,
+    WORKFLOW_TASK_RESULTS,
+    WORKFLOWS,
+    ObjectKey,
+    Resource,
+)
 from tiphys.runtime.act import Actor, Done, EventSink
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.controller import Controller, Outcome
@@ -34,6 +42,7 @@ from tiphys.runtime.trace import NO_TRACE, Trace
 from tiphys.workflows.caches import WORKFLOW_LABEL, CacheLookup, Caches, Interest
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
+from tiphys.workflows.plan.lifecycle import EXCEEDED
 from tiphys.workflows.plan.locks import LockTable
 from tiphys.workflows.plan.pods.artifact_gc import COMPONENT
 from tiphys.workflows.plan.throttle import Throttler, postpone
@@ -45,7 +54,6 @@ logger = logging.getLogger(__name__)
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
 _COMPONENT_LABEL = "workflows.argoproj.io/component"
 _PARALLELISM_LABEL = "workflows.argoproj.io/parallelism-limit"
-_EXCEEDED = "exceeded quota"
 _WORKERS = 32
 _TELLING_METADATA = ("deletionTimestamp", "annotations", "labels")
 
@@ -64,8 +72,13 @@ class _Pending:
 
     def changes(self) -> Changes | None:
         """None: nothing happened."""
-        known = (self.workflow, self.pods, self.task_results, self.task_set, self.refused, self.delayed, self.others)
-        return Changes(*known) if any(known) else None
+        if not any(
+            (self.workflow, self.pods, self.task_results, self.task_set, self.refused, self.delayed, self.others)
+        ):
+            return None
+        return Changes(
+            self.workflow, self.pods, self.task_results, self.task_set, self.refused, self.delayed, others=self.others
+        )
 
 
 class Decider(Protocol):
@@ -117,6 +130,7 @@ class WorkflowController:
         self._begun = False
         self._live: dict[ObjectKey, _Live] = {}
         self._pending: dict[ObjectKey, _Pending] = {}
+        self._refused_claims: dict[ObjectKey, dict[str, str]] = {}
         self._asked_by: dict[Interest, set[ObjectKey]] = {}
         self._subscribe()
 
@@ -270,8 +284,8 @@ class WorkflowController:
         """The run with what changed since; (None, None) where there is nothing to do (any more)."""
         live = self._live.get(key)
         if live is None:
-            live = await self._load(key)
-            return live, Changes() if live is not None else None
+            live, claims = await self._load(key), self._refused_claims.pop(key, {})
+            return live, Changes(claims=claims) if live is not None else None
         pending = self._pending.pop(key, None)
         if pending is None:
             return live, None
@@ -316,10 +330,12 @@ class WorkflowController:
         for outcome in outcomes:
             if outcome.object is not None:
                 self._learn(key, live, outcome)
-            elif (pod := _refused_pod(outcome)) is not None and outcome.error is not None:
+            elif (name := _refused(outcome, PODS)) is not None and outcome.error is not None:
                 pending, why = self._pending_of(key), outcome.error.message
-                (pending.delayed if _EXCEEDED in why else pending.refused)[pod] = why
+                (pending.delayed if EXCEEDED in why else pending.refused)[name] = why
                 self._queue.add(key)
+            elif (name := _refused(outcome, PERSISTENT_VOLUME_CLAIMS)) is not None and outcome.error is not None:
+                return self._start_without(key, name, outcome.error.message)
             elif outcome.error is not None:
                 failed = outcome.error
         if failed is not None:
@@ -331,6 +347,13 @@ class WorkflowController:
         if live.completed and live.wake_at is None:
             self._forget(key)
         return True
+
+    def _start_without(self, key: ObjectKey, claim: str, why: str) -> bool:
+        """A volume claim was refused, and nothing of the decision behind it was done: the next run is told."""
+        self._forget(key)
+        self._refused_claims[key] = {claim: why}
+        self._queue.add(key)
+        return False
 
     def _learn(self, key: ObjectKey, live: _Live, outcome: Done) -> None:
         assert outcome.object is not None
@@ -377,11 +400,11 @@ def _parted(plan: Plan) -> tuple[Plan, list[Action]]:
     return replace(plan, stages=(*urgent, tuple(rest))), unhurried
 
 
-def _refused_pod(outcome: Done) -> str | None:
-    """The name of a pod that was refused for what it is: asking again at once would not help."""
+def _refused(outcome: Done, kind: Resource) -> str | None:
+    """The name of an object of this kind that was refused for what it is: asking again at once would not help."""
     match outcome:
         case Done(Create(resource, obj), error=BadRequest() | Invalid() | Forbidden() | TooLarge()):
-            if resource is PODS:
+            if resource is kind:
                 return str(obj["metadata"]["name"])
     return None
 

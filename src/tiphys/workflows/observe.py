@@ -21,7 +21,7 @@ class Changes:
     ``workflow`` is the newest object when somebody else changed it (spec, metadata, or a retry's status). Pods and task
     results are keyed by name; None means deleted. ``refused`` are pods that the run asked for and the API will not
     make, with the reason as the API worded it: no pod will come; ``delayed`` are those that a quota has no room for
-    now. ``others`` says that something looked up before may
+    now, ``claims`` volume claims that the API will not make. ``others`` says that something looked up before may
     have changed (a ConfigMap, a lock, a template).
     """
 
@@ -31,6 +31,7 @@ class Changes:
     task_set: Object | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     delayed: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
     others: bool = False
 
 
@@ -56,6 +57,10 @@ class Lookup(Protocol):
     def namespace_labels(self) -> Mapping[str, str]: ...
 
     def service_account(self, name: str) -> Object | None: ...
+
+    def executor_plugins(self, namespace: str) -> Iterable[Object]:
+        """The config maps of a namespace that describe executor plugins (label configmap-type: ExecutorPlugin)."""
+        ...
 
     def last_success(self, label: str, value: str) -> str:
         """The name of the newest workflow with this label that succeeded, "" for none."""

@@ -128,6 +128,9 @@ class Lookup:
     def service_account(self, name: str) -> Any:
         return {"metadata": {"name": name}, "secrets": [{"name": f"{name}-token"}]}
 
+    def executor_plugins(self, namespace: str) -> Iterable[Any]:
+        return []
+
     def last_success(self, label: str, value: str) -> str:
         return ""
 

@@ -26,6 +26,7 @@ class Objects:
     accounts: dict[str, Any] = field(default_factory=dict)
     live_pods: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    plugins: dict[str, list[Any]] = field(default_factory=dict)
     succeeded: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, int] = field(default_factory=dict)
 
@@ -52,6 +53,9 @@ class Objects:
 
     def service_account(self, name: str) -> Any:
         return self.accounts.get(name)
+
+    def executor_plugins(self, namespace: str) -> Iterable[Any]:
+        return self.plugins.get(namespace, [])
 
     def last_success(self, label: str, value: str) -> str:
         return self.succeeded.get(f"{label}={value}", "")

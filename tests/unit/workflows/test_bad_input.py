@@ -16,8 +16,8 @@ from tiphys.app.settings import Settings as AppSettings
 from tiphys.cli.explain import how_it_ended, what_it_waits_for
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.registry import ResourceInfo
-from tiphys.machinery.errors import Forbidden
-from tiphys.machinery.resources import CONFIG_MAPS, PODS, WORKFLOWS, ObjectKey
+from tiphys.machinery.errors import ApiError, Forbidden, Invalid
+from tiphys.machinery.resources import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, WORKFLOWS, ObjectKey, Resource
 from tiphys.testing.stage import Script, run_on_stage, stage
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.preview import preview
@@ -202,26 +202,54 @@ def test_a_full_quota_is_asked_again_after_a_while() -> None:
     assert cluster.phase == "Succeeded"
 
 
-def test_the_controller_asks_again_what_a_quota_refused() -> None:
-    async def job(world: World) -> tuple[list[str], str]:
+def refused_for_a_minute(kind: Resource, error: ApiError, **more: Any) -> list[dict[str, Any]]:
+    """The workflow's status while objects of a kind are refused, and half a minute after."""
+
+    async def job(world: World) -> list[dict[str, Any]]:
         async with LocalCluster.start(AppSettings(), node=stage(Script.parse("")), world=world) as cluster:
             room = False
 
-            def quota(info: ResourceInfo, _new: Any, old: Any) -> None:
-                if info.resource == PODS and old is None and not room:
-                    raise Forbidden(QUOTA)
+            def refuse(info: ResourceInfo, _new: Any, old: Any) -> None:
+                if info.resource == kind and old is None and not room:
+                    raise error
 
-            cluster.parts.server.verbs.admission.append(quota)
-            meta = {"name": "wf", "namespace": "default"}
-            await cluster.client.create(WORKFLOWS, {"metadata": meta, "spec": spec({"name": "main", **CONTAINER})})
-            await world.clock.sleep_until(60)
-            key = ObjectKey("default", "wf")
-            nodes = (await cluster.client.get(WORKFLOWS, key))["status"]["nodes"].values()
-            room = True
-            await world.clock.sleep_until(90)
-            return [n["message"] for n in nodes], (await cluster.client.get(WORKFLOWS, key))["status"]["phase"]
+            cluster.parts.server.verbs.admission.append(refuse)
+            made = spec({"name": "main", **CONTAINER}, **more)
+            await cluster.client.create(WORKFLOWS, {"metadata": {"name": "wf", "namespace": "default"}, "spec": made})
+            found = []
+            for seconds in (60, 90):
+                await world.clock.sleep_until(seconds)
+                found.append(dict((await cluster.client.get(WORKFLOWS, ObjectKey("default", "wf")))["status"]))
+                room = True
+            return found
 
-    assert run_on_stage(job) == ([QUOTA], "Succeeded")
+    answer: list[dict[str, Any]] = run_on_stage(job)
+    return answer
+
+
+def test_the_controller_asks_again_what_a_quota_refused() -> None:
+    held, done = refused_for_a_minute(PODS, Forbidden(QUOTA))
+    assert [node["message"] for node in held["nodes"].values()] == [QUOTA]
+    assert done["phase"] == "Succeeded", done.get("message")
+
+
+CLAIM = [
+    {"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}}}
+]
+
+
+def test_a_volume_claim_that_is_refused_ends_the_workflow() -> None:
+    held, done = refused_for_a_minute(PERSISTENT_VOLUME_CLAIMS, Invalid("no such mode"), volumeClaimTemplates=CLAIM)
+    assert (held["phase"], held["message"]) == ("Error", "pvc create error: no such mode")
+    assert held == done and not held.get("nodes")
+
+
+def test_a_volume_claim_that_a_quota_has_no_room_for_is_waited_for() -> None:
+    error = Forbidden("claims is forbidden: exceeded quota: small")
+    held, done = refused_for_a_minute(PERSISTENT_VOLUME_CLAIMS, error, volumeClaimTemplates=CLAIM)
+    assert held["phase"] == "Pending"
+    assert held["message"] == "Waiting for a PVC to be created. claims is forbidden: exceeded quota: small"
+    assert done["phase"] == "Succeeded", done.get("message")
 
 
 @pytest.mark.parametrize(("after", "phase", "pods"), [(5, "Succeeded", 2), (30, "Error", 1)])

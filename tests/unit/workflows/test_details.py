@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -94,6 +95,17 @@ def test_a_plugin_of_the_workflow_runs_beside_the_agent_and_sees_only_its_own_to
     assert [(m["name"], m.get("subPath")) for m in side["volumeMounts"]] == [("var-run-argo", "side"), (token, None)]
     assert {"name": "ARGO_PLUGIN_ADDRESSES", "value": '["http://localhost:4355"]'} in main["env"]
     assert {"name": "ARGO_PLUGIN_NAMES", "value": '["side"]'} in main["env"]
+
+
+def test_plugins_come_from_config_maps_where_a_workflow_brings_none() -> None:
+    described = plugin()["spec"]["sidecar"]["container"]
+    config_map = {"metadata": {"name": "hello-executor-plugin"}, "data": {"sidecar.container": json.dumps(described)}}
+    for settings in (IN_POD, Settings()):
+        spec = {"entrypoint": "main", "templates": [{"name": "main", "plugin": {"hello": {}}}]}
+        cluster = Cluster(spec, settings, accounts=ACCOUNTS, plugins={"default": [config_map]})
+        cluster.decide()
+        (pod,) = cluster.lookup.live_pods.values()
+        assert sorted(container["name"] for container in pod["spec"]["containers"]) == ["main", "side"]
 
 
 def test_plugins_of_workflows_can_be_forbidden() -> None:

@@ -323,7 +323,7 @@ class Job:
             output_paths=frozenset(clean(path) for path in (*parameters, *artifacts)),
             dependencies={m["name"]: m["dependencies"] for m in members if m.get("dependencies")},
             deadline=datetime.fromisoformat(deadline) if deadline else None,
-            reports=not in_process and (captures or stores or bool(parameters)),
+            reports=not in_process and (captures or stores or bool(declared.get("parameters"))),
             stores=stores,
             names_progress=any(word in annotations[TEMPLATE] for word in (PROGRESS_VARIABLE, VAR_RUN_ARGO)),
         )

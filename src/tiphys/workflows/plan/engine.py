@@ -130,7 +130,8 @@ class Run:
     def _begin(self, now: datetime) -> None:
         state = self._state
         state.now, state.second = now, now.replace(microsecond=0)
-        state.actions, state.after, state.events, state.waits = [], [], [], {}
+        state.refused_claims = {}
+        state.claims, state.actions, state.after, state.events, state.waits = [], [], [], [], {}
         state.caches, state.signalled = {}, []
         while state.timers and state.timers[0][0] < now:
             _, node_id = heapq.heappop(state.timers)
@@ -150,6 +151,7 @@ class Run:
                 self._see_result(name, result)
         self._state.refused.update(changes.refused)
         self._state.delayed.update(changes.delayed)
+        self._state.refused_claims.update(changes.claims)
         if changes.task_set is not None:
             self._state.task_set = changes.task_set
             self._state.has_task_set = True
@@ -291,7 +293,7 @@ class Run:
         patch = patches.difference(state, self._written)
         first = (*state.actions, *([patch] if patch is not None else ()))
         told = tuple(self._emitted())
-        stages = tuple(stage for stage in (first, (*state.after, *told)) if stage)
+        stages = tuple(stage for stage in (tuple(state.claims), first, (*state.after, *told)) if stage)
         return Plan(stages, self._wake_at(), dict(state.waits))
 
     def _refresh_progress(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -100,8 +101,12 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if node is not None and node.started_at is None:
         state.update(node, started_at=state.second, estimated_duration=estimation.of_node(state, node.name))
     if retry.strategy_of(state, processed) is not None:
-        return retry.execute_template(state, call, node, processed, inner)
-    return run(state, call, processed, inner)
+        outcome = retry.execute_template(state, call, node, processed, inner)
+    else:
+        outcome = run(state, call, processed, inner)
+    if node is None and call.node_id in state.nodes.by_id:
+        _set_alarms(state, call, state.nodes.by_id[call.node_id], processed)
+    return outcome
 
 
 def run(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:
@@ -175,7 +180,7 @@ def _show_display_name(state: State, node: Node | None, template: Template) -> N
 
 
 def _timed_out(state: State, call: Call, node: Node, template: Template) -> Outcome | None:
-    """Checks ``timeout`` and ``pendingTimeout``; sets an alarm for the nearest one that has not passed."""
+    """Checks ``timeout`` and ``pendingTimeout``."""
     if not template.get("timeout") and not template.get("pendingTimeout"):
         return None
     try:
@@ -184,11 +189,19 @@ def _timed_out(state: State, call: Call, node: Node, template: Template) -> Outc
         return _late(state, node, problem)
     if node.phase == "Pending" and any(state.now > when for when in deadlines):
         return _late(state, node, TimedOut())
-    for when in deadlines:
-        if state.now <= when:
-            state.timed.add(node.id)
-            state.at(when, call.node_id)
+    _set_alarms(state, call, node, template)
     return None
+
+
+def _set_alarms(state: State, call: Call, node: Node, template: Template) -> None:
+    """Asks for another look at a node when its times are up; what is wrong with these is found when it is checked."""
+    if not template.get("timeout") and not template.get("pendingTimeout"):
+        return
+    with suppress(Problem):
+        for when in template_deadlines(node, template):
+            if state.now <= when:
+                state.timed.add(node.id)
+                state.at(when, call.node_id)
 
 
 def _late(state: State, node: Node, problem: Problem) -> Outcome:

@@ -9,6 +9,7 @@ A pass stops early where something has to be waited for. `engine` repeats passes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from tiphys.lang import gojson
@@ -34,6 +35,8 @@ from tiphys.workflows.plan.references import resolve_volumes
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_PHASE, LABEL_WORKFLOW, Call, State
 from tiphys.workflows.plan.text import evaluate_bool
 
+EXCEEDED = "exceeded quota"
+"""What a refusal says that may be none later."""
 POD_NAMES = "workflows.argoproj.io/pod-name-format"
 PHASE_OF_NODE = {
     "Pending": "Pending",
@@ -133,9 +136,11 @@ def _reconcile_pods(state: State) -> bool:
 
 
 def _has_claims(state: State) -> bool:
-    """Makes the claims of ``volumeClaimTemplates``, once."""
+    """Makes the claims of ``volumeClaimTemplates``, once, before anything that may need them."""
     if state.phase not in ("Pending", "Running"):
         return True
+    if state.refused_claims:
+        return _refuse_claims(state)
     templates = state.spec.get("volumeClaimTemplates") or []
     known = state.status.get("persistentVolumeClaims") or []
     if len(templates) != len(known):
@@ -143,16 +148,27 @@ def _has_claims(state: State) -> bool:
         for index, template in enumerate(templates):
             name = (template.get("metadata") or {}).get("name")
             if not name:
-                problem = f"pvc create error: volumeClaimTemplates[{index}].metadata.name is required"
-                mark(state, "Error", problem)
+                mark(state, "Error", f"pvc create error: volumeClaimTemplates[{index}].metadata.name is required")
                 return False
             claim = f"{state.name}-{name}"
-            state.actions.append(Create(PERSISTENT_VOLUME_CLAIMS, _claim(state, template, claim), why="volumes"))
+            state.claims.append(Create(PERSISTENT_VOLUME_CLAIMS, _claim(state, template, claim), why="volumes"))
             made.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
         state.set_status(persistentVolumeClaims=made)
     elif state.phase == "Pending":
         mark(state, "Running", "")
     return True
+
+
+def _refuse_claims(state: State) -> bool:
+    """A claim that was refused ends the workflow; for want of room in a quota it is asked for again after a while."""
+    why = next(iter(state.refused_claims.values()))
+    if EXCEEDED not in why:
+        mark(state, "Error", f"pvc create error: {why}")
+        return False
+    state.waits[state.name] = why
+    mark(state, "Pending", f"Waiting for a PVC to be created. {why}")
+    state.at(state.now + timedelta(seconds=state.settings.quota_retry_seconds))
+    return False
 
 
 def _claim(state: State, template: Mapping[str, Any], name: str) -> dict[str, Any]:

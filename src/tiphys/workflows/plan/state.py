@@ -140,6 +140,7 @@ class State:
     missing: dict[str, None] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     delayed: dict[str, str] = field(default_factory=dict)
+    refused_claims: dict[str, str] = field(default_factory=dict)
     held_back: dict[str, tuple[datetime, str]] = field(default_factory=dict)
     task_set: Object | None = None
     tasks: dict[str, Any] = field(default_factory=dict)
@@ -149,6 +150,7 @@ class State:
     depth: int = 0
     active_pods: int = 0
     updated: bool = False
+    claims: list[Action] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     after: list[Action] = field(default_factory=list)
     events: list[tuple[str, str, str, Node | None]] = field(default_factory=list)

@@ -91,6 +91,13 @@ async def test_output_parameters(here: Node, tmp_path: Path) -> None:
     assert not (out / "a").exists()
 
 
+async def test_an_output_parameter_with_a_value_of_its_own_is_reported(here: Node) -> None:
+    """Who reads the step waits for it: a step all of whose outputs were constants used to be waited for without end."""
+    declared = [{"name": "a", "value": "constant"}]
+    assert phase(await here.run(a_step({"name": "t", "container": sh("true"), "outputs": {"parameters": declared}})))
+    assert await outputs(here) == {"parameters": declared}
+
+
 async def test_a_missing_output_parameter_is_waits_error(here: Node, tmp_path: Path) -> None:
     declared = [{"name": "a", "valueFrom": {"path": f"{tmp_path}/none"}}]
     pod = await here.run(a_step({"name": "t", "container": sh("true"), "outputs": {"parameters": declared}}))

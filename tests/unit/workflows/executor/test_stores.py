@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.services import S3, serving
 from tiphys.workflows.drivers.artifacts.local import LocalStore
 from tiphys.workflows.drivers.artifacts.registry import Drivers
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
@@ -19,59 +17,10 @@ from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
 
 
-class S3(ThreadingHTTPServer):
-    """Objects by path (``/bucket/key``)."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.objects: dict[str, bytes] = {}
-
-    @property
-    def endpoint(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: S3
-
-    def do_PUT(self) -> None:
-        self.server.objects[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200)
-
-    def do_GET(self) -> None:
-        parts = urlsplit(self.path)
-        if parts.query:
-            prefix = parse_qs(parts.query)["prefix"][0]
-            keys = [path.removeprefix(f"{parts.path}/") for path in sorted(self.server.objects)]
-            found = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys if key.startswith(prefix))
-            self._answer(200, f"<ListBucketResult>{found}</ListBucketResult>".encode())
-        elif self.path in self.server.objects:
-            self._answer(200, self.server.objects[self.path])
-        else:
-            self._answer(404)
-
-    def do_DELETE(self) -> None:
-        self.server.objects.pop(self.path, None)
-        self._answer(204)
-
-    def _answer(self, code: int, body: bytes = b"") -> None:
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing: the test says what went wrong."""
-
-
 @pytest.fixture
 def s3() -> Iterator[S3]:
-    with S3() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving(S3()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def no_secret(name: str, key: str) -> str:

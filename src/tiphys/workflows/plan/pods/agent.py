@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import names
 from tiphys.machinery.actions import Create
 from tiphys.machinery.resources import PODS
+from tiphys.workflows.plan import executor_plugins
 from tiphys.workflows.plan.canonical import CONTAINER, POD_SPEC, canonical, dumps
 from tiphys.workflows.plan.pods import inpod, metadata, native, patching
-from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.reconcile import agent_name
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_COMPONENT, LABEL_INSTANCE_ID, LABEL_WORKFLOW
 
@@ -54,12 +53,8 @@ def build(state: State) -> dict[str, Any]:
 
 def _native_spec(state: State) -> dict[str, Any]:
     main = {"name": "main", "image": native.EXECUTOR_IMAGE, "command": ["tiphys-executor", "agent"]}
-    sidecars = [
-        plugin["spec"]["sidecar"]["container"]
-        for plugin in state.spec.get("executorPlugins") or ()
-        if ((plugin.get("spec") or {}).get("sidecar") or {}).get("container")
-    ]
-    return {"restartPolicy": "OnFailure", "containers": [main, *sidecars]}
+    sidecars = [plugin["spec"]["sidecar"]["container"] for plugin in executor_plugins.of(state)]
+    return {"restartPolicy": "OnFailure", "securityContext": inpod.POD_SECURITY, "containers": [main, *sidecars]}
 
 
 def _in_pod_spec(state: State) -> dict[str, Any]:
@@ -91,7 +86,7 @@ def _in_pod_spec(state: State) -> dict[str, Any]:
     logs = inpod.log_options(state)
     spec: dict[str, Any] = {
         "restartPolicy": "OnFailure",
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 8737, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": inpod.POD_SECURITY,
         "automountServiceAccountToken": False,
         "volumes": [
             *plugin_volumes,
@@ -109,18 +104,10 @@ def _in_pod_spec(state: State) -> dict[str, Any]:
 
 
 def _plugins(state: State) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The sidecars of the workflow's own executor plugins, and their volumes. Raises `Problem`."""
+    """The sidecars of the executor plugins, and their volumes. Raises `Problem`."""
     sidecars: list[dict[str, Any]] = []
     tokens: list[dict[str, Any]] = []
-    given = state.spec.get("executorPlugins") or ()
-    for plugin in given:
-        _check(plugin)
-    if given and not state.settings.workflow_level_plugins:
-        raise Problem(
-            "workflow-level executor plugins are disabled in the controller. To enable them, set the environment "
-            "variable ARGO_WORKFLOW_LEVEL_EXECUTOR_PLUGINS=true"
-        )
-    for plugin in given:
+    for plugin in executor_plugins.of(state):
         sidecar = plugin["spec"]["sidecar"]
         made = canonical(sidecar["container"], CONTAINER)
         # of the directory with all tokens, a plugin sees only its own
@@ -134,19 +121,3 @@ def _plugins(state: State) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             made["volumeMounts"].append({"name": token, "mountPath": inpod.SERVICE_ACCOUNT_PATH, "readOnly": True})
         sidecars.append(made)
     return sidecars, tokens
-
-
-def _check(plugin: Mapping[str, Any]) -> None:
-    """What a plugin must say about itself. Raises `Problem`."""
-    if not (plugin.get("metadata") or {}).get("name"):
-        raise Problem("executor plugin metadata name is mandatory")
-    container = ((plugin.get("spec") or {}).get("sidecar") or {}).get("container") or {}
-    resources = container.get("resources") or {}
-    for is_there, what in (
-        (container.get("ports"), "at least one port is"),
-        (resources.get("requests") is not None, "resources requests are"),
-        (resources.get("limits") is not None, "resources limits are"),
-        (container.get("securityContext") is not None, "security context is"),
-    ):
-        if not is_there:
-            raise Problem(f"{what} mandatory")

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 COMPONENT = "artifact-gc"
 STRATEGY = "workflows.argoproj.io/artifact-gc-strategy"
 _LIMITS = {"limits": {"cpu": "100m", "memory": "64Mi"}, "requests": {"cpu": "50m", "memory": "32Mi"}}
-_POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 8737, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _owner(task: Mapping[str, Any]) -> dict[str, Any]:
 
 def _native_spec() -> dict[str, Any]:
     main = {"name": "main", "image": native.EXECUTOR_IMAGE, "command": ["tiphys-executor", "artifact", "delete"]}
-    return {"restartPolicy": "Never", "containers": [main]}
+    return {"restartPolicy": "Never", "securityContext": inpod.POD_SECURITY, "containers": [main]}
 
 
 def _in_pod_spec(state: State, name: str, places: list[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def _in_pod_spec(state: State, name: str, places: list[Mapping[str, Any]], now: 
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": True,
-        "securityContext": _POD_SECURITY,
+        "securityContext": inpod.POD_SECURITY,
         "volumes": volumes,
         "containers": [main],
     }

@@ -111,6 +111,9 @@ MINIMAL_SECURITY: dict[str, Any] = {
 }
 
 
+POD_SECURITY: dict[str, Any] = {"runAsNonRoot": True, "runAsUser": 8737, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 def executor_env(state: State) -> list[dict[str, Any]]:
     """What every container of the executor knows about its pod and workflow."""
     env: list[dict[str, Any]] = [

@@ -147,11 +147,13 @@ def set_service_account(draft: Draft) -> None:
         automount = state.spec.get("automountServiceAccountToken")
     if automount is False:
         draft.spec["automountServiceAccountToken"] = False
+    if state.settings.executor == "native":
+        return  # the node's agent asks the API as itself
     account = executor_account(state, template)
     if account:
         token = {"name": "exec-sa-token", "secret": {"secretName": token_name(state, account)}}
         draft.spec.setdefault("volumes", []).append(token)
-    elif automount is False and state.settings.executor == "in-pod":
+    elif automount is False:
         raise Problem("executor.serviceAccountName must not be empty if automountServiceAccountToken is false")
 
 
