@@ -77,7 +77,7 @@ def test_a_task_says_of_each_artifact_what_came_of_it(s3: S3, tmp_path: Path) ->
     artifacts = {
         "here": {"name": "here", "s3": {"key": "k"}},
         "text": {"name": "text", "raw": {"data": "x"}},
-        "cloud": {"name": "cloud", "gcs": {"bucket": "b", "key": "k"}},
+        "cloud": {"name": "cloud", "plugin": {"name": "p", "configuration": "c", "key": "k"}},
     }
     task = {"spec": {"artifactsByNode": {"n": {"archiveLocation": {"s3": place}, "artifacts": artifacts}}}}
     status = deletion.delete(task, Drivers(no_secret, LocalStore(tmp_path)))

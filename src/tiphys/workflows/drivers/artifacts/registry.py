@@ -15,8 +15,13 @@ from typing import Any
 from tiphys.client.client import Client
 from tiphys.machinery.errors import NotFound
 from tiphys.machinery.resources import SECRETS, WORKFLOW_ARTIFACT_GC_TASKS, ObjectKey
+from tiphys.workflows.drivers.artifacts.azure import AzureDriver
+from tiphys.workflows.drivers.artifacts.gcs import GcsDriver
+from tiphys.workflows.drivers.artifacts.git import GitDriver
+from tiphys.workflows.drivers.artifacts.hdfs import HdfsDriver
 from tiphys.workflows.drivers.artifacts.http import HttpDriver, SecretReader
 from tiphys.workflows.drivers.artifacts.local import LocalStore, archive_location, is_local
+from tiphys.workflows.drivers.artifacts.oss import OssDriver
 from tiphys.workflows.drivers.artifacts.raw import RawDriver
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
 from tiphys.workflows.executor import locations
@@ -34,8 +39,18 @@ class Drivers:
     def __init__(self, secret: SecretReader, local: LocalStore | None = None) -> None:
         self._secret = secret
         self._local = local
-        http, s3 = HttpDriver(secret), S3Driver(secret)
-        self._by_kind: dict[str, ArtifactDriver] = {"raw": RawDriver(), "http": http, "artifactory": http, "s3": s3}
+        http = HttpDriver(secret)
+        self._by_kind: dict[str, ArtifactDriver] = {
+            "artifactory": http,
+            "azure": AzureDriver(secret),
+            "gcs": GcsDriver(secret),
+            "git": GitDriver(secret),
+            "hdfs": HdfsDriver(secret),
+            "http": http,
+            "oss": OssDriver(secret),
+            "raw": RawDriver(),
+            "s3": S3Driver(secret),
+        }
 
     def driver_for(self, artifact: Object) -> ArtifactDriver:
         kind = locations.kind_of(artifact)
