@@ -35,6 +35,7 @@ from yarl import URL
 
 from tests.conformance import golden
 from tests.conformance.golden import Format, Row, Sample
+from tiphys.app.guards import install_guards
 from tiphys.client.transport import Request
 from tiphys.cluster.apiserver.admission import PodAdmission
 from tiphys.cluster.apiserver.http import representation
@@ -121,6 +122,7 @@ async def conversation(document: Mapping[str, Any]) -> AsyncIterator[Conversatio
     # A second server on the same store: its memory of changes begins here, older versions are "compacted".
     server = ApiServer(store, StillClock(), ids)
     server.verbs.admission.append(PodAdmission(store, ids))
+    install_guards(server)
     handler = HttpHandler(server, TestUsers([server.tokens]), Rbac(server.store))
     runner = web.ServerRunner(web.Server(handler, handler_cancellation=True))
     await runner.setup()
@@ -220,6 +222,11 @@ class Conversation:
         return Row(name, ok, difference(expected, got), difference(got, expected))
 
     def stand_in(self, symbol: str) -> str:
+        number = int(re.sub(r"\D", "", symbol) or 1)
+        if symbol.startswith("$clusterIP"):
+            return f"10.96.200.{number}"
+        if symbol.startswith("$podIP"):
+            return f"10.244.0.{number}"
         return self.version if symbol.startswith("$rv") else symbol
 
     async def send(self, request: Mapping[str, Any]) -> tuple[int, str, list[str], str]:

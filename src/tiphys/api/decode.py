@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from tiphys.api import types
 from tiphys.api.types import FieldType, Type
 from tiphys.lang import gojson, moments
+from tiphys.lang.gobase64 import first_illegal
 from tiphys.machinery import quantities
 
 STRICT_ERRORS_MAX = 100
@@ -409,7 +410,8 @@ def _bytes(kind: Type) -> Decoder:
         try:
             base64.b64decode(value, validate=True)
         except binascii.Error:
-            run.saved = run.saved or _Mismatch.saying("illegal base64 data", path)
+            at = first_illegal(value.encode())
+            run.saved = run.saved or _Mismatch.saying(f"illegal base64 data at input byte {at}", path)
         return value
 
     return read

@@ -12,6 +12,8 @@ _RBAC = "rbac.authorization.k8s.io"
 
 def autoscaler(obj: Object) -> None:
     fill(obj["spec"], minReplicas=1)
+    if "autoscaling.alpha.kubernetes.io/metrics" not in ((obj.get("metadata") or {}).get("annotations") or {}):
+        fill(obj["spec"], targetCPUUtilizationPercentage=80)
 
 
 def autoscaler_v2(obj: Object) -> None:
@@ -83,6 +85,11 @@ def endpoint_slice(obj: Object) -> None:
         if port.get("name") is None:
             port["name"] = ""
         fill(port, protocol="TCP")
+
+
+def api_service(obj: Object) -> None:
+    if (service := obj["spec"].get("service")) is not None:
+        fill(service, port=443)
 
 
 def webhooks(obj: Object, *, timeout: int = 10, policy: str = "Fail", match: str = "Equivalent") -> None:
@@ -214,4 +221,5 @@ DEFAULTERS: dict[str, Callable[[Object], None]] = {
     "flowcontrol.apiserver.k8s.io/v1/FlowSchema": flow_schema,
     "flowcontrol.apiserver.k8s.io/v1/PriorityLevelConfiguration": priority_level,
     "resource.k8s.io/v1/ResourceClaim": device_requests,
+    "apiregistration.k8s.io/v1/APIService": api_service,
 }

@@ -39,6 +39,7 @@ _KEPT: Final = (
     "generation",
 )
 _WRITERS: Final = frozenset(FIELDS) - (frozenset(_KEPT) - {"name", "namespace"})
+_OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
 ANNOTATIONS_BYTES_MAX = 256 * 1024
 UNSTORED: Final = "0"
 """The resourceVersion of an object that the store has not taken yet: a place in the order of fields."""
@@ -136,7 +137,8 @@ def _owner_complaints(owners: list[Mapping[str, Any]]) -> Iterator[Complaint]:
             f"{controllers[0].get('kind')}/{controllers[0].get('name')} and "
             f"{controllers[1].get('kind')}/{controllers[1].get('name')}"
         )
-        yield Complaint("metadata.ownerReferences", "FieldValueInvalid", f"Invalid value: {shown(owners)}: {text}")
+        told = [{field: owner[field] for field in _OWNER if field in owner} for owner in owners]
+        yield Complaint("metadata.ownerReferences", "FieldValueInvalid", f"Invalid value: {shown(told)}: {text}")
 
 
 def finalizer_complaints(finalizers: list[str], *, is_custom: bool) -> Iterator[Complaint]:

@@ -38,6 +38,9 @@ def pod_grace_seconds(pod: Object, asked: int | None) -> int:
 
 
 def _new_pod(pod: Object) -> None:
+    spec = pod.get("spec") or {}
+    if (spec.get("terminationGracePeriodSeconds") or 0) < 0:
+        pod["spec"] = spec | {"terminationGracePeriodSeconds": 1}
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod)}
     if (pod.get("spec") or {}).get("schedulingGates"):
         gated = {
@@ -312,7 +315,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "ipaddresses.networking.k8s.io": Strategy(name_rule=address_name),
     "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
-    "apiservices.apiregistration.k8s.io": _STATUS_ONLY,
+    "apiservices.apiregistration.k8s.io": Strategy(status="isolated", initial_status={}, name_rule=path_segment),
     "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin),
     "resourceclaims.resource.k8s.io": _STATUS_ONLY,
 }

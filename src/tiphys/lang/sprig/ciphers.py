@@ -13,9 +13,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from tiphys.lang.gobase64 import first_illegal
 from tiphys.lang.gotext import from_utf8, utf8
 from tiphys.lang.govalues import CallError, refuse_size
-from tiphys.lang.sprig.text import _first_illegal
 
 _BLOCK = 16
 _SEED = "com.lyndir.masterpassword"
@@ -87,7 +87,7 @@ def decrypt_aes(password: str, text: str) -> str:
     try:
         data = base64.b64decode(utf8(text), validate=True)
     except (binascii.Error, ValueError):
-        raise CallError(f"illegal base64 data at input byte {_first_illegal(utf8(text))}") from None
+        raise CallError(f"illegal base64 data at input byte {first_illegal(utf8(text))}") from None
     if len(data) < _BLOCK:
         raise CallError(f"runtime error: slice bounds out of range [:{_BLOCK}] with capacity {len(data)}")
     if len(data) % _BLOCK:

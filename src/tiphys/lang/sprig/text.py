@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
+from tiphys.lang.gobase64 import first_illegal
 from tiphys.lang.gofmt import quote as go_quote
 from tiphys.lang.gofmt import sprint
 from tiphys.lang.gotext import SPACES, TRIMMED, from_utf8, utf8
@@ -258,8 +259,6 @@ def trim_all(cutset: str, text: str) -> str:
     return text.strip(cutset) if cutset else text
 
 
-_BASE64_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")
-
 _BASE32_ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 
 
@@ -269,30 +268,7 @@ def b64dec(text: str) -> str:
     try:
         return from_utf8(base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError):
-        return f"illegal base64 data at input byte {_first_illegal(utf8(text))}"
-
-
-def _first_illegal(data: bytes) -> int:
-    """Where Go's decoder gives up: at the first foreign byte, or where the last group of four is not complete."""
-    group, position = 0, 0
-    while position < len(data):
-        byte = data[position]
-        if byte in b"\r\n":
-            position += 1
-            continue
-        if byte == ord("="):
-            if group < 2:
-                return position
-            rest = data[position + 1 :].replace(b"\r", b"").replace(b"\n", b"")
-            if group == 2 and rest[:1] != b"=":
-                return len(data) if not rest else position + 1 + data[position + 1 :].index(rest[:1])
-            extra = rest[1:] if group == 2 else rest
-            return len(data) - len(extra) if extra else len(data)
-        if byte not in _BASE64_ALPHABET:
-            return position
-        group = (group + 1) % 4
-        position += 1
-    return len(data) - group if group else len(data)
+        return f"illegal base64 data at input byte {first_illegal(utf8(text))}"
 
 
 def b64enc(text: str) -> str:

@@ -8,7 +8,7 @@ One handler, no routing table: paths of the Kubernetes API are regular, and reso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from tiphys.cluster.apiserver.tokens import ISSUER
 from tiphys.cluster.apiserver.users import User
 from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
 from tiphys.cluster.apiserver.version import VERSION
+from tiphys.lang.gofmt import quote
 from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.selectors import SelectorError, parse_fields
@@ -140,8 +141,11 @@ class HttpHandler:
         how = representation.negotiate(request.headers.get("Accept", ""))
         if verb == "watch":
             return await self._watch(request, info, kind_request, how)
-        answer = await self._answer(request, kind_request, verb, user)
-        return self._respond(info, answer, how, query)
+        try:
+            answer = await self._answer(request, kind_request, verb, user)
+        except ApiError as err:
+            return _warned(refusal(err), info, ())
+        return _warned(self._respond(info, answer, how, query), info, answer.warnings)
 
     def _is_custom(self, group: str) -> bool:
         """Groups that only definitions make answer what they do not have with a bare page."""
@@ -175,7 +179,7 @@ class HttpHandler:
 
     def _respond(
         self, info: ResourceInfo, answer: Answer, how: Representation, query: Mapping[str, str]
-    ) -> web.StreamResponse:
+    ) -> web.Response:
         value = answer.value
 
         def table() -> Table:
@@ -192,11 +196,7 @@ class HttpHandler:
         else:
             body = how.encode(value)
         headers = {**_NO_CACHE, "Content-Type": how.media_type}
-        response = web.Response(status=answer.code, body=body, headers=headers)
-        standing = [info.strategy.warning] if info.strategy.warning else []
-        for warning in [*standing, *answer.warnings]:
-            response.headers.add("Warning", f"299 - {orjson.dumps(warning).decode()}")
-        return response
+        return web.Response(status=answer.code, body=body, headers=headers)
 
     async def _watch(
         self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation
@@ -246,6 +246,14 @@ class HttpHandler:
                 await response.write(chunk)
         await response.write_eof()
         return response
+
+
+def _warned(response: web.Response, info: ResourceInfo, warnings: Sequence[str]) -> web.Response:
+    """An answer with what every request for the kind is told, and what was said about this one."""
+    standing = [info.strategy.warning] if info.strategy.warning else []
+    for warning in dict.fromkeys([*standing, *warnings]):
+        response.headers.add("Warning", f"299 - {quote(warning)}")
+    return response
 
 
 def refusal(err: ApiError) -> web.Response:

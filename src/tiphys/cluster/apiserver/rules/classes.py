@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from tiphys.cluster.apiserver.metadata import label_complaints
-from tiphys.cluster.apiserver.problems import Complaint, forbidden_value, invalid_value, unsupported
+from tiphys.cluster.apiserver.problems import Complaint, forbidden_value, invalid_value, required, shown, unsupported
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.rules.affinity import toleration_complaints
 from tiphys.cluster.apiserver.rules.amounts import requirement_complaints
-from tiphys.cluster.apiserver.rules.values import AT_LEAST_0, Fields, duplicate, immutable, in_form
+from tiphys.cluster.apiserver.rules.values import AT_LEAST_0, PORT_MAX, Fields, duplicate, immutable, in_form, needed
 from tiphys.lang import name_rules
 
 _HIGHEST: Final = 1_000_000_000
@@ -68,6 +68,40 @@ def _toleration(each: Fields) -> dict[str, object]:
     names = {"key": "Key", "operator": "Operator", "value": "Value", "effect": "Effect"}
     told: dict[str, object] = {shown_name: each.get(name) or "" for name, shown_name in names.items()}
     return told | {"TolerationSeconds": each.get("tolerationSeconds")}
+
+
+def api_service(obj: Object, old: Object | None) -> Iterator[Complaint]:
+    del old
+    spec, name = obj.get("spec") or {}, obj["metadata"].get("name") or ""
+    group, version, service = spec.get("group") or "", spec.get("version") or "", spec.get("service")
+    wanted = f"{version}.{group}"
+    if name and name != wanted:
+        yield invalid_value("metadata.name", name, f'must be `spec.version+"."+spec.group`: {shown(wanted)}')
+    if not group and version != "v1":
+        yield required("spec.group", "only v1 may have an empty group and it better be legacy kube")
+    if group:
+        yield from in_form(group, "spec.group", name_rules.dns1123_subdomain)
+    yield from in_form(version, "spec.version", name_rules.dns1035_label)
+    for field, most in (("groupPriorityMinimum", 20_000), ("versionPriority", 1000)):
+        if not 0 < (spec.get(field) or 0) <= most:
+            yield invalid_value(f"spec.{field}", spec.get(field) or 0, f"must be positive and less than {most}")
+    bundle, insecure = spec.get("caBundle") or "", bool(spec.get("insecureSkipTLSVerify"))
+    if service is None:
+        if bundle:
+            size = f"{len(bundle) * 3 // 4 - bundle[-2:].count('=')} bytes"
+            yield invalid_value("spec.caBundle", size, "local APIServices may not have a caBundle")
+        if insecure:
+            text = "local APIServices may not have insecureSkipTLSVerify"
+            yield invalid_value("spec.insecureSkipTLSVerify", insecure, text)
+        return
+    yield from needed(service, "spec.service", "namespace", "name")
+    port = service.get("port", 443)
+    if not 1 <= port <= PORT_MAX:
+        text = "port is not valid: must be between 1 and 65535, inclusive"
+        yield invalid_value("spec.service.port", port, text)
+    if insecure and bundle:
+        text = "may not be true if caBundle is present"
+        yield invalid_value("spec.insecureSkipTLSVerify", insecure, text)
 
 
 def lease(obj: Object, old: Object | None) -> Iterator[Complaint]:
