@@ -23,7 +23,7 @@ import pkgutil
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Format:
-    """A golden format: who recognises it, who judges its rows, and what the reader leaves out on purpose."""
+    """A golden format: who recognises it, who judges its rows, and what the reader leaves out on purpose.
+
+    ``prepare`` is for readers that mostly wait: it is told of all files of a folder before the first is judged.
+    """
 
     name: str
     recognises: Callable[[Sample], bool]
     judge: Callable[[Sample], Iterable[Row]]
+    prepare: Callable[[Sequence[Path]], None] | None = None
 
 
 def corpus() -> Path | None:
@@ -150,6 +154,16 @@ def judge_file(path: Path, known: list[Format], exceptions: dict[str, dict[str, 
             yield ("passed" if row.ok else "failed"), row
 
 
+def prepare(path: Path, folder: Sequence[Path], known: list[Format]) -> None:
+    """Tells the reader of the first file of a folder, if it wants to know, of all of them."""
+    try:
+        reader = reader_of(read(path), known)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return
+    if reader is not None and reader.prepare is not None:
+        reader.prepare(folder)
+
+
 def reader_of(sample: Sample, known: list[Format]) -> Format | None:
     """The first format that recognises the file. Rows of a shape that a recogniser did not think of are not its own."""
     for known_format in known:
@@ -169,7 +183,7 @@ def guarded(reader: Format, sample: Sample) -> Iterator[Row]:
         yield Row("(the reader crashed)", ok=False, expected="an answer", got=traceback.format_exc(limit=-3))
 
 
-def shorten(value: Any, limit: int = 400) -> str:
+def shorten(value: Any, limit: int = 1200) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= limit else text[:limit] + f"… ({len(text)} characters)"
 
@@ -190,7 +204,11 @@ def main(arguments: list[str]) -> int:
     known, exceptions, tally = all_formats(), deliberate(), Tally()
     idle: dict[str, int] = {}
     failed: list[str] = []
-    for path in files_under(places):
+    paths, prepared = list(files_under(places)), set[Path]()
+    for path in paths:
+        if path.parent not in prepared:
+            prepared.add(path.parent)
+            prepare(path, [other for other in paths if other.parent == path.parent], known)
         for verdict, row in judge_file(path, known, exceptions):
             if verdict == "failed":
                 tally.failed += 1

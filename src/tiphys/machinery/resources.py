@@ -69,6 +69,7 @@ def _argo(plural: str, kind: str, namespaced: bool = True) -> Resource:
 
 NAMESPACES = _core("namespaces", "Namespace", namespaced=False)
 NODES = _core("nodes", "Node", namespaced=False)
+SERVICES = _core("services", "Service")
 PODS = _core("pods", "Pod")
 CONFIG_MAPS = _core("configmaps", "ConfigMap")
 SECRETS = _core("secrets", "Secret")

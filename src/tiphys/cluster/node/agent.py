@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.streams import LogOptions
-from tiphys.cluster.node import logs
+from tiphys.cluster.node import logs, services
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
@@ -35,7 +35,7 @@ from tiphys.cluster.node.streams import StreamSource
 from tiphys.cluster.node.worker import PodWorker
 from tiphys.machinery.actions import Emit
 from tiphys.machinery.errors import ApiError, BadRequest, NotFound
-from tiphys.machinery.resources import PODS, SECRETS, ObjectKey, Resource, key_of
+from tiphys.machinery.resources import PODS, SECRETS, SERVICES, ObjectKey, Resource, key_of
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids
@@ -103,7 +103,11 @@ class Agent:
         network: NodeNetwork | None = None,
         effects: Effects | None = None,
         binds: bool = True,
+        strict: bool = False,
     ) -> None:
+        """``binds``: it takes pods that nobody has bound. ``strict``: as in a real cluster, every start is told of, and
+        pods that this node has no room for are refused.
+        """
         self.client = client
         self.node_name = node_name
         self.clock = clock
@@ -122,6 +126,8 @@ class Agent:
         self._images: ImageSource | None = None
         self._runtimes = tuple(runtimes)
         self._binds = binds
+        self._strict = strict
+        self._services: Informer | None = None
         self._choice: Choice | None = None
         self._workers: dict[str, PodWorker] = {}
         self._worker_tasks: dict[str, asyncio.Task[None]] = {}
@@ -181,6 +187,9 @@ class Agent:
                 self._tasks = tasks
                 pods.subscribe(self._pod_changed)
                 background = [tasks.create_task(work) for work in (pods.run(), self._events.run(), self._tidy(pods))]
+                if self.runtime.uses_files:
+                    self._services = Informer(self.client, SERVICES, clock=self.clock, rng=rng)
+                    background.append(tasks.create_task(self._services.run()))
                 await self._stopping.wait()
                 for task in (*background, *self._worker_tasks.values(), *self._helpers):
                     task.cancel()
@@ -233,7 +242,7 @@ class Agent:
 
     def tells_of_starts(self) -> bool:
         """Whether the usual events of a start may be written now: they are rationed, as a kubelet's are."""
-        return self._ration.take(EVENTS_PER_START, self.clock.monotonic())
+        return self._strict or self._ration.take(EVENTS_PER_START, self.clock.monotonic())
 
     def image_used(self, pod: Object, container: str, image: Image, reference: str, *, tells: bool) -> None:
         """An image is there for a container. That it comes from this machine's programs is always said, once."""
@@ -278,7 +287,10 @@ class Agent:
 
     def services_for(self, pod: Object) -> tuple[Object, ...]:
         """The services whose variables the pod's containers may get."""
-        return ()
+        if self._services is None:
+            return ()
+        namespaces = {pod["metadata"].get("namespace", ""), services.MASTER_NAMESPACE}
+        return tuple(s for s in self._services.objects() if s["metadata"].get("namespace") in namespaces)
 
     def refusal(self, pod: Object) -> tuple[str, str] | None:
         """(reason, message) where this node cannot take the pod at all."""

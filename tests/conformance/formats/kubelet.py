@@ -1,0 +1,318 @@
+"""Pods recorded on a real kubelet (``golden/kubelet``), lived again on our node with a real runtime.
+
+A document has ``objects``, ``admitted``, ``statuses``, ``events``. The objects are created on our API server, the
+recorder's steps and commands repeated (``kubelet_world.py``), and judged are, one row each:
+
+    milestones   per container the order of what must be seen, per pod the order of its phases
+    status       the last status before the recorder cleaned up, whole
+    events       the set of the node's events (type, reason, message, field path)
+    logs, exec   what each command printed, and how it ended
+
+Left out, since no two runs of the original agree on it (its README): how many statuses there were; which of two
+statuses that follow each other at once was coalesced; counts and times of events; the order of lines from different
+streams in a log. And because here is another machine: container and image ids, the image's resolved name, pod
+addresses (pods share the node's network), the scheduler's events, sizes of the node's memory file systems.
+
+Cases that a runtime cannot give are in ``kubelet_runtimes.toml`` with the reason. ``TIPHYS_GOLDEN_RUNTIME`` names the
+runtime (``oci`` where it works, else ``sandbox``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.conformance import kubelet_world
+from tests.conformance.golden import Format, Row, Sample, read
+from tests.conformance.kubectl import Said
+from tests.conformance.kubelet_world import HOST_IP, Seen, counts, last_recorded, recorded
+from tiphys.cluster.node.runtime import Runtime
+from tiphys.cluster.node.runtimes.oci import OciRuntime
+from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
+
+Object = Mapping[str, Any]
+
+HERE = Path(__file__).parent
+RUNTIMES: dict[str, Callable[[Path], Runtime]] = {"oci": OciRuntime, "sandbox": SandboxRuntime}
+STATUS_LISTS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+_KNOWN: dict[str, tuple[Object, Seen]] = {}
+
+
+def recognises(sample: Sample) -> bool:
+    return {"objects", "admitted", "statuses", "events", "logs", "exec", "steps"} <= sample.head.keys()
+
+
+def prepare(paths: Sequence[Path]) -> None:
+    """Lives all of these cases at once: one after another they would take half an hour."""
+    samples = [sample for sample in map(read, paths) if recognises(sample)]
+    cases = [sample.document for sample in samples if not missing(sample.document["name"])]
+    if cases:
+        for case, seen in kubelet_world.live_all(cases, runtime()):
+            _KNOWN[case["name"]] = (case, seen)
+
+
+def runtime() -> Runtime:
+    directory = Path(os.environ.get("TMPDIR", "/tmp")) / f"tiphys-golden-{os.getpid()}"
+    return RUNTIMES[runtime_name()](directory)
+
+
+def runtime_name() -> str:
+    return os.environ.get("TIPHYS_GOLDEN_RUNTIME", "oci")
+
+
+def missing(case: str) -> str:
+    """Why the runtime cannot give this case; "" where it can."""
+    listed = tomllib.loads((HERE / "kubelet_runtimes.toml").read_text(encoding="utf-8"))
+    return next((group["why"] for group in listed.get(runtime_name(), ()) if case in group["cases"]), "")
+
+
+def judge(sample: Sample) -> Iterator[Row]:
+    case = sample.document
+    why = missing(case["name"])
+    if why:
+        yield Row(f"not under {runtime_name()}: {why}", ok=True)
+        return
+    if case["name"] not in _KNOWN:
+        for _, seen in kubelet_world.live_all([case], runtime()):
+            _KNOWN[case["name"]] = (case, seen)
+    yield from compare(case, _KNOWN[case["name"]][1])
+
+
+def compare(case: Object, seen: Seen) -> Iterable[Row]:
+    ours = Words(seen)
+    if seen.trouble:
+        yield Row("steps", ok=False, expected="they are taken", got=seen.trouble)
+    yield _row("milestones", _recorded_milestones(case), _our_milestones(seen, ours))
+    last = {pod: normal_status(s["status"]) for pod, s in last_recorded(case).items()}
+    yield _row("status", last, {pod: normal_status(ours.status(pod)) for pod in last})
+    yield _row("events", _recorded_events(case), ours.events())
+    for kind, said in (("logs", seen.logs), ("exec", seen.exec)):
+        for number, entry in enumerate(case[kind]):
+            if "request" in entry:  # a forwarded port is judged where streams are
+                continue
+            got = said[number] if number < len(said) else Said(-1, "", "never asked")
+            yield _row(f"{kind} {number} {entry['cmd']}", _recorded_said(entry, kind), ours.said(got, entry, kind))
+
+
+def _row(name: str, expected: Any, got: Any) -> Row:
+    """Where the two differ, only the places that do are shown."""
+    if expected == got:
+        return Row(name, ok=True)
+    wanted, had = dict(_leaves(expected)), dict(_leaves(got))
+    places = [place for place in {**wanted, **had} if wanted.get(place) != had.get(place)]
+    return Row(name, False, {p: wanted[p] for p in places if p in wanted}, {p: had[p] for p in places if p in had})
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list) and value and all(isinstance(row, list) for row in value):
+        for row in value:  # a set of rows: each is its own place
+            yield " | ".join(map(str, row)), "there"
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{place}[{inner.get('type') or inner.get('name') or number}]")
+    else:
+        yield place, value
+
+
+# What is recorded.
+
+
+def _recorded_milestones(case: Object) -> Any:
+    return {pod: milestones([s["status"] for s in recorded(case) if s["pod"] == pod]) for pod in last_recorded(case)}
+
+
+def _recorded_events(case: Object) -> list[list[str]]:
+    rows = {
+        (e["type"], e["reason"], plain(e["message"]), e["object"], e.get("fieldPath", ""))
+        for e in case["events"]
+        if counts(e)
+    }
+    return sorted(map(list, rows))
+
+
+def _recorded_said(entry: Object, kind: str) -> dict[str, Any]:
+    out = entry["stdout"] if "stdout" in entry else _summary(entry["stdout_summary"])
+    return {"rc": entry.get("rc"), "stdout": _lines(plain(out), kind), "stderr": _lines(plain(entry["stderr"]), kind)}
+
+
+def _summary(summary: Object) -> str:
+    return f"SUMMARY {summary['sha256']} {summary['bytes']}"
+
+
+# What we saw.
+
+
+class Words:
+    """Our answers in the recording's symbols."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+        uids = dict.fromkeys(obj["metadata"]["uid"] for _, obj in seen.statuses)
+        self._uids = {uid: f"UID{number}" for number, uid in enumerate(uids, 1)}
+
+    def text(self, text: str) -> str:
+        for uid, symbol in self._uids.items():
+            text = text.replace(uid, symbol)
+        return plain(text.replace(HOST_IP, "HOST_IP"))
+
+    def tree(self, value: Any) -> Any:
+        return json.loads(self.text(json.dumps(value)))
+
+    def status(self, pod: str) -> Object:
+        found = [obj for name, obj in self._seen.statuses[: self._seen.cleanup_from or None] if name == pod]
+        status: Object = self.tree((found[-1].get("status") or {}) if found else {})
+        return status
+
+    def events(self) -> list[list[str]]:
+        rows = set()
+        for event in self._seen.events[: self._seen.events_cleanup_from or None]:
+            if event["source"].get("component") != "kubelet" or event["reason"] == "ImageMapped":
+                continue
+            about = event["involvedObject"]
+            place = f"{about['kind']}/{about['name']}"
+            rows.add((event["type"], event["reason"], self.text(event["message"]), place, about.get("fieldPath", "")))
+        return sorted(map(list, rows))
+
+    def said(self, said: Said, entry: Object, kind: str) -> dict[str, Any]:
+        out = self.text(jwt_claims(said.stdout))
+        if "stdout_summary" in entry:
+            import hashlib
+
+            data = said.stdout.encode()
+            out = f"SUMMARY {hashlib.sha256(data).hexdigest()} {len(data)}"
+        return {"rc": said.rc, "stdout": _lines(out, kind), "stderr": _lines(self.text(said.stderr), kind)}
+
+
+def _our_milestones(seen: Seen, ours: Words) -> Any:
+    statuses = seen.statuses[: seen.cleanup_from or None]
+    return {
+        pod: milestones([obj.get("status") or {} for name, obj in statuses if name == pod])
+        for pod in dict.fromkeys(name for name, _ in statuses)
+    }
+
+
+# Both in the same form.
+
+
+def milestones(statuses: Sequence[Object]) -> dict[str, list[str]]:
+    """The order of what must be seen. A state that another one may have overtaken is left out."""
+    found: dict[str, list[str]] = {"phase": _phases(statuses)}
+    for status in statuses:
+        for kind in STATUS_LISTS:
+            for row in status.get(kind) or ():
+                steps = found.setdefault(row["name"], [])
+                step = _milestone(row)
+                if step and (not steps or steps[-1] != step):
+                    steps.append(step)
+    return found
+
+
+def _phases(statuses: Sequence[Object]) -> list[str]:
+    order = [status.get("phase", "") for status in statuses]
+    kept = [phase for n, phase in enumerate(order) if n == 0 or order[n - 1] != phase]
+    return kept if kept and kept[-1] not in ("Succeeded", "Failed") else [p for p in kept if p != "Running"]
+
+
+def _milestone(row: Object) -> str:
+    (kind, body), *_ = row["state"].items()
+    count = row["restartCount"]
+    if kind == "running":
+        return f"{count} running" if count and not row["lastState"] else ""
+    reason = body.get("reason", "")
+    if kind == "waiting":
+        if reason in ("ErrImagePull", "ImagePullBackOff"):
+            return "no image"
+        return f"{count} {reason}" if reason == "CrashLoopBackOff" else ""
+    return f"{count} ended {body['exitCode']}" if not row["lastState"] else ""
+
+
+def normal_status(status: Object) -> Object:
+    """Without what differs between any two machines; times only as "there is one"."""
+    kept = dict(status)
+    for address in ("hostIP", "hostIPs", "podIP", "podIPs"):
+        kept.pop(address, None)
+    if kept.get("startTime"):
+        kept["startTime"] = "T"
+    kept["conditions"] = [_normal_condition(row) for row in status.get("conditions") or ()]
+    for kind in STATUS_LISTS:
+        if kind in kept:
+            kept[kind] = [_normal_container(row) for row in kept[kind]]
+    if "message" in kept:
+        kept["message"] = plain(kept["message"])
+    return kept
+
+
+def _normal_condition(row: Object) -> Object:
+    times = {key: "T" for key in ("lastProbeTime", "lastTransitionTime") if row.get(key)}
+    return {key: value for key, value in row.items() if value is not None} | times
+
+
+def _normal_container(row: Object) -> Object:
+    kept = {key: value for key, value in row.items() if key not in ("image", "imageID")}
+    if kept.get("containerID"):
+        kept["containerID"] = "CID"
+    for state in ("state", "lastState"):
+        kept[state] = {kind: _normal_state(body) for kind, body in row[state].items()}
+    kept["volumeMounts"] = [
+        {**mount, "name": re.sub(r"^kube-api-access-\w+$", "kube-api-access", mount["name"])}
+        for mount in row.get("volumeMounts") or ()
+    ]
+    return kept
+
+
+def _normal_state(body: Object) -> Object:
+    kept = {key: value for key, value in body.items() if key != "containerID" and value is not None}
+    for time in ("startedAt", "finishedAt"):
+        if kept.get(time):
+            kept[time] = "EPOCH" if str(kept[time]).startswith(("EPOCH", "1970")) else "T"
+    if "message" in kept:
+        kept["message"] = plain(kept["message"])
+    return kept
+
+
+_SYMBOLS = (
+    (re.compile(r"POD_IP\d+|HOST_IP"), "HOST_IP"),
+    (re.compile(r"/tmp/[\w./-]*/fixtures/[\w.-]+"), "/hostpath-fixture"),
+    (re.compile(r"\b[0-9a-f]{64}\b|\bHEX\d+\b"), "HEX"),
+    (re.compile(r"\b\d+(\.\d+)?m?s\b(?= \()|(?<=\()\d+(\.\d+)?m?s\b(?= including)|\bDUR\b"), "DUR"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(Z|[+-]\d\d:\d\d)|<RFC3339NANO>"), "<RFC3339NANO>"),
+    (re.compile(r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d [ \d]\d:\d\d|<DATE>"), "<DATE>"),
+    (re.compile(r"size=\d{5,}k"), "size=NODEk"),
+    (re.compile(r"Image size: \d+ bytes"), "Image size: N bytes"),
+)
+
+
+def plain(text: str) -> str:
+    for pattern, symbol in _SYMBOLS:
+        text = pattern.sub(symbol, text)
+    return text
+
+
+def _lines(text: str, kind: str) -> str | list[str]:
+    """A log's two streams are written down in any order."""
+    return sorted(text.splitlines(keepends=True)) if kind == "logs" else text
+
+
+def jwt_claims(text: str) -> str:
+    """The payload of a token as the recording shows it."""
+    import base64
+
+    def shown(match: re.Match[str]) -> str:
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(match[0] + "=" * (-len(match[0]) % 4)))
+        except ValueError:
+            return match[0]
+        return f"JWT_CLAIMS {json.dumps(claims)}"
+
+    return re.sub(r"^eyJ[\w-]{40,}$", shown, text, flags=re.M)
+
+
+FORMATS = (Format("a pod's life on a kubelet", recognises, judge, prepare),)
