@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tiphys.client.client import Client
+from tiphys.cluster.apiserver.streams import RemoteOptions
 from tiphys.cluster.node.agent import Agent
 from tiphys.cluster.node.runtime import STDERR, STDOUT, Command, Session, StartFailure
 from tiphys.machinery.errors import ApiError
@@ -169,11 +170,10 @@ class Kubectl:
         if phase in ("Succeeded", "Failed"):
             raise Failed(f"error: cannot attach a container in a completed pod; current phase is {phase}")
         said.stderr += SESSION_NOTE
-        attach = getattr(self._agent, "attach", None)
-        if attach is None:
-            raise Failed("error: this node cannot attach")
-        code, out, err = await _converse(await attach(pod, container, bool(stdin)), (stdin or "").encode())
-        del code
+        session = self._agent.stream_source.attach(
+            pod, RemoteOptions(container, frozenset({0, 1, 2} if stdin else {1, 2}))
+        )
+        _, out, err = await _converse(session, (stdin or "").encode())
         said.stdout += out
         said.stderr += err
 

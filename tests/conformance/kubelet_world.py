@@ -19,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.kubectl import Kubectl, Said
-from tests.conformance.kubelet_images import LocalImages, build_root
+from tests.conformance.kubelet_images import fill, registry
 from tiphys.client.client import Client
-from tiphys.machinery.actions import PatchType
 from tiphys.cluster.apiserver.admission import PodAdmission
 from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.node.agent import Agent
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver
+from tiphys.cluster.node.images.map import ImageMap
+from tiphys.cluster.node.images.pulling import Images
+from tiphys.cluster.node.images.store import Store as ImageStore
 from tiphys.cluster.node.runtime import Runtime
+from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import AlreadyExists, ApiError, NotFound
 from tiphys.machinery.resources import (
     CONFIG_MAPS,
@@ -105,7 +108,8 @@ async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
     server = await ApiServer.start(store, clock, ids)
     server.verbs.admission.append(PodAdmission(store, ids))
     client = Client(server.transport())
-    root = build_root(directory / "image")
+    image_store = ImageStore(directory / "images")
+    in_registry = fill(image_store, directory / "layouts")
     resolver = Resolver((HOST_IP,), ("node.example",), ("timeout:1", "attempts:1"))
     hosts = f"127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n{HOST_IP} {NODE}\n"
     agent = Agent(
@@ -115,24 +119,26 @@ async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
         directory / "node",
         clock,
         ids,
-        images=LocalImages(root),
+        images=lambda _: Images(image_store, ImageMap(()), clock),
         facts=NodeFacts(NODE, HOST_IP, cpu="2", memory="25171656704"),
         network=NodeNetwork(NODE, DNS, resolver=resolver, hosts=hosts),
         strict=True,
     )
     server.register_log_source(agent.log_source)
+    server.register_stream_source(agent.stream_source)
     await agent.prepare()
     await client.create(NODES, {"metadata": {"name": NODE}})
     ports = {"ports": [{"name": "https", "port": 443}], "clusterIP": "10.96.0.1"}
     await client.create(SERVICES, {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": ports})
     work = asyncio.create_task(agent.run())
     try:
-        yield World(client, agent, directory / "fixtures")
+        async with registry(in_registry):
+            yield World(client, agent, directory / "fixtures")
     finally:
         work.cancel()
         await asyncio.wait([work])
         for place in agent.pods_directory.glob("*"):
-            agent.runtime.discard(place.name, place)
+            agent.discard(place.name, place)
         await server.close()
 
 
@@ -232,7 +238,7 @@ class Replay:
             body = step["body"]
             await client.patch(
                 BY_PLURAL[plural], ObjectKey(self.name, name), body,
-                PatchType.STRATEGIC, subresource=rest[0] if rest else "",
+                PatchType.STRATEGIC, subresource=rest[0] if rest else None,
             )  # fmt: skip
 
     async def _ask(self) -> None:
@@ -240,6 +246,8 @@ class Replay:
         for entry in self.case["exec"]:
             said = await next(early) if while_running(entry) else await self._exec(entry)
             self.seen.exec.append(said)
+        await self._until(self._finished)
+        await self._until(self._all_events_seen, EVENTS_SLACK_SECONDS)
         for entry in self.case["logs"]:
             self.seen.logs.append(await (next(early) if while_running(entry) else self._kubectl.run(entry["cmd"])))
 
@@ -289,7 +297,10 @@ class Replay:
         )
 
     def _finished(self) -> bool:
+        made = {o["metadata"]["name"] for o in self.case["objects"]}
         for pod, last in last_recorded(self.case).items():
+            if pod not in made and self.seen.latest(pod) is None:  # a command makes it
+                continue
             latest = self.seen.latest(pod)
             if latest is None or digest(latest.get("status") or {}) != digest(last["status"]):
                 return False

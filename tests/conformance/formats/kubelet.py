@@ -212,7 +212,12 @@ def milestones(statuses: Sequence[Object]) -> dict[str, list[str]]:
                 step = _milestone(row)
                 if step and (not steps or steps[-1] != step):
                     steps.append(step)
-    return found
+    return {name: _without_passing(steps) for name, steps in found.items()}
+
+
+def _without_passing(steps: Sequence[str]) -> list[str]:
+    """An end that was followed by another life may not have been seen."""
+    return [step for n, step in enumerate(steps) if " ended " not in step or n == len(steps) - 1]
 
 
 def _phases(statuses: Sequence[Object]) -> list[str]:
@@ -225,13 +230,13 @@ def _milestone(row: Object) -> str:
     (kind, body), *_ = row["state"].items()
     count = row["restartCount"]
     if kind == "running":
-        return f"{count} running" if count and not row["lastState"] else ""
+        return ""
     reason = body.get("reason", "")
     if kind == "waiting":
         if reason in ("ErrImagePull", "ImagePullBackOff"):
             return "no image"
         return f"{count} {reason}" if reason == "CrashLoopBackOff" else ""
-    return f"{count} ended {body['exitCode']}" if not row["lastState"] else ""
+    return f"{count} ended {body['exitCode']}"
 
 
 def normal_status(status: Object) -> Object:
@@ -275,6 +280,9 @@ def _normal_state(body: Object) -> Object:
             kept[time] = "EPOCH" if str(kept[time]).startswith(("EPOCH", "1970")) else "T"
     if "message" in kept:
         kept["message"] = plain(kept["message"])
+    if kept.get("reason") in ("ErrImagePull", "ImagePullBackOff"):  # which one depends on the moment
+        kept["reason"] = "ErrImagePull"
+        kept["message"] = kept["message"].rpartition("ErrImagePull: ")[2]
     return kept
 
 
@@ -287,13 +295,17 @@ _SYMBOLS = (
     (re.compile(r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d [ \d]\d:\d\d|<DATE>"), "<DATE>"),
     (re.compile(r"size=\d{5,}k"), "size=NODEk"),
     (re.compile(r"Image size: \d+ bytes"), "Image size: N bytes"),
+    (re.compile(r", used: \d+,"), ", used: N,"),
+    (re.compile(r"image can't be pulled|trying and failing to pull image"), "no image"),
+    (re.compile(r"\r\n"), "\n"),
 )
 
 
 def plain(text: str) -> str:
     for pattern, symbol in _SYMBOLS:
         text = pattern.sub(symbol, text)
-    return text
+    # The options of a resolv.conf come in any order.
+    return re.sub(r"^options .*$", lambda m: " ".join(sorted(m[0].split())), text, flags=re.M)
 
 
 def _lines(text: str, kind: str) -> str | list[str]:

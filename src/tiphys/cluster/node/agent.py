@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.streams import LogOptions
-from tiphys.cluster.node import logs, services
+from tiphys.cluster.node import logs, memoryfs, refusals, services
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
@@ -51,6 +51,8 @@ WHAT_RUNTIMES_MEAN = {
 }
 
 
+# How often volumes are compared with the objects that they show; a kubelet takes up to a minute longer.
+REFRESH_SECONDS = 10.0
 # The usual events of a start (Pulled, Created, Started), per second and at once: below a kubelet's defaults (50 and
 # 100), since here they share the machine with the steps that they tell about.
 EVENTS_PER_START = 3
@@ -64,6 +66,9 @@ class Effects(Protocol):
     """
 
     def before(self, action: str, pod: Object) -> None: ...
+
+
+STATUS_LISTS = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 
 
 class NoEffects:
@@ -189,7 +194,7 @@ class Agent:
                 background = [tasks.create_task(work) for work in (pods.run(), self._events.run(), self._tidy(pods))]
                 if self.runtime.uses_files:
                     self._services = Informer(self.client, SERVICES, clock=self.clock, rng=rng)
-                    background.append(tasks.create_task(self._services.run()))
+                    background += [tasks.create_task(self._services.run()), tasks.create_task(self._refresh())]
                 await self._stopping.wait()
                 for task in (*background, *self._worker_tasks.values(), *self._helpers):
                     task.cancel()
@@ -294,7 +299,17 @@ class Agent:
 
     def refusal(self, pod: Object) -> tuple[str, str] | None:
         """(reason, message) where this node cannot take the pod at all."""
-        return None
+        forbidden = refusals.forbidden_sysctl(pod)
+        if forbidden is not None or not self._strict:
+            return forbidden
+        uid = _uid(pod)
+        others = [w.pod for w in self._workers.values() if w.uid != uid and not w.ended.is_set()]
+        return refusals.no_room(pod, others, {"cpu": self.facts.cpu, "memory": self.facts.memory})
+
+    def discard(self, uid: str, place: Path) -> None:
+        """Ends and forgets whatever is left of a pod, so that its directory can be removed."""
+        self.runtime.discard(uid, place)
+        memoryfs.release(place / "volumes")
 
     def refused(self, key: ObjectKey, err: ApiError) -> None:
         logger.error("pod %s: the API refused what the node had to say: %s", key, err)
@@ -344,6 +359,13 @@ class Agent:
         if self._by_key.get(worker.key) == worker.uid:
             del self._by_key[worker.key]
 
+    async def _refresh(self) -> None:
+        """Keeps what volumes show of the API up to date."""
+        while True:
+            await self.clock.sleep_until(self.clock.monotonic() + REFRESH_SECONDS)
+            for worker in list(self._workers.values()):
+                await worker.refresh_volumes()
+
     async def _tidy(self, pods: Informer) -> None:
         """Takes away what pods that are gone have left on this machine while no agent was looking."""
         await pods.synced.wait()
@@ -353,7 +375,7 @@ class Agent:
         for place in list(self.pods_directory.iterdir()):
             if place.name not in alive and place.name not in self._workers:
                 self.effects.before("tidy", {"metadata": {"uid": place.name, "name": place.name}})
-                self.runtime.discard(place.name, place)
+                self.discard(place.name, place)
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
 
@@ -382,16 +404,22 @@ class LogSource:
 
 
 def _no_log(pod: Object, options: LogOptions) -> str:
-    title, container = pod["metadata"]["name"], options.container
-    if options.previous:
-        return f'previous terminated container "{container}" in pod "{title}" not found'
+    """Why there is no log, in a kubelet's words (kubelet_pods.go validateContainerLogStatus)."""
+    about = f'container "{options.container}" in pod "{pod["metadata"]["name"]}"'
     status = pod.get("status") or {}
-    rows = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    waiting = next((r["state"].get("waiting") or {} for r in rows if r["name"] == container), {})
-    reason = waiting.get("reason") or "ContainerCreating"
-    if reason in ("ContainerCreating", "PodInitializing"):
-        return f'container "{container}" in pod "{title}" is waiting to start: {reason}'
-    return f'container "{container}" in pod "{title}" is waiting to start: {waiting.get("message") or reason}'
+    rows = [row for field in STATUS_LISTS for row in status.get(field) or () if row["name"] == options.container]
+    if not rows:
+        return f"{about} is not available"
+    state, last = rows[0]["state"], rows[0].get("lastState") or {}
+    if options.previous:
+        return f"previous terminated {about} not found"
+    if "waiting" not in state:
+        return f"{about} is terminated" if "terminated" in state else f"{about} is not available"
+    reason = state["waiting"].get("reason") or "ContainerCreating"
+    if last.get("terminated") and not last["terminated"].get("containerID"):
+        return f"{about} is terminated"
+    told = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    return f"{about} is waiting to start: {told.get(reason, reason)}"
 
 
 def _field_of(pod: Object, container: str) -> str:

@@ -55,5 +55,6 @@ def longer(delay_seconds: float) -> float:
 
 
 def _forgotten(life: Life, reference: Exit) -> bool:
-    since = life.running_since or reference.started_at
-    return (reference.finished_at - since).total_seconds() > FORGOTTEN_AFTER_SECONDS
+    if life.running_since is None:  # it could not even be started
+        return False
+    return (reference.finished_at - life.running_since).total_seconds() > FORGOTTEN_AFTER_SECONDS

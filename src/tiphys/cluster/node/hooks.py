@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tiphys.cluster.node.podnames import full_name
-from tiphys.cluster.node.prober import Asker
+from tiphys.cluster.node.prober import Asker, cannot_exec
 from tiphys.cluster.node.probes import Answer
 from tiphys.cluster.node.runtime import StartFailure
 
@@ -53,7 +53,7 @@ async def _exec(command: list[str], asker: Asker) -> tuple[str, str]:
     try:
         code, data = await asker.run(command)
     except StartFailure as err:
-        return f"rpc error: code = Unknown desc = failed to exec in container: failed to start exec: {err}", ""
+        return f"{cannot_exec(command)}: {err}", ""
     output = data.decode("utf-8", "replace")
     return (f"command '{' '.join(command)}' exited with {code}: {output}" if code else ""), output
 

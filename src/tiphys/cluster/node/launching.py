@@ -6,6 +6,7 @@ CreateContainerConfigError) or a ``StartFailure``.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tiphys.machinery.podlife import Staged
 
 Object = Mapping[str, Any]
 
+SECCOMP_DIRECTORY = "/var/lib/kubelet/seccomp"
 USUAL_MESSAGE_PATH = "/dev/termination-log"
 
 
@@ -50,6 +52,7 @@ def container_of(pod: Object, name: str) -> Object:
 async def launch_of(container: Object, pod: Object, attempt: int, image: Image, around: Surroundings) -> Launch:
     """Raises ``ConfigError``, ``StartFailure``, ``ApiError``."""
     name, staged = container["name"], around.staged
+    _check_profile(container, pod)
     who = identity.identity_of(container, pod, image.user, image.accounts)
     names = hostfiles.names_of(pod, around.network)
     env = await _environment(container, pod, image, names.host, around)
@@ -60,7 +63,7 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
         container=name,
         attempt=attempt,
         place=around.directory / f"{name}.{attempt}",
-        argv=_command(container, image, env, own=name in staged.in_process),
+        argv=_command(container, image, env, _life_id(pod, name, attempt), own=name in staged.in_process),
         env=env,
         cwd=container.get("workingDir") or image.workdir or "/",
         hostname=names.host,
@@ -79,6 +82,21 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
     )
 
 
+def _check_profile(container: Object, pod: Object) -> None:
+    """Profiles of the machine's administrator would lie where a kubelet has them; we apply none."""
+    whole, own = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
+    profile = own.get("seccompProfile") or whole.get("seccompProfile") or {}
+    if profile.get("type") == "Localhost":
+        path = f"{SECCOMP_DIRECTORY}/{profile.get('localhostProfile') or ''}"
+        said = f'failed to create containerd container: cannot load seccomp profile "{path}"'
+        raise StartFailure("CreateContainerError", f"{said}: open {path}: no such file or directory")
+
+
+def _life_id(pod: Object, container: str, attempt: int) -> str:
+    """What containerd would have called this life: 64 hexadecimal digits."""
+    return hashlib.sha256(f"{pod['metadata']['uid']}/{container}/{attempt}".encode()).hexdigest()
+
+
 async def _environment(
     container: Object, pod: Object, image: Image, hostname: str, around: Surroundings
 ) -> dict[str, str]:
@@ -92,12 +110,13 @@ async def _environment(
     return await environment.build(container, pod, base, around.facts, around.fetch, around.volumes)
 
 
-def _command(container: Object, image: Image, env: Mapping[str, str], *, own: bool) -> tuple[str, ...]:
+def _command(container: Object, image: Image, env: Mapping[str, str], life: str, *, own: bool) -> tuple[str, ...]:
     command = [environment.expand(str(word), env) for word in container.get("command") or ()]
     arguments = [environment.expand(str(word), env) for word in container.get("args") or ()]
     argv = command + arguments if command else [*image.entrypoint, *(arguments or image.cmd)]
     if not argv and not own:
-        raise StartFailure("CreateContainerError", "failed to generate container spec: no command specified")
+        said = f'failed to generate container "{life}" spec: failed to generate spec: no command specified'
+        raise StartFailure("CreateContainerError", said)
     return tuple(argv)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,8 +77,7 @@ class Asker:
             words = " ".join(command)
             return Answer.FAILURE, f'command timed out: "{words}" timed out after {timeout_seconds:g}s'
         except StartFailure as err:
-            text = "rpc error: code = Unknown desc = failed to exec in container: failed to start exec"
-            raise ProbeError(f"{text}: {err}") from err
+            raise ProbeError(f"{cannot_exec(command)}: {err}") from err
         return (Answer.SUCCESS if code == 0 else Answer.FAILURE), _text(output)
 
     async def _http(self, action: Object, timeout_seconds: float) -> tuple[Answer, str]:
@@ -113,6 +113,12 @@ class Asker:
         if not 0 < found < 1 << 16:
             raise ProbeError(f"couldn't extract port: port {port} not found")
         return found
+
+
+def cannot_exec(command: Sequence[str]) -> str:
+    """How containerd says that a command could not be started; it numbers them, with 64 hexadecimal digits."""
+    number = hashlib.sha256("\0".join(command).encode()).hexdigest()
+    return f'rpc error: code = Unknown desc = failed to exec in container: failed to start exec "{number}"'
 
 
 def url_of(action: Object, address: str, port: int) -> str:

@@ -20,6 +20,8 @@ Object = Mapping[str, Any]
 
 KINDS = {"startup": "startupProbe", "liveness": "livenessProbe", "readiness": "readinessProbe"}
 DEFAULT_PERIOD_SECONDS, DEFAULT_TIMEOUT_SECONDS, DEFAULT_FAILURE_THRESHOLD = 10, 1, 3
+# A container is not asked in the moment of its start: a kubelet's first question comes at its next tick.
+SETTLE_SECONDS = 0.5
 # A probe that could not be asked is asked again at once, this many times in all.
 ASKED_MAX = 3
 
@@ -94,7 +96,7 @@ class Record:
 
 def first_ask_seconds(probe: Probe, running_seconds: float) -> float:
     """How long to wait before the first question to a container that has run for so long already."""
-    return max(0.0, probe.initial_delay_seconds - running_seconds)
+    return max(SETTLE_SECONDS, probe.initial_delay_seconds - running_seconds)
 
 
 def event_message(probe: Probe, answer: Answer, output: str) -> tuple[str, str] | None:

@@ -123,9 +123,9 @@ def phase_of(facts: Facts) -> str:
             return "Failed"
         bad = [name for name in _decisive(facts) if _failed(lives[name])]
         return "Failed" if bad else "Succeeded"
-    if any(lives[name].begun for name in shape.main):
-        return "Running"
-    return "Pending"
+    if any(not lives[name].begun and name not in shape.after for name in shape.main):
+        return "Pending"
+    return "Running"
 
 
 def _decisive(facts: Facts) -> Sequence[str]:
@@ -168,7 +168,7 @@ def _outcome(facts: Facts, phase: str) -> str:
     if facts.failure is not None or (facts.stop is not None and facts.stop.reason):
         return "Failed"
     ends = [lives[name].exit for name in shape.main]
-    if any(end is not None and lives[n].waiting is None for n, end in zip(shape.main, ends, strict=True)):
+    if any(e is not None and (facts.over or lives[n].waiting is None) for n, e in zip(shape.main, ends, strict=True)):
         if facts.over:
             return phase
         if all(end is not None and not shape.restarts(n, end) for n, end in zip(shape.main, ends, strict=True)):

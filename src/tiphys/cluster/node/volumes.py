@@ -10,14 +10,19 @@ ConfigMap keeps the pod waiting (``VolumeError``, tried again), a sub-path that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tiphys.cluster.node import memoryfs
+from tiphys.cluster.node.amounts import amount
 from tiphys.cluster.node.environment import (
     Fetch,
     NodeFacts,
@@ -26,6 +31,7 @@ from tiphys.cluster.node.environment import (
     pod_field,
     resource_field,
 )
+from tiphys.cluster.node.ownership import NOBODYS, Ownership, give, ownership_of
 from tiphys.cluster.node.runtime import ConfigError, Mount
 from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.resources import PERSISTENT_VOLUME_CLAIMS, ObjectKey, Resource
@@ -38,7 +44,7 @@ DEFAULT_FILE_MODE = 0o644
 _HOST_PATH_KINDS = {
     "Directory": (stat.S_ISDIR, "a directory"),
     "File": (stat.S_ISREG, "a file"),
-    "Socket": (stat.S_ISSOCK, "a socket"),
+    "Socket": (stat.S_ISSOCK, "a socket file"),
     "CharDevice": (stat.S_ISCHR, "a character device"),
     "BlockDevice": (stat.S_ISBLK, "a block device"),
 }
@@ -56,17 +62,34 @@ class VolumePlaces:
     claims: Path
 
 
-async def prepare(pod: Object, places: VolumePlaces, facts: NodeFacts, fetch: Fetch) -> dict[str, Path]:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What volumes are made with. ``token`` gives the token for a serviceAccountToken source, ``image`` the root of an
+    image volume; ``now`` names the generation of files that change together.
+    """
+
+    facts: NodeFacts
+    fetch: Fetch
+    token: Callable[[Object], Awaitable[str]]
+    image: Callable[[Object], Awaitable[Path]]
+    now: datetime
+
+
+async def prepare(pod: Object, places: VolumePlaces, means: Means) -> dict[str, Path]:
     """The pod's volumes by name. Raises ``VolumeError``, ``ApiError``."""
     found: dict[str, Path] = {}
+    owners = ownership_of(pod)
     for volume in pod["spec"].get("volumes") or ():
-        found[volume["name"]] = await _prepare_one(volume, pod, places, facts, fetch)
+        found[volume["name"]] = await _prepare_one(volume, pod, places, means, owners)
     return found
 
 
-async def _prepare_one(volume: Object, pod: Object, places: VolumePlaces, facts: NodeFacts, fetch: Fetch) -> Path:
+async def _prepare_one(volume: Object, pod: Object, places: VolumePlaces, means: Means, owners: Ownership) -> Path:
     place = places.pod / str(volume["name"])
     namespace = pod["metadata"].get("namespace", "")
+    fetch = means.fetch
+    if "image" in volume:
+        return await means.image(volume["image"])
     if "hostPath" in volume:
         return _host_path(volume["name"], volume["hostPath"])
     if "persistentVolumeClaim" in volume:
@@ -74,38 +97,85 @@ async def _prepare_one(volume: Object, pod: Object, places: VolumePlaces, facts:
     if "ephemeral" in volume:
         return await _claim(f"{pod['metadata']['name']}-{volume['name']}", namespace, places, fetch)
     if "emptyDir" in volume or not (volume.keys() & _FILE_SOURCES.keys()):
-        _make_directory(place, 0o777)
+        _empty_directory(place, volume.get("emptyDir") or {}, pod, means.facts, owners)
         return place
-    files = await files_of(volume, pod, facts, fetch)
-    write_files(place, files)
+    files = await files_of(volume, pod, means, owners)
+    fresh = not place.is_dir()
+    _make_directory(place, 0o777)
+    if fresh and not volume.keys().isdisjoint(_SECRET_SOURCES):
+        memoryfs.mount(place, int(amount(means.facts.memory)))
+    write_files(place, files, means.now, owners)
     return place
 
 
+def _empty_directory(place: Path, body: Object, pod: Object, facts: NodeFacts, owners: Ownership) -> None:
+    if place.is_dir():
+        return
+    _make_directory(place, 0o777)
+    if body.get("medium") == "Memory":
+        memoryfs.mount(place, _memory_size(body, pod, facts))
+    give(place, owners, writable=True)
+
+
+def _memory_size(body: Object, pod: Object, facts: NodeFacts) -> int:
+    """The volume's limit, at most what the pod's containers may use together, at most the node's memory."""
+    limits = [((c.get("resources") or {}).get("limits") or {}).get("memory") for c in pod["spec"]["containers"]]
+    sizes = [amount(facts.memory)]
+    if all(limits):
+        sizes.append(sum((amount(str(limit)) for limit in limits), start=Fraction(0)))
+    if body.get("sizeLimit") not in (None, "", "0", 0):
+        sizes.append(amount(str(body["sizeLimit"])))
+    return int(min(sizes))
+
+
 _FILE_SOURCES = {"configMap": "items", "secret": "items", "downwardAPI": "items", "projected": "sources"}
-Files = dict[str, tuple[bytes, int]]
+# Kept in memory where that is possible.
+_SECRET_SOURCES = ("secret", "projected")
+TOKEN_MODE = 0o600
+_NO_SUCH_KEY = {
+    "configMap": "configmap references non-existent config",
+    "secret": "references non-existent secret",
+}
 
 
-async def files_of(volume: Object, pod: Object, facts: NodeFacts, fetch: Fetch) -> Files:
-    """The files of a configMap, secret, downwardAPI or projected volume: relative path → (content, mode)."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a generated volume; ``user`` is whose it is (None: ours)."""
+
+    content: bytes
+    mode: int
+    user: int | None = None
+
+
+Files = dict[str, File]
+
+
+async def files_of(volume: Object, pod: Object, means: Means, owners: Ownership) -> Files:
+    """The files of a configMap, secret, downwardAPI or projected volume, by relative path."""
     if "projected" in volume:
         files: Files = {}
         mode = _mode(volume["projected"].get("defaultMode"))
         for source in volume["projected"].get("sources") or ():
             for kind, body in source.items():
-                files.update(await _source_files(volume["name"], kind, body, mode, pod, facts, fetch))
+                files.update(await _source_files(volume["name"], kind, body, mode, pod, means, owners))
         return files
     kind = next(k for k in _FILE_SOURCES if k in volume)
     body = volume[kind]
-    return await _source_files(volume["name"], kind, body, _mode(body.get("defaultMode")), pod, facts, fetch)
+    return await _source_files(volume["name"], kind, body, _mode(body.get("defaultMode")), pod, means, owners)
 
 
 async def _source_files(
-    name: str, kind: str, body: Object, mode: int, pod: Object, facts: NodeFacts, fetch: Fetch
+    name: str, kind: str, body: Object, mode: int, pod: Object, means: Means, owners: Ownership
 ) -> Files:
     if kind == "downwardAPI":
-        return _downward_files(body, mode, pod, facts)
+        return _downward_files(body, mode, pod, means.facts)
     if kind in ("configMap", "secret"):
-        return await _object_files(name, kind, body, mode, pod, fetch)
+        return await _object_files(name, kind, body, mode, pod, means.fetch)
+    if kind == "serviceAccountToken":
+        token = (await means.token(body)).encode()
+        if owners is NOBODYS:
+            return {_inside(body["path"]): File(token, mode)}
+        return {_inside(body["path"]): File(token, TOKEN_MODE, owners.user)}
     return {}
 
 
@@ -120,16 +190,16 @@ async def _object_files(name: str, kind: str, body: Object, mode: int, pod: Obje
         raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {kind.lower()} "{which}" not found') from err
     items = body.get("items")
     if not items:
-        return {key: (value, mode) for key, value in data.items()}
+        return {key: File(value, mode) for key, value in data.items()}
     files: Files = {}
     for item in items:
         if item["key"] in data:
-            files[_inside(item["path"])] = (data[item["key"]], _mode(item.get("mode"), mode))
+            files[_inside(item["path"])] = File(data[item["key"]], _mode(item.get("mode"), mode))
         elif not body.get("optional"):
-            raise VolumeError(
-                f'MountVolume.SetUp failed for volume "{name}" : references non-existent {kind.lower()} key:'
-                f" {item['key']}"
+            what = (
+                "configmap references non-existent config" if kind == "configMap" else "references non-existent secret"
             )
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {what} key: {item["key"]}')
     return files
 
 
@@ -140,26 +210,28 @@ def _downward_files(body: Object, mode: int, pod: Object, facts: NodeFacts) -> F
             text = pod_field(pod, item["fieldRef"].get("fieldPath", ""), facts)
         else:
             text = resource_field(item.get("resourceFieldRef") or {}, {}, pod, facts)
-        files[_inside(item["path"])] = (text.encode(), _mode(item.get("mode"), mode))
+        files[_inside(item["path"])] = File(text.encode(), _mode(item.get("mode"), mode))
     return files
 
 
-def write_files(place: Path, files: Files) -> None:
+def write_files(place: Path, files: Files, now: datetime, owners: Ownership = NOBODYS) -> None:
     """Shows exactly ``files`` under ``place``, changing from the state before in one step."""
-    _make_directory(place, 0o777)
     data = place / "..data"
     current = os.readlink(data) if data.is_symlink() else ""
-    generation = int(current.rpartition("_")[2] or 0) + 1 if current else 1
     if current and _same(place / current, files):
         return
-    fresh = place / f"..v_{generation}"
+    fresh = place / _generation(now, current)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    for name, (content, mode) in files.items():
+    for name, file in files.items():
         target = fresh / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(mode)
+        target.write_bytes(file.content)
+        target.chmod(file.mode)
+        if file.user is not None:
+            with contextlib.suppress(OSError):
+                os.chown(target, file.user, -1)
+    give(fresh, owners, writable=False)
     link = place / "..data_tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(fresh.name)
@@ -173,6 +245,14 @@ def write_files(place: Path, files: Files) -> None:
             entry.unlink()
     if current:
         shutil.rmtree(place / current, ignore_errors=True)
+    else:
+        give(place, replace(owners, only_on_mismatch=False), writable=False)
+
+
+def _generation(now: datetime, current: str) -> str:
+    """The directory of a state of the files, named by its time as the original names it; never the one before."""
+    name = f"..{now:%Y_%m_%d_%H_%M_%S}.{now.microsecond:06}000"
+    return f"{name}1" if name == current else name
 
 
 def _same(directory: Path, files: Files) -> bool:
@@ -180,8 +260,7 @@ def _same(directory: Path, files: Files) -> bool:
         return False
     there = {str(p.relative_to(directory)): p for p in directory.rglob("*") if p.is_file()}
     return there.keys() == files.keys() and all(
-        path.read_bytes() == files[name][0] and stat.S_IMODE(path.stat().st_mode) == files[name][1]
-        for name, path in there.items()
+        path.read_bytes() == files[name].content for name, path in there.items()
     )
 
 
@@ -229,7 +308,13 @@ def _host_path(name: str, body: Object) -> Path:
 
 def generated(pod: Object) -> frozenset[str]:
     """The volumes whose files we write: containers may only read them, as under a kubelet."""
-    return frozenset(v["name"] for v in pod["spec"].get("volumes") or () if v.keys() & _FILE_SOURCES.keys())
+    kinds = {*_FILE_SOURCES, "image"}
+    return frozenset(v["name"] for v in pod["spec"].get("volumes") or () if not kinds.isdisjoint(v))
+
+
+def is_refreshed(pod: Object) -> bool:
+    """Whether any of the pod's volumes follows what the API says."""
+    return any(not _FILE_SOURCES.keys().isdisjoint(volume) for volume in pod["spec"].get("volumes") or ())
 
 
 def container_mounts(
@@ -255,7 +340,7 @@ def _expand_sub_path(expression: str, env: Mapping[str, str]) -> str:
     path = expand(expression, env)
     if "$(" in path:
         missing = path.partition("$(")[2].partition(")")[0]
-        raise ConfigError(f"missing value for {missing!r}".replace("'", '"'))
+        raise ConfigError(f"missing value for {missing}")
     return path
 
 
@@ -263,7 +348,8 @@ def _sub_path(volume: Path, path: str) -> Path:
     """A place inside the volume, made if missing; never outside of it, whatever links lie there."""
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts:
-        raise ConfigError(f"subPath {path!r} must stay inside its volume")
+        why = "must not contain '..'" if ".." in relative.parts else "must not be an absolute path"
+        raise ConfigError(f"unable to provision SubPath `{path}`: {why}")
     place = volume / relative
     root = volume.resolve()
     existing = place
@@ -272,8 +358,19 @@ def _sub_path(volume: Path, path: str) -> Path:
     if not existing.resolve().is_relative_to(root):
         raise ConfigError(f"subPath {path!r} leads out of its volume")
     if not place.exists():
-        place.mkdir(parents=True)
+        _make_like(place, volume)
     return place.resolve()
+
+
+def _make_like(place: Path, volume: Path) -> None:
+    """Directories of a sub-path, as open as the volume they lie in."""
+    facts = volume.stat()
+    missing = [p for p in (place, *place.parents) if not p.exists()]
+    for path in reversed(missing):
+        path.mkdir()
+        path.chmod(stat.S_IMODE(facts.st_mode) & 0o777)
+        with contextlib.suppress(OSError):
+            os.chown(path, facts.st_uid, facts.st_gid)
 
 
 def path_in_volume(path: str, mounts: Sequence[Object], volumes: Mapping[str, Path]) -> Path | None:

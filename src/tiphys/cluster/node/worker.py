@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiphys.cluster.node import backoff, hooks, launching, lifecycle, messages, status, volumes
+from tiphys.cluster.node import backoff, eviction, hooks, launching, lifecycle, messages, status, volumes
 from tiphys.cluster.node.care import Nurse
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageUnavailable
@@ -32,6 +32,7 @@ from tiphys.cluster.node.lives import Condemned, Life
 from tiphys.cluster.node.logs import LifeLog
 from tiphys.cluster.node.podnames import full_name, go_duration
 from tiphys.cluster.node.runtime import ConfigError, Container, Launch, StartFailure
+from tiphys.cluster.node.tokens import PodTokens
 from tiphys.cluster.node.writer import StatusWriter
 from tiphys.machinery.errors import NotFound, TiphysError
 from tiphys.machinery.podlife import Exit, Failure, Harvest, PodDirs, Staged
@@ -48,6 +49,9 @@ RETRY_SECONDS = 2.0
 # What a container is left to end in after its preStop hook has used up the grace period (kubelet's
 # minimumGracePeriodInSeconds).
 AFTER_HOOK_SECONDS = 2.0
+# A pod that uses too much is not asked for long.
+EVICTION_GRACE_SECONDS = 0.0
+CONFIG_SEEN, CONFIG_SOURCE = "kubernetes.io/config.seen", "kubernetes.io/config.source"
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 # Reasons of failed starts that leave the container waiting instead of ended.
 WAITING_REASONS = frozenset({"CreateContainerError", "CreateContainerConfigError"})
@@ -75,6 +79,9 @@ class PodWorker:
         self._prepared = False
         self._staged = Staged()
         self._images: dict[str, Image] = {}
+        self._tokens = PodTokens(agent.client, pod, agent.clock)
+        self._seen = agent.clock.now()
+        self._look_at = self._seen + timedelta(seconds=eviction.LOOK_SECONDS) if eviction.is_limited(pod) else None
         self._times: dict[str, tuple[str, str]] = _condition_times(pod)
         self._started_at = _start_time(pod) or agent.clock.now()
         self._stop: Stop | None = None
@@ -122,13 +129,14 @@ class PodWorker:
                     life.condemned = Condemned(f"Container {name} definition changed", restarts=True)
                 else:
                     life.not_before, life.pull_delay_seconds = None, 0.0
-        if self._prepared:
-            self._agent.spawn(self.refresh_volumes())
+        self._agent.spawn(self.refresh_volumes())
         self._post()
         self._wake.set()
 
     async def refresh_volumes(self) -> None:
         """Shows in the pod's volumes what the API says now; what cannot be read now stays as it is."""
+        if self.ended.is_set() or not self._prepared or not volumes.is_refreshed(self.pod):
+            return
         with contextlib.suppress(TiphysError, OSError):
             await self._prepare_volumes()
 
@@ -231,7 +239,7 @@ class PodWorker:
             try:
                 await self._prepare_volumes()
                 failure = await self._stage()
-            except (volumes.VolumeError, ConfigError) as err:
+            except (volumes.VolumeError, ConfigError, ImageUnavailable) as err:
                 if str(err) != said:
                     said = str(err)
                     self.emit("Warning", "FailedMount", said)
@@ -245,8 +253,30 @@ class PodWorker:
 
     async def _prepare_volumes(self) -> None:
         if self._runtime.uses_files and self.pod["spec"].get("volumes"):
-            places = volumes.VolumePlaces(self.directory / "volumes", self._agent.claims_directory)
-            self._volumes = await volumes.prepare(self.pod, places, self._agent.facts, self._agent.fetch)
+            agent = self._agent
+            places = volumes.VolumePlaces(self.directory / "volumes", agent.claims_directory)
+            means = volumes.Means(agent.facts, agent.fetch, self._tokens.get, self._image_root, agent.clock.now())
+            self._volumes = await volumes.prepare(self._as_seen(), places, means)
+
+    def _as_seen(self) -> Object:
+        """The pod with the annotations that a kubelet adds to what containers are shown of it."""
+        annotations = self.pod["metadata"].get("annotations")
+        seen = {CONFIG_SEEN: self._seen.strftime("%Y-%m-%dT%H:%M:%S.%f000Z"), CONFIG_SOURCE: "api"}
+        return {**self.pod, "metadata": {**self.pod["metadata"], "annotations": {**(annotations or {}), **seen}}}
+
+    async def _image_root(self, source: Object) -> Path:
+        """The root of an image volume."""
+        reference, policy = source.get("reference", ""), source.get("pullPolicy") or "IfNotPresent"
+        image = self._agent.images.at_hand(reference, policy)
+        if image is None:
+            wanted = {"image": reference, "imagePullPolicy": policy}
+            image = (await self._agent.images.pull(await self._agent.pull_request(self.pod, wanted))).image
+        if not self._prepared:
+            said = f'Container image "{reference}" already present on machine and can be accessed by the pod'
+            self.emit("Normal", "Pulled", said)
+        if image.root is None:
+            raise volumes.VolumeError(f'image "{reference}" is served from this machine and has no files of its own')
+        return image.root
 
     async def _stage(self) -> Failure | None:
         if self._extension is None:
@@ -280,7 +310,7 @@ class PodWorker:
         """Decides and acts until nothing runs and nothing will."""
         while True:
             now = self._agent.clock.now()
-            deadline = self._watch_deadline(now)
+            deadline = _earliest(self._watch_deadline(now), await self._watch_usage(now))
             decision = lifecycle.decide(self._shape, self._lives, self._stop, now)
             for name in decision.start:
                 await self._start(name)
@@ -296,8 +326,7 @@ class PodWorker:
                 return
             if decision.start:
                 self._post_soon()
-                if any(not self._lives[name].running for name in decision.start):
-                    continue
+                continue
             await self._wait_for_change(_earliest(decision.wake_at, deadline))
 
     def _watch_deadline(self, now: datetime) -> datetime | None:
@@ -316,6 +345,27 @@ class PodWorker:
         self.emit("Normal", "DeadlineExceeded", DEADLINE_MESSAGE)
         self.stop_because("DeadlineExceeded", DEADLINE_MESSAGE)
         return None
+
+    async def _watch_usage(self, now: datetime) -> datetime | None:
+        """When to look again how much disk the pod uses; one that uses too much is evicted."""
+        if self._look_at is None or self._stop is not None or not self._runtime.uses_files:
+            return None
+        if self._look_at <= now:
+            self._look_at = now + timedelta(seconds=eviction.LOOK_SECONDS)
+            written = {name: self._written_by(name) for name in self._shape.main}
+            said = await asyncio.to_thread(eviction.complaint, self.pod, self._volumes, written)
+            if said:
+                self.emit("Warning", "Evicted", said)
+                self.stop_because("Evicted", said, EVICTION_GRACE_SECONDS)
+                return None
+        return self._look_at
+
+    def _written_by(self, name: str) -> list[Path]:
+        """What a container has written outside of its volumes: its log, and the life's own directory."""
+        launch = self._latest_launch(name)
+        if launch is None:
+            return []
+        return [*self._runtime.log_files(launch.place, launch.split_output), *_siblings(launch.place)]
 
     def stop_because(self, reason: str, message: str, grace_seconds: float | None = None) -> None:
         """Ends the pod as a failure with this reason, unless it is ending already."""
@@ -619,16 +669,14 @@ class PodWorker:
 
     async def _leave(self) -> None:
         """Waits for the deletion of the ended pod, confirms it, and removes what is left of the pod here."""
-        while not self._absent and self._stop is None:
+        while not self._absent and not self.pod["metadata"].get("deletionTimestamp"):
             await self._wake.wait()
             self._wake.clear()
-            if self.pod["metadata"].get("deletionTimestamp"):
-                break
         if not self._absent:
             self._agent.effects.before("delete", self.pod)
             await self._writer.confirm_deletion()
         self._agent.effects.before("remove", self.pod)
-        self._runtime.discard(self.uid, self.directory)
+        self._agent.discard(self.uid, self.directory)
         if self._runtime.uses_files:
             await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
 
@@ -706,6 +754,13 @@ def signal_number(name: str) -> int:
         return int(name)
     upper = name.upper()
     return int(getattr(signal, upper if upper.startswith("SIG") else f"SIG{upper}", signal.SIGTERM))
+
+
+def _siblings(place: Path) -> list[Path]:
+    """The directories that runtimes keep for a life, beside its other files."""
+    with contextlib.suppress(OSError):
+        return [entry for entry in place.parent.iterdir() if entry.name.startswith(f"{place.name}.") and entry.is_dir()]
+    return []
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

@@ -124,7 +124,7 @@ async def node(runtime: str, directory: Path) -> AsyncIterator[Node]:
         if made.agent is not None:
             await made.kill()
             for place in made.agent.pods_directory.glob("*"):
-                made.agent.runtime.discard(place.name, place)
+                made.agent.discard(place.name, place)
         await server.close()
 
 
