@@ -37,15 +37,17 @@ LEGACY_NOTE = (
 FLAGS = {"-f": "follow", "-p": "previous", "--previous": "previous", "--timestamps": "timestamps", "-i": "stdin"}
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 TIME_LIMIT_SECONDS = 60.0
+BEGINNING_TRIES = 40
 
 
 @dataclass
 class Said:
     """What a command printed and how it ended."""
 
-    rc: int = 0
+    rc: int | None = 0
     stdout: str = ""
     stderr: str = ""
+    response: Object | None = None
 
 
 @dataclass
@@ -90,11 +92,15 @@ class Kubectl:
         self._namespace = namespace
         self._host_files = host_files
 
-    async def run(self, text: str, stdin: str | None = None) -> Said:
+    async def run(self, text: str, stdin: str | None = None, request: str = "") -> Said:
+        """``request`` is a path to ask for through a forwarded port."""
         line = parse(text)
         said = Said()
         verb = line.words.pop(0)
-        act = {"logs": self._logs, "exec": self._exec, "attach": self._attach, "cp": self._cp, "debug": self._debug}
+        if verb == "port-forward":
+            stdin = request
+        act = {"logs": self._logs, "exec": self._exec, "attach": self._attach, "cp": self._cp, "debug": self._debug,
+               "port-forward": self._forward}  # fmt: skip
         try:
             async with asyncio.timeout(TIME_LIMIT_SECONDS):
                 await act[verb](line, said, stdin)
@@ -152,16 +158,19 @@ class Kubectl:
             said.stderr += f"command terminated with exit code {code}\n"
 
     async def _command(self, pod: Object, container: str, words: list[str], data: bytes) -> tuple[int, str, str]:
-        worker = self._agent.worker(ObjectKey(self._namespace, pod["metadata"]["name"]))
-        found = None if worker is None else worker.running(container)
-        if found is None:
-            text = f'unable to upgrade connection: container not found ("{container}")'
-            raise Failed(f"error: Internal error occurred: {text}")
-        try:
-            session = self._agent.runtime.exec(*found, Command(tuple(words), stdin=bool(data)))
-        except StartFailure as err:
-            raise Failed(f"error: Internal error occurred: {err}") from err
-        return await _converse(session, data)
+        options = RemoteOptions(container, frozenset({0, 1, 2} if data else {1, 2}), tuple(words))
+        for attempt in range(BEGINNING_TRIES):
+            try:
+                session = self._agent.stream_source.exec(pod, options)
+            except StartFailure as err:
+                running = any("running" in r["state"] for r in pod["status"].get("containerStatuses") or ())
+                if err.reason == "ContainerGone" and running and attempt + 1 < BEGINNING_TRIES:
+                    await asyncio.sleep(0.05)  # told to run, but not there yet
+                    continue
+                raise Failed(f"error: Internal error occurred: unable to upgrade connection: {err}") from err
+            else:
+                return await _converse(session, data)
+        raise AssertionError
 
     async def _attach(self, line: Line, said: Said, stdin: str | None) -> None:
         pod = await self._pod(line.words[0])
@@ -216,6 +225,19 @@ class Kubectl:
         said.stdout += complaints.decode()
         if data.strip(b"\0"):
             await asyncio.to_thread(_unpack_first, data, target)
+
+    async def _forward(self, line: Line, said: Said, path: str | None) -> None:
+        pod = await self._pod(line.words[0])
+        phase = (pod.get("status") or {}).get("phase")
+        if phase != "Running":
+            raise Failed(f"error: unable to forward port because pod is not running. Current status={phase}")
+        port = line.words[1].rpartition(":")[2]
+        reader, writer = await self._agent.stream_source.connect(pod, int(port))
+        said.stdout, said.rc = f"Forwarding from 127.0.0.1:EPHEMERAL -> {port}\n", None
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        said.response = {"status": int(head.split()[1]), "body": body}
 
     async def _debug(self, line: Line, said: Said, stdin: str | None) -> None:
         del stdin

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from typing import Any
 
 from tests.conformance.kubectl import Kubectl, Said
 from tests.conformance.kubelet_images import fill, registry
+from tiphys.app.controllers import ClusterControllers
+from tiphys.app.feed import StoreFeed
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.admission import PodAdmission
 from tiphys.cluster.apiserver.server import ApiServer
@@ -52,6 +55,7 @@ Object = Mapping[str, Any]
 
 NODE, HOST_IP, DNS = "node-1", "127.0.0.2", "10.96.0.10"
 FIXTURE = "/hostpath-fixture"
+NODE_CPU, NODE_MEMORY = 2, 25171656704
 
 
 RESOURCES = {
@@ -59,11 +63,11 @@ RESOURCES = {
     "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
 }  # fmt: skip
 BY_PLURAL = {resource.plural: resource for resource in RESOURCES.values()}
-AT_ONCE = 40
+AT_ONCE = 24
 # How much longer than the recorded pod ours may take.
 SLACK_SECONDS = 25.0
 EVENTS_SLACK_SECONDS = 14.0
-LATE_OUTPUT_SECONDS = 90.0
+OUTPUT_SECONDS, LATE_OUTPUT_SECONDS = 2.0, 90.0
 # Cases whose containers listen: the pods share this machine's ports, so these live one after another.
 LISTENS = re.compile(r"httpGet|tcpSocket|httpd:1|nc -l")
 
@@ -120,23 +124,37 @@ async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
         clock,
         ids,
         images=lambda _: Images(image_store, ImageMap(()), clock),
-        facts=NodeFacts(NODE, HOST_IP, cpu="2", memory="25171656704"),
+        facts=NodeFacts(NODE, HOST_IP, cpu=str(NODE_CPU), memory=str(NODE_MEMORY)),
         network=NodeNetwork(NODE, DNS, resolver=resolver, hosts=hosts),
+        binds=False,
         strict=True,
     )
     server.register_log_source(agent.log_source)
     server.register_stream_source(agent.stream_source)
     await agent.prepare()
     await client.create(NODES, {"metadata": {"name": NODE}})
+    room = {
+        "cpu": str(NODE_CPU),
+        "memory": str(NODE_MEMORY),
+        "pods": "250",
+        "example.com/foo": "1",
+        "ephemeral-storage": "50Gi",
+    }
+    ready = {"type": "Ready", "status": "True"}
+    status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
+    await client.patch(NODES, ObjectKey("", NODE), status, subresource="status")
     ports = {"ports": [{"name": "https", "port": 443}], "clusterIP": "10.96.0.1"}
     await client.create(SERVICES, {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": ports})
-    work = asyncio.create_task(agent.run())
+    feed = StoreFeed(store, server.registry)
+    controllers = ClusterControllers(server.transport(), feed, clock, random.Random(1), lambda: "CA\n")
+    work = [asyncio.create_task(agent.run()), asyncio.create_task(controllers.run())]
     try:
         async with registry(in_registry):
             yield World(client, agent, directory / "fixtures")
     finally:
-        work.cancel()
-        await asyncio.wait([work])
+        for task in work:
+            task.cancel()
+        await asyncio.wait(work)
         for place in agent.pods_directory.glob("*"):
             agent.discard(place.name, place)
         await server.close()
@@ -155,6 +173,7 @@ class Replay:
         self._kubectl = Kubectl(world.client, world.agent, self.name, self.fixture)
         self._early: list[asyncio.Task[Said]] = []
         self._marks: set[str] = set()
+        self._asked = False
 
     async def run(self) -> Seen:
         self._prepare_fixture()
@@ -225,6 +244,7 @@ class Replay:
             return
         wanted = self._digests_before(step["at"])
         await self._until(lambda: self._at(wanted), self._recorded_seconds(step["at"]))
+        await self._until(lambda: self._events_seen(step["at"]), EVENTS_SLACK_SECONDS)
         client = self.world.client
         if "delete" in step:
             grace = step.get("gracePeriodSeconds")
@@ -246,21 +266,27 @@ class Replay:
         for entry in self.case["exec"]:
             said = await next(early) if while_running(entry) else await self._exec(entry)
             self.seen.exec.append(said)
+        self._asked = True
         await self._until(self._finished)
         await self._until(self._all_events_seen, EVENTS_SLACK_SECONDS)
         for entry in self.case["logs"]:
-            self.seen.logs.append(await (next(early) if while_running(entry) else self._kubectl.run(entry["cmd"])))
+            self.seen.logs.append(await next(early) if while_running(entry) else await self._patiently(entry))
 
     async def _exec(self, entry: Object) -> Said:
         """Where the script waited for a change to be seen, so do we."""
-        if "port-forward" in entry["cmd"]:
-            return Said()
-        said = await self._kubectl.run(entry["cmd"], entry.get("stdin"))
-        end = asyncio.get_running_loop().time() + LATE_OUTPUT_SECONDS
-        while "seen" in self._marks and said.stdout != entry["stdout"] and asyncio.get_running_loop().time() < end:
-            await asyncio.sleep(1)
+        if "seen" in self._marks:
+            return await self._patiently(entry, LATE_OUTPUT_SECONDS)
+        return await self._kubectl.run(entry["cmd"], entry.get("stdin"), entry.get("request", ""))
+
+    async def _patiently(self, entry: Object, seconds: float = OUTPUT_SECONDS) -> Said:
+        """What has just begun may not have been written yet."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
             said = await self._kubectl.run(entry["cmd"], entry.get("stdin"))
-        return said
+            if entry.get("stdout") is None or said.stdout == entry["stdout"] or loop.time() > end:
+                return said
+            await asyncio.sleep(0.3)
 
     async def _clean(self) -> None:
         client = self.world.client
@@ -299,23 +325,27 @@ class Replay:
     def _finished(self) -> bool:
         made = {o["metadata"]["name"] for o in self.case["objects"]}
         for pod, last in last_recorded(self.case).items():
-            if pod not in made and self.seen.latest(pod) is None:  # a command makes it
+            if pod not in made and not self._asked:  # a command makes it
                 continue
             latest = self.seen.latest(pod)
-            if latest is None or digest(latest.get("status") or {}) != digest(last["status"]):
+            if latest is None or whereabouts(latest) != whereabouts(last):
                 return False
             if (last["type"] == "DELETED") != bool(latest.get("_deleted")):
-                return False
-            if {c["type"] for c in latest["status"].get("conditions") or ()} != {
-                c["type"] for c in last["status"].get("conditions") or ()
-            }:
                 return False
         return True
 
     def _all_events_seen(self) -> bool:
-        have = {(e["reason"], e.get("message", "").partition("(")[0]) for e in self.seen.events}
-        need = {(e["reason"], e["message"].partition("(")[0]) for e in self.case["events"] if counts(e)}
-        return {reason for reason, _ in need} <= {reason for reason, _ in have}
+        return self._events_seen(1e9)
+
+    def _events_seen(self, until: float) -> bool:
+        """Whether all the kinds of events were seen that were recorded until then."""
+        need = {
+            (e["reason"], e["object"], e.get("fieldPath", ""))
+            for e in self.case["events"]
+            if counts(e) and e["at"][0] < until
+        }
+        abouts = [(e["reason"], e["involvedObject"]) for e in self.seen.events]
+        return need <= {(reason, f"{a['kind']}/{a['name']}", a.get("fieldPath", "")) for reason, a in abouts}
 
     def _recorded_seconds(self, until: float = 1e9) -> float:
         times = [s["at"] for s in recorded(self.case) if s["at"] <= until]
@@ -360,6 +390,12 @@ def while_running(entry: Object) -> bool:
     """Whether a command was given while the pod ran, and followed it."""
     words = entry["cmd"].split()
     return entry.get("rc") == 0 and ("attach" in words or "-f" in words)
+
+
+def whereabouts(pod: Object) -> Any:
+    """Where a pod is, with its conditions."""
+    status = pod.get("status") or {}
+    return digest(status), {c["type"]: c["status"] for c in status.get("conditions") or ()}
 
 
 def digest(status: Object) -> Any:

@@ -53,6 +53,8 @@ WHAT_RUNTIMES_MEAN = {
 
 # How often volumes are compared with the objects that they show; a kubelet takes up to a minute longer.
 REFRESH_SECONDS = 10.0
+# How exactly a line of a log is dated, should anybody ask.
+LOG_NOTE_SECONDS = 1.0
 # The usual events of a start (Pulled, Created, Started), per second and at once: below a kubelet's defaults (50 and
 # 100), since here they share the machine with the steps that they tell about.
 EVENTS_PER_START = 3
@@ -194,7 +196,8 @@ class Agent:
                 background = [tasks.create_task(work) for work in (pods.run(), self._events.run(), self._tidy(pods))]
                 if self.runtime.uses_files:
                     self._services = Informer(self.client, SERVICES, clock=self.clock, rng=rng)
-                    background += [tasks.create_task(self._services.run()), tasks.create_task(self._refresh())]
+                    others = (self._services.run(), self._refresh(), self._note_logs())
+                    background += [tasks.create_task(work) for work in others]
                 await self._stopping.wait()
                 for task in (*background, *self._worker_tasks.values(), *self._helpers):
                     task.cancel()
@@ -366,6 +369,13 @@ class Agent:
             for worker in list(self._workers.values()):
                 await worker.refresh_volumes()
 
+    async def _note_logs(self) -> None:
+        """Remembers how long logs were when: their lines carry no times of their own."""
+        while True:
+            await self.clock.sleep_until(self.clock.monotonic() + LOG_NOTE_SECONDS)
+            for worker in self._workers.values():
+                worker.note_logs()
+
     async def _tidy(self, pods: Informer) -> None:
         """Takes away what pods that are gone have left on this machine while no agent was looking."""
         await pods.synced.wait()
@@ -396,11 +406,18 @@ class LogSource:
     @asynccontextmanager
     async def logs(self, pod: Object, options: LogOptions) -> AsyncIterator[AsyncIterator[bytes]]:
         """Opens a container's log. Raises ``BadRequest`` where there is none (yet)."""
+        if not pod["spec"].get("nodeName"):  # nothing can have been written yet, and nobody says why not
+            yield _nothing()
+            return
         worker = self._agent.worker(key_of(pod))
         log = None if worker is None else worker.log_of(options.container, previous=options.previous)
         if log is None:
             raise BadRequest(_no_log(pod, options))
         yield logs.read(log, options, self._changes)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
 
 
 def _no_log(pod: Object, options: LogOptions) -> str:

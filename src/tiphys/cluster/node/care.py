@@ -24,6 +24,8 @@ from tiphys.runtime.clock import Clock
 Object = Mapping[str, Any]
 
 HOOK_OUTPUT_BYTES_MAX = 10 << 10
+# How long a container may take from its start to its first process.
+BEGINNING_LOOKS, BEGINNING_LOOK_SECONDS = 250, 0.02
 
 
 class Home(Protocol):
@@ -153,8 +155,16 @@ class Nurse:
 
     def _asker(self, spec: Object, container: Container, launch: Launch) -> Asker:
         async def run(command: Sequence[str]) -> tuple[int, bytes]:
-            session = self._runtime.exec(container, launch, Command(tuple(command)))
-            return await finish(session, HOOK_OUTPUT_BYTES_MAX)
+            for _ in range(BEGINNING_LOOKS):
+                try:
+                    session = self._runtime.exec(container, launch, Command(tuple(command)))
+                except StartFailure as err:
+                    if err.reason != "ContainerGone" or container.ended.done():
+                        raise
+                    await self._sleep(BEGINNING_LOOK_SECONDS)  # it was started, but is not there yet
+                else:
+                    return await finish(session, HOOK_OUTPUT_BYTES_MAX)
+            raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
 
         ports = {p["name"]: int(p["containerPort"]) for p in spec.get("ports") or () if p.get("name")}
         return Asker(self._address, run, ports)

@@ -176,7 +176,7 @@ class _Todo:
         if life.running:
             self._consider_ending(name, life)
             return
-        if life.exit is not None and not life.replaced and not self.shape.restarts(name, life.exit):
+        if life.dismissed or (life.exit and not life.replaced and not self.shape.restarts(name, life.exit)):
             return
         if life.not_before is None or life.not_before <= self.now:
             self.start.append(name)

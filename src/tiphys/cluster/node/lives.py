@@ -32,8 +32,8 @@ class Life:
     ``not_before`` holds back the next attempt, and at ``tell_at`` that is told (None: it was, or need not be).
     ``started`` follows its startup probe and its postStart hook (``hooking`` while that runs), ``ready`` its readiness
     probe; both hold at once where there is none. ``asked`` is when it was asked to stop, ``kill_at`` when it will be
-    killed for not having done so. ``replaced``: it was asked only to be started again. ``last`` is how the life before
-    this one ended.
+    killed for not having done so: ``replaced``, only to be started again, or ``dismissed``, with its whole pod.
+    ``last`` is how the life before this one ended.
     """
 
     attempt: int = 0
@@ -53,6 +53,7 @@ class Life:
     asked: datetime | None = None
     kill_at: datetime | None = None
     killed: bool = False
+    dismissed: bool = False
     replaced: bool = False
 
     @property

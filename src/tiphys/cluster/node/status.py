@@ -85,7 +85,7 @@ def pod_status(facts: Facts) -> dict[str, Any]:
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": _time(facts.started_at),
-        "containerStatuses": [_container(facts, c) for c in spec["containers"]],
+        "containerStatuses": [_container(facts, c) for c in sorted(spec["containers"], key=_name)],
         "qosClass": (facts.pod.get("status") or {}).get("qosClass") or "BestEffort",
     }
     if facts.pod_ip:
@@ -109,6 +109,7 @@ def rejected_status(pod: Mapping[str, Any], reason: str, message: str, now: date
         "phase": "Failed",
         "reason": reason,
         "message": f"Pod was rejected: {message}",
+        "conditions": None,
         "startTime": _time(now),
         "qosClass": (pod.get("status") or {}).get("qosClass") or "BestEffort",
     }
@@ -158,7 +159,8 @@ def _conditions(facts: Facts, phase: str) -> list[dict[str, Any]]:
         ("PodScheduled", True, "", ""),
     ]
     others = (facts.pod.get("status") or {}).get("conditions") or ()
-    foreign = [row for row in others if row.get("type") not in _OWN_CONDITIONS]
+    gates = facts.pod["spec"].get("readinessGates")
+    foreign = [] if gates else [row for row in others if row.get("type") not in _OWN_CONDITIONS]
     return [*foreign, *map(dict, facts.resize), *(_condition(facts, *row) for row in rows)]
 
 
@@ -244,6 +246,10 @@ def _condition(facts: Facts, kind: str, true: bool, reason: str, message: str) -
 
 
 # Containers.
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    return str(container["name"])
 
 
 def _container(facts: Facts, container: Mapping[str, Any], *, init: bool = False) -> dict[str, Any]:

@@ -54,6 +54,7 @@ EVICTION_GRACE_SECONDS = 0.0
 CONFIG_SEEN, CONFIG_SOURCE = "kubernetes.io/config.seen", "kubernetes.io/config.source"
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 # Reasons of failed starts that leave the container waiting instead of ended.
+IMAGE_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 WAITING_REASONS = frozenset({"CreateContainerError", "CreateContainerConfigError"})
 
 
@@ -88,7 +89,9 @@ class PodWorker:
         self._absent = False
         self._resumed = False
         self._nurse = Nurse(self, agent.runtime, agent.clock, agent.facts.host_ip, self._shape.grace_seconds)
-        self._writer = StatusWriter(agent, self.key, self.uid, bind=not pod["spec"].get("nodeName"))
+        spec = pod["spec"]
+        gated = bool(spec.get("readinessGates"))
+        self._writer = StatusWriter(agent, self.key, self.uid, bind=not spec.get("nodeName"), shares_conditions=gated)
         self._extension: PodExtension | None = next((e for e in agent.extensions if e.claims(pod)), None)
 
     # What the agent tells.
@@ -177,6 +180,13 @@ class PodWorker:
         if previous:
             attempts = attempts[:-1]
         return self.logs[container, attempts[-1]] if attempts else None
+
+    def note_logs(self) -> None:
+        """Dates what the running containers have written."""
+        for name in self._containers:
+            log = self.logs.get((name, self._lives[name].attempt))
+            if log is not None:
+                log.note()
 
     def _find_logs(self) -> None:
         """The logs of a pod that had ended before this agent began."""
@@ -466,7 +476,8 @@ class PodWorker:
         if image is None:
             return False
         self._images[name] = image
-        self._agent.image_used(self.pod, name, image, reference, tells=tells and life.waiting is None)
+        first = life.waiting is None or life.waiting[0] in IMAGE_REASONS
+        self._agent.image_used(self.pod, name, image, reference, tells=tells and first)
         return True
 
     async def _pull(self, container: Object, *, tells: bool) -> Image | None:
@@ -559,7 +570,8 @@ class PodWorker:
 
     def _ask_to_stop(self, ask: Ask, now: datetime) -> None:
         name, life = ask.name, self._lives[ask.name]
-        life.asked, life.kill_at, life.replaced = now, now + timedelta(seconds=ask.grace_seconds), ask.again
+        life.asked, life.kill_at = now, now + timedelta(seconds=ask.grace_seconds)
+        life.replaced, life.dismissed = ask.again, not ask.message
         self._nurse.end(name)
         self.emit("Normal", "Killing", ask.message or f"Stopping container {name}", name)
         container = launching.container_of(self.pod, name)

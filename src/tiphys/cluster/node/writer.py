@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiphys.client.transport import Request
+from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import AlreadyExists, ApiError, Conflict, NotFound
 from tiphys.machinery.resources import PODS, WORKFLOW_TASK_RESULTS, ObjectKey, Resource, key_of
 
@@ -30,9 +31,16 @@ REPORTED_IN = "workflows.argoproj.io/reported-in"
 _RESOURCES: Mapping[str, Resource] = {"WorkflowTaskResult": WORKFLOW_TASK_RESULTS}
 
 
+# What a condition may lack must be taken away where conditions are merged.
+_EMPTY_CONDITION: dict[str, Any] = {"reason": None, "message": None}
+
+
 class StatusWriter:
-    def __init__(self, agent: Agent, key: ObjectKey, uid: str, *, bind: bool) -> None:
-        """``bind``: nobody has bound the pod yet, the first write does."""
+    def __init__(self, agent: Agent, key: ObjectKey, uid: str, *, bind: bool, shares_conditions: bool = False) -> None:
+        """``bind``: nobody has bound the pod yet, the first write does. ``shares_conditions``: others write conditions
+        too (readiness gates), so that ours must go beside theirs; that costs more than a plain merge.
+        """
+        self._shares_conditions = shares_conditions
         self._agent = agent
         self._key = key
         self._uid = uid
@@ -100,12 +108,16 @@ class StatusWriter:
 
     async def _write(self, status: dict[str, Any], annotations: Mapping[str, str] | None = None) -> None:
         self._last = status
+        if self._shares_conditions:
+            status = status | {"conditions": [_EMPTY_CONDITION | row for row in status.get("conditions") or ()]}
         patch: dict[str, Any] = {"metadata": {"uid": self._uid}, "status": status}
         if annotations:
             patch["metadata"]["annotations"] = dict(annotations)
 
+        kind = PatchType.STRATEGIC if self._shares_conditions else PatchType.MERGE
+
         async def call() -> None:
-            await self._agent.client.patch(PODS, self._key, patch, subresource="status")
+            await self._agent.client.patch(PODS, self._key, patch, kind, subresource="status")
 
         if self._bind:
             self._bind = False

@@ -91,7 +91,11 @@ class Images:
         """None where it has to be unpacked first."""
         known = self._known.get(entry.manifest)
         if known is None or known.root is None or not known.root.exists():
-            return None
+            root = self.store.unpacked(entry)
+            if root is None:
+                return None
+            image = self._known[entry.manifest] = _image(str(name), entry, self.store, root)
+            return image
         return known if known.reference == str(name) else _image(str(name), entry, self.store, known.root)
 
     async def pull(self, request: PullRequest) -> Pulled:

@@ -209,6 +209,12 @@ class Store:
 
     # Root filesystems.
 
+    def unpacked(self, entry: Entry) -> Path | None:
+        """The image's root filesystem, if it was made before."""
+        chains = chain_ids(self.config(self.manifest(entry.manifest)).diff_ids)
+        target = self._roots / (chains[-1] if chains else "empty")
+        return target if target.exists() else None
+
     def root(self, entry: Entry) -> Path:
         """The image's unpacked root filesystem, made if need be (minutes for a large image). Raises ``ImageError``."""
         manifest = self.manifest(entry.manifest)
