@@ -25,7 +25,7 @@ from tiphys.app.cd import run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
-from tiphys.app.guards import OnlyNode, install_guards
+from tiphys.app.guards import OnlyNode
 from tiphys.app.names import RegistryNames
 from tiphys.app.places import HostPlaces
 from tiphys.app.settings import Settings
@@ -150,7 +150,6 @@ async def compose(
         folder.mkdir(parents=True, exist_ok=True)
         server = await stack.enter_async_context(api_server(world, home if settings.data_dir else None))
         feed = StoreFeed(server.store, server.registry)
-        install_guards(server)
         server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
         await furnish(client)

@@ -1,8 +1,4 @@
-"""What the API server asks before it stores objects, as far as that is the controllers' knowledge: the protections of
-claims and volumes, and the class of a claim that names none.
-
-Source: the admission plugins StorageObjectInUseProtection and DefaultStorageClass.
-"""
+"""What the API server asks before it stores objects, as far as that is the scheduler's knowledge."""
 
 from __future__ import annotations
 
@@ -12,47 +8,12 @@ from typing import Any, Final
 from tiphys.app.feed import StoreFeed
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
-from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.subresources import TOPOLOGY_LABELS
-from tiphys.cluster.controllers.plan.volumes import CLAIM_PROTECTION, DEFAULT_CLASS, VOLUME_PROTECTION
 from tiphys.cluster.controllers.scheduler import SCHEDULER
-from tiphys.machinery.resources import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, STORAGE_CLASSES
+from tiphys.machinery.resources import NODES, PODS
 
 Node = Mapping[str, Any]
-
-_PROTECTED: Final = {PERSISTENT_VOLUME_CLAIMS: CLAIM_PROTECTION, PERSISTENT_VOLUMES: VOLUME_PROTECTION}
-
-
-def install_guards(server: ApiServer) -> None:
-    server.verbs.admission += [_protect, DefaultClass(server.store)]
-
-
-def _protect(info: ResourceInfo, obj: Object, old: Object | None) -> None:
-    finalizer = _PROTECTED.get(info.resource)
-    if old is None and finalizer is not None:
-        held = obj["metadata"].get("finalizers") or []
-        if finalizer not in held:
-            obj["metadata"]["finalizers"] = [*held, finalizer]
-
-
-class DefaultClass:
-    """An ``Admit``: a claim that names no class gets the default one, where there is one."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __call__(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:
-        if old is None and info.resource == PERSISTENT_VOLUME_CLAIMS and "storageClassName" not in obj["spec"]:
-            name = self._default()
-            if name:
-                obj["spec"]["storageClassName"] = name
-
-    def _default(self) -> str:
-        records = self._store.collection(STORAGE_CLASSES.key).records.values()
-        marked = [record.view["metadata"] for record in records if _is_default(record.view)]
-        newest = max(marked, key=lambda meta: (meta["creationTimestamp"], meta["name"]), default=None)
-        return "" if newest is None else str(newest["name"])
 
 
 class OnlyNode:
@@ -110,7 +71,3 @@ def _asks_for_nothing(spec: Object, counted: bool) -> bool:
     if counted and any((each.get("resources") or {}).get("requests") for each in containers):
         return False
     return not any(port.get("hostPort") for each in containers for port in each.get("ports") or ())
-
-
-def _is_default(kind: Object) -> bool:
-    return (kind["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true"

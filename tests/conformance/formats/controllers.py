@@ -23,12 +23,10 @@ from tests.conformance.golden import Format, Row, Sample
 from tests.conformance.kube_live import SYMBOL, difference, fits
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.feed import StoreFeed
-from tiphys.app.guards import install_guards
 from tiphys.app.places import HostPlaces
 from tiphys.client.client import Client
 from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Request
-from tiphys.cluster.apiserver.admission import PodAdmission
 from tiphys.cluster.apiserver.http.paths import ResourcePath, parse
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
@@ -66,10 +64,8 @@ async def replay(document: Mapping[str, Any], clock: VirtualClock) -> list[Row]:
     rng = random.Random(1)
     async with AsyncExitStack() as stack:
         store = Store(shared_maps=SHARED_MAPS)
-        server = await ApiServer.start(store, clock, SeededIds(rng), ("none",), roles=True)
+        server = await ApiServer.start(store, clock, SeededIds(rng), ("none",), roles=True, accounts=True)
         stack.push_async_callback(server.close)
-        server.verbs.admission.append(PodAdmission(store, SeededIds(rng)))
-        install_guards(server)
         server.ca_certificate = b"PEM"
         kubelet = Client(ManagedTransport(server.transport(), "Go-http-client"))
         stages = Stages(load().stages, prefix="fake")

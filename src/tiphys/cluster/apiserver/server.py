@@ -11,6 +11,7 @@ client = Client(server.transport())
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ import orjson
 from tiphys.client.inprocess import InProcessTransport
 from tiphys.client.transport import Request, WatchEvent
 from tiphys.cluster.apiserver import crds, subresources
+from tiphys.cluster.apiserver.admission.classes import system_classes
+from tiphys.cluster.apiserver.admission.defaults import assemble
+from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners, owned_once
@@ -71,6 +75,8 @@ class ApiServer:
     stream_source: StreamSource | None = None
     signing_key: SigningKey = field(default_factory=SigningKey)
     ca_certificate: bytes = b""
+    accounts: bool = False
+    """Whether new pods get their account's token and what else a cluster that others reach gives them."""
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
@@ -78,6 +84,9 @@ class ApiServer:
         self.verbs = Verbs(
             self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry), Versions(self.registry)
         )
+        quotas = Quotas(self.store, self.clock)
+        self._quota_keeper = QuotaKeeper(self.store, quotas, self._write_quota)
+        self.verbs.chain = assemble(self.store, self.registry, self.ids, quotas, accounts=self.accounts)
         self.tokens = ServiceAccountTokens(self.store, self.registry, self.clock, self.ids, self.signing_key)
         self.verbs.after_create[crds.COLLECTION] = self._establish
         self.verbs.after_create["secrets"] = self._fill_token
@@ -86,6 +95,7 @@ class ApiServer:
         customs = crds.CustomResources(self.registry)
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)
+        self.store.subscribe(self._quota_keeper.heard)
 
     @classmethod
     async def start(
@@ -96,14 +106,15 @@ class ApiServer:
         definitions: Collection[str] = (),
         roles: bool | None = None,
         signing_key: SigningKey | None = None,
+        accounts: bool = False,
     ) -> ApiServer:
         """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
 
         ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster. ``roles``:
         with the users' cluster roles; by default where nothing was left out. ``signing_key`` is for tokens; by default
-        one that is gone with the server.
+        one that is gone with the server. ``accounts``: see the field.
         """
-        server = cls(store, clock, ids, signing_key=signing_key or SigningKey())
+        server = cls(store, clock, ids, signing_key=signing_key or SigningKey(), accounts=accounts)
         await server._bootstrap(definitions, not definitions if roles is None else roles)
         return server
 
@@ -120,6 +131,7 @@ class ApiServer:
     async def close(self) -> None:
         """Ends all watches, makes what is staged durable and closes the store."""
         self.hub.close()
+        await self._quota_keeper.close()
         await self.store.close()
 
     # Requests
@@ -156,10 +168,10 @@ class ApiServer:
             case "patch":
                 return await self._patch(target, request, writer)
             case "delete":
-                return await self._delete(target, request)
+                return await self._delete(target, request, writer)
             case "deletecollection":
                 deletion = DeleteOptions.parse(_body(request), request.query)
-                return Answer(await self.verbs.delete_collection(target, request.query, deletion))
+                return Answer(await self.verbs.delete_collection(target, request.query, deletion, writer))
         raise MethodNotAllowed(f"the verb {request.verb} has no single answer")
 
     def open_watch(self, request: Request) -> Watcher:
@@ -202,12 +214,12 @@ class ApiServer:
 
     # Parts
 
-    async def _delete(self, target: Target, request: Request) -> Answer:
+    async def _delete(self, target: Target, request: Request, writer: Writer) -> Answer:
         options = DeleteOptions.parse(_body(request), request.query)
         if target.info.collection == crds.COLLECTION:
             return Answer(await self._delete_definition(target, options))
         before = self.store.latest(target.info.collection, target.key)
-        record = await self.verbs.delete(target, options)
+        record = await self.verbs.delete(target, options, writer)
         if record is not None:
             return Answer(record)
         details = {"name": target.name}
@@ -319,6 +331,16 @@ class ApiServer:
         manager = "kube-controller-manager" if meta.get("managedFields") else ""
         await self.verbs.change(where, lambda old: filled, WriteOptions(manager=manager))
 
+    async def _write_quota(self, quota: Object, status: Object, charged: bool) -> None:
+        """``charged``: by admission; the rest is what the original's quota controller writes."""
+        meta, info = quota["metadata"], self.registry.find("", "v1", QUOTAS)
+        assert info is not None, "built-in kinds are registered"
+        manager = "kube-apiserver" if charged else "kube-controller-manager"
+        manager = manager if meta.get("managedFields") else ""
+        where = Target(info, meta["namespace"], meta["name"], "status")
+        with contextlib.suppress(NotFound, ServiceUnavailable):  # gone meanwhile; or the disk refuses: tried again
+            await self.verbs.change(where, lambda old: old | {"status": status}, WriteOptions(manager=manager))
+
     async def _establish(self, record: Record) -> None:
         """Accepts a new definition's names, right after its creation."""
         info = self.registry.find(*crds.PLACE)
@@ -400,8 +422,11 @@ class ApiServer:
         wanted += [(definitions, crd) for crd in crds.bundled(only)]
         if roles:
             wanted += self._first_roles()
+            classes = self.registry.find("scheduling.k8s.io", "v1", "priorityclasses")
+            assert classes is not None
+            wanted += [(classes, each) for each in system_classes()]
         missing = [
-            self.verbs.create(Target(info), obj, WriteOptions())
+            self.verbs.create(Target(info), obj, WriteOptions(manager="kube-apiserver" if "value" in obj else ""))
             for info, obj in wanted
             if self.store.latest(info.collection, obj["metadata"]["name"]) is None
         ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -123,6 +123,18 @@ class Store:
         """What the next write builds on: staged, else durable."""
         place = (collection, key)
         return self._staged[place] if place in self._staged else self.get(collection, key)
+
+    def latest_in(self, collection: str, namespace: str) -> Iterator[Record]:
+        """All objects of a namespace as the next write finds them, in no order."""
+        held = self.collection(collection)
+        for key in list(held.keys(namespace)):
+            record = self.latest(collection, key)
+            if record is not None:
+                yield record
+        for (name, key), staged in list(self._staged.items()):
+            fresh = name == collection and staged is not None and key not in held.records
+            if fresh and staged is not None and key.startswith(f"{namespace}/"):
+                yield staged
 
     async def put(self, collection: str, key: str, view: Object) -> Record:
         """Creates or replaces; ``view`` is handed over, its ``metadata.resourceVersion`` is set here.

@@ -306,7 +306,12 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "certificatesigningrequests.certificates.k8s.io": Strategy(
         name_rule=any_name, status="isolated", initial_status={}
     ),
-    "volumeattachments.storage.k8s.io": Strategy(status="isolated", initial_status={"attached": False}),
+    "volumeattachments.storage.k8s.io": Strategy(
+        status="isolated", initial_status={"attached": False}, returns_deleted=True
+    ),
+    "storageclasses.storage.k8s.io": Strategy(returns_deleted=True),
+    "csidrivers.storage.k8s.io": Strategy(returns_deleted=True),
+    "csinodes.storage.k8s.io": Strategy(returns_deleted=True),
     "validatingadmissionpolicies.admissionregistration.k8s.io": _spec(initial_status={}, any_finalizer=True),
     "validatingadmissionpolicybindings.admissionregistration.k8s.io": Strategy(generation="spec", any_finalizer=True),
     "validatingwebhookconfigurations.admissionregistration.k8s.io": Strategy(generation="content", any_finalizer=True),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tiphys.cluster.apiserver import advice, metadata, rules
+from tiphys.cluster.apiserver.admission.chain import Admission, Attributes
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
 from tiphys.cluster.apiserver.listing import InvalidVersion, Lister, Page, parse_version, too_large_version
 from tiphys.cluster.apiserver.ownership import Owners
@@ -39,6 +40,7 @@ from tiphys.cluster.apiserver.record import Object, Record, encode, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.typed import Unreadable
+from tiphys.cluster.apiserver.users import IN_PROCESS, User
 from tiphys.cluster.apiserver.versions import Versions
 from tiphys.machinery import structural
 from tiphys.machinery.equality import same
@@ -48,6 +50,7 @@ from tiphys.runtime.clock import Clock
 from tiphys.runtime.ids import Ids
 
 GENERATE_NAME_TRIES: Final = 8
+CHANGE_TRIES: Final = 8
 _NAMESPACES: Final = "namespaces"
 # What our own recorders write, by the hundred per second, is as its type wants it.
 _WELL_FORMED: Final = frozenset(("events",))
@@ -74,10 +77,13 @@ MANAGER_BYTES_MAX: Final = 128
 @dataclass(frozen=True)
 class Writer:
     """Who writes. ``agent`` names the manager of fields where the request names none, "" for nobody's; ``trusted``
-    writers (our own, in this process) are not checked for unknown fields and get defaults only for new objects."""
+    writers (our own, in this process) are not checked for unknown fields and get defaults only for new objects.
+    ``warnings`` gathers what the writer is told, also where the write is refused."""
 
     agent: str = ""
     trusted: bool = True
+    user: User = IN_PROCESS
+    warnings: list[str] = field(default_factory=list)
 
 
 TRUSTED: Final = Writer()
@@ -94,6 +100,7 @@ class WriteOptions:
     trusted: bool = True
     applies: bool = False
     warnings: list[str] = field(default_factory=list)
+    user: User = IN_PROCESS
 
     @classmethod
     def parse(
@@ -110,6 +117,8 @@ class WriteOptions:
             force=query.get("force", "") in ("true", "1"),
             trusted=writer.trusted,
             applies=applies,
+            warnings=[] if writer is TRUSTED else writer.warnings,
+            user=writer.user,
         )
 
 
@@ -149,6 +158,7 @@ class Verbs:
     owners: Owners
     versions: Versions
     admission: list[Admit] = field(default_factory=list)
+    chain: Admission = field(default_factory=Admission)
     after_create: dict[str, Callable[[Record], Awaitable[None]]] = field(default_factory=dict)
     after_remove: Callable[[ResourceInfo], Awaitable[None]] | None = None
 
@@ -215,11 +225,17 @@ class Verbs:
         if strategy.on_create is not None:
             strategy.on_create(obj)
         obj["metadata"] = metadata.ordered(obj["metadata"])
+        request = Attributes(info, "CREATE", namespace, obj["metadata"].get("name") or "", obj, **_asked(options))
+        await self._admit(request)
+        assert request.obj is not None, "admission changes objects, it does not take them away"
+        obj = request.obj
         for admit in self.admission:
             admit(info, obj, None)
         self._judge(info, obj)
         if not options.trusted:
             options.warnings.extend(advice.warnings_of(info.resource.key, obj, None))
+        await self._validate(request)
+        self.chain.charge(request)
         name = obj["metadata"]["name"]
         key = f"{namespace}/{name}" if namespace else name
         if self.store.latest(info.collection, key) is not None:
@@ -262,13 +278,34 @@ class Verbs:
             return await self.create(target, given, options), True
         return await self.change(target, lambda old: given, options), False
 
+    async def _admit(self, request: Attributes) -> None:
+        self.chain.admit(request)
+        if self.chain.waits_to_admit(request):
+            await self.chain.ask_to_admit(request)
+
+    async def _validate(self, request: Attributes) -> None:
+        self.chain.validate(request)
+        if self.chain.waits_to_validate(request):
+            await self.chain.ask_to_validate(request)
+
     async def change(self, target: Target, change: Change, options: WriteOptions) -> Record:
-        """The way of every update and patch: ``change`` makes the object that shall be."""
+        """The way of every update and patch: ``change`` makes the object that shall be.
+
+        Begins again where somebody else wrote while webhooks were asked.
+        """
+        for _ in range(CHANGE_TRIES):
+            record = await self._try_change(target, change, options)
+            if record is not None:
+                return record
+        raise conflict(target.info, target.name or "")
+
+    async def _try_change(self, target: Target, change: Change, options: WriteOptions) -> Record | None:
         info = target.info
         old_record = self.store.latest(info.collection, target.key)
         if old_record is None:
             raise not_found(info, target.name or "")
         self.store.view(old_record)
+        read = old_record
         old_record = self.versions.shown(info, old_record)
         old = old_record.view
         wanted = change(old)
@@ -277,9 +314,29 @@ class Verbs:
         self._check_writer(target, wanted, old)
         if not options.trusted and not options.applies:
             wanted = self._read(info, wanted, options, patched=True)
-        new = self._next(target, wanted, old, options)
+        request = Attributes(
+            info,
+            "UPDATE",
+            target.namespace or "",
+            target.name or "",
+            wanted,
+            old,
+            target.subresource or "",
+            **_asked(options),
+        )
+        await self._admit(request)
+        assert request.obj is not None, "admission changes objects, it does not take them away"
+        new = self._next(target, request.obj, old, options)
+        self._judge(info, new, old, target.subresource or "")
+        if target.subresource is None and not options.trusted:
+            options.warnings.extend(advice.warnings_of(info.resource.key, new, old))
         if not _changed(new, old):
             return old_record
+        request.obj = new
+        await self._validate(request)
+        if self.store.latest(info.collection, target.key) is not read:
+            return None
+        self.chain.charge(request)
         if is_finished(info, new):
             # The last finalizer is gone. The writer sees the object without it, watchers its last stored state.
             if not options.dry_run:
@@ -376,7 +433,6 @@ class Verbs:
                 new["status"] = wanted["status"]
             else:
                 new.pop("status", None)
-            self._judge(info, new, old, "status")
             new = self._owned_update(target, wanted, old, new, options)
             if strategy.on_status is not None:
                 strategy.on_status(new, old, to_time(self.clock.now()))
@@ -391,9 +447,6 @@ class Verbs:
         if target.subresource != "binding" and _counts(strategy.generation, new, old):
             new["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
             new["metadata"] = metadata.ordered(new["metadata"])
-        self._judge(info, new, old, target.subresource or "")
-        if target.subresource is None and not options.trusted:
-            options.warnings.extend(advice.warnings_of(info.resource.key, new, old))
         return new
 
     def _owned_update(self, target: Target, wanted: Object, old: Object, new: Object, options: WriteOptions) -> Object:
@@ -420,7 +473,7 @@ class Verbs:
 
     # Deleting
 
-    async def delete(self, target: Target, options: DeleteOptions) -> Record | None:
+    async def delete(self, target: Target, options: DeleteOptions, writer: Writer = TRUSTED) -> Record | None:
         """Deletes or begins to; None where the object is gone and the answer shall be a plain Status."""
         info = target.info
         record = self.store.latest(info.collection, target.key)
@@ -428,6 +481,14 @@ class Verbs:
             raise not_found(info, target.name or "")
         obj = self.store.view(record)
         check_preconditions(info, obj, options)
+        request = Attributes(info, "DELETE", target.namespace or "", target.name or "", None, obj)
+        request.user, request.dry_run = writer.user, options.dry_run
+        request.warnings = writer.warnings if writer is not TRUSTED else []
+        await self._validate(request)
+        record = self.store.latest(info.collection, target.key)
+        if record is None:
+            raise not_found(info, target.name or "")
+        obj = self.store.view(record)
         verdict = decide(info, obj, options, self.clock.now())
         final = Record(record.key, record.id, record.version, verdict.obj)
         if verdict.what == "keep":
@@ -440,7 +501,9 @@ class Verbs:
             return final
         return await self.store.put(info.collection, target.key, dict(verdict.obj))
 
-    async def delete_collection(self, target: Target, query: Mapping[str, str], options: DeleteOptions) -> Page:
+    async def delete_collection(
+        self, target: Target, query: Mapping[str, str], options: DeleteOptions, writer: Writer = TRUSTED
+    ) -> Page:
         """Deletes what a list with the same query shows; the answer is that list."""
         page = self.lister.list(target.info, target.namespace, query)
         deleted: list[Record] = []
@@ -448,7 +511,7 @@ class Verbs:
             namespace, _, name = record.key.rpartition("/")
             try:
                 one = Target(target.info, namespace or None, name)
-                deleted.append(await self.delete(one, options) or record)
+                deleted.append(await self.delete(one, options, writer) or record)
             except NotFound:  # somebody else was faster
                 continue
         return Page(target.info, deleted, self.store.version)
@@ -528,6 +591,11 @@ def without_empty_scale(obj: Object) -> Object:
         return obj
     entries = [each for each in obj["metadata"].get("managedFields") or () if each.get("subresource") != "scale"]
     return obj | {"metadata": obj["metadata"] | {"managedFields": entries}}
+
+
+def _asked(options: WriteOptions) -> dict[str, Any]:
+    """What admission gets to know of a request's options."""
+    return {"user": options.user, "dry_run": options.dry_run, "warnings": options.warnings}
 
 
 def check_verb(info: ResourceInfo, verb: str) -> None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from tiphys.client.transport import Request, Verb
 from tiphys.cluster.apiserver.http import bodies, escalation, representation, reviews
 from tiphys.cluster.apiserver.http.discovery import Discovery
+from tiphys.cluster.apiserver.http.health import Health, is_health
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.impersonation import impersonated
 from tiphys.cluster.apiserver.http.openapi import OpenApi
@@ -42,9 +43,9 @@ from tiphys.machinery.selectors import SelectorError, parse_fields
 from tiphys.machinery.times import to_time
 from tiphys.serving.jwt import ALGORITHM
 
-_HEALTH: Final = ("/healthz", "/livez", "/readyz")
 _ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_WARNINGS: Final = web.RequestKey("warnings", list[str])
 _KEYS: Final = "/openid/v1/jwks"
 _CONFIGURATION: Final = "/.well-known/openid-configuration"
 _PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
@@ -63,8 +64,10 @@ class HttpHandler:
         self._discovery = Discovery(server.registry)
         self._openapi = OpenApi(server.registry)
         self._conversations = Conversations(server, authorizer)
+        self._health = Health()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        request[_WARNINGS] = []
         try:
             return await self._serve(request)
         except ApiError as err:
@@ -72,11 +75,12 @@ class HttpHandler:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = request.rel_url.raw_path
-        if raw in _HEALTH or raw.startswith(("/livez/", "/readyz/", "/healthz/")):
-            return web.Response(text="ok", headers=_NO_CACHE)
+        known = self._authenticator.identify(request)
+        if is_health(raw):
+            return self._health.answer(raw, request.query)
         if raw in ("/version", "/version/"):
             return answer_json(VERSION)
-        user = impersonated(request.headers, self._authenticator.identify(request), self._authorizer)
+        user = impersonated(request.headers, known, self._authorizer)
         where = parse(raw)
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
@@ -144,7 +148,7 @@ class HttpHandler:
         try:
             answer = await self._answer(request, kind_request, verb, user)
         except ApiError as err:
-            return _warned(refusal(err), info, ())
+            return _warned(refusal(err), info, request[_WARNINGS])
         return _warned(self._respond(info, answer, how, query), info, answer.warnings)
 
     def _is_custom(self, group: str) -> bool:
@@ -160,7 +164,7 @@ class HttpHandler:
     async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb, user: User) -> Answer:
         if verb in ("get", "list"):
             return await self._server.answer(asked)
-        writer = Writer(_agent(request), trusted=False)
+        writer = Writer(_agent(request), trusted=False, user=user, warnings=request[_WARNINGS])
         content = await bodies.read(request)
         media = bodies.media_type(request)
         if not content and verb in ("delete", "deletecollection"):

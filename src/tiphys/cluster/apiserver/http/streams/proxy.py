@@ -8,28 +8,25 @@ A Service's request goes to one of its ready pods. Bodies are streamed both ways
 
 from __future__ import annotations
 
-import random
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
+from tiphys.cluster.apiserver.backends import service_address
 from tiphys.cluster.apiserver.http.paths import ResourcePath
 from tiphys.cluster.apiserver.problems import not_found
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.machinery.errors import BadRequest, ServiceUnavailable
-from tiphys.machinery.selectors import from_structured
 
 CONNECT_SECONDS_MAX: Final = 10.0
 CHUNK_BYTES: Final = 64 << 10
-_SERVICE_LABEL: Final = "kubernetes.io/service-name"
 # RFC 9110, 7.6.1; what is ours to know and not the pod's; what the client library sets itself.
 _NOT_PASSED: Final = frozenset(
     (
@@ -120,7 +117,7 @@ def locate(store: Store, info: ResourceInfo, where: ResourcePath) -> Place:
     obj = store.view(record)
     if info.collection == "pods":
         return _pod_place(obj, scheme, port)
-    return _service_place(store, obj, scheme, port)
+    return Place(scheme, *service_address(store, where.namespace or "", name, port))
 
 
 def _split(name: str) -> tuple[str, str, str]:
@@ -147,61 +144,3 @@ def _pod_place(pod: Object, scheme: str, port: str) -> Place:
         if not number:
             raise BadRequest(f'no container port "{port}" in pod "{pod["metadata"]["name"]}"')
     return Place(scheme, str(address), number)
-
-
-def _service_place(store: Store, service: Object, scheme: str, port: str) -> Place:
-    name = service["metadata"]["name"]
-    ports = service["spec"].get("ports") or []
-    if port:
-        chosen = next((p for p in ports if port in (p.get("name"), str(p.get("port")))), None)
-    else:
-        chosen = ports[0] if len(ports) == 1 else None
-    if chosen is None:
-        raise ServiceUnavailable(f'no service port "{port}" found for service "{name}"')
-    places = list(_sliced(store, service, chosen)) or list(_selected(store, service, chosen))
-    if not places:
-        raise ServiceUnavailable(f'no endpoints available for service "{name}"')
-    host, number = random.choice(places)
-    return Place(scheme, host, number)
-
-
-def _sliced(store: Store, service: Object, port: Object) -> Iterator[tuple[str, int]]:
-    """Addresses that EndpointSlices have for a port of the Service."""
-    meta = service["metadata"]
-    for record in list(store.collection("endpointslices.discovery.k8s.io").records.values()):
-        each = store.view(record)
-        labels = each["metadata"].get("labels") or {}
-        if each["metadata"].get("namespace") != meta["namespace"] or labels.get(_SERVICE_LABEL) != meta["name"]:
-            continue
-        numbers = [p["port"] for p in each.get("ports") or () if (p.get("name") or "") == (port.get("name") or "")]
-        for endpoint in each.get("endpoints") or ():
-            if numbers and (endpoint.get("conditions") or {}).get("ready") is not False:
-                yield endpoint["addresses"][0], int(numbers[0])
-
-
-def _selected(store: Store, service: Object, port: Object) -> Iterator[tuple[str, int]]:
-    """Ready pods that the Service selects, for a cluster without a controller of slices."""
-    labels = service["spec"].get("selector")
-    if not labels:
-        return
-    selector = from_structured({"matchLabels": labels})
-    target = port.get("targetPort", port["port"])
-    for record in list(store.collection("pods").records.values()):
-        pod = store.view(record)
-        if pod["metadata"].get("namespace") != service["metadata"]["namespace"] or not _is_ready(pod):
-            continue
-        if selector.matches(pod["metadata"].get("labels") or {}):
-            yield pod["status"]["podIP"], _number_of(pod, target)
-
-
-def _number_of(pod: Object, target: Any) -> int:
-    if isinstance(target, int):
-        return target
-    ports = (p for c in pod["spec"]["containers"] for p in c.get("ports") or ())
-    return next((int(p["containerPort"]) for p in ports if p.get("name") == target), 0)
-
-
-def _is_ready(pod: Object) -> bool:
-    status = pod.get("status") or {}
-    conditions = status.get("conditions") or ()
-    return bool(status.get("podIP")) and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
