@@ -148,7 +148,8 @@ class HttpHandler:
         try:
             answer = await self._answer(request, kind_request, verb, user)
         except ApiError as err:
-            return _warned(refusal(err), info, request[_WARNINGS])
+            warnings = request[_WARNINGS]
+            return _warned(refusal(err), info, warnings)
         return _warned(self._respond(info, answer, how, query), info, answer.warnings)
 
     def _is_custom(self, group: str) -> bool:
