@@ -48,10 +48,7 @@ def test_a_long_name_is_cut_to_what_a_host_may_be_called() -> None:
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        (
-            {},
-            "search ns.svc.cluster.local svc.cluster.local cluster.local example\nnameserver 10.96.0.10\noptions ndots:5\n",
-        ),
+        ({}, f"search ns.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN} example\nnameserver 10.96.0.10\noptions ndots:5\n"),
         ({"dnsPolicy": "Default"}, "search example\nnameserver 9.9.9.9\noptions timeout:1\n"),
         ({"hostNetwork": True}, "search example\nnameserver 9.9.9.9\noptions timeout:1\n"),
         ({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}}, "nameserver 1.1.1.1\n"),
