@@ -162,6 +162,8 @@ async def compose(
         await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)
+        if settings.simulated_nodes:
+            await stack.enter_async_context(_simulated(server, settings, world))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
         gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng)
         await stack.enter_async_context(_background(gitops))
@@ -176,6 +178,20 @@ async def compose(
         )
         await stack.enter_async_context(_background(cluster.run))
         yield Parts(server, client, its_node, served)
+
+
+@asynccontextmanager
+async def _simulated(server: ApiServer, settings: Settings, world: World) -> AsyncIterator[None]:
+    """Nodes whose pods follow a table of stages."""
+    from tiphys.cluster.node.simulated.nodes import SimulatedNodes
+    from tiphys.cluster.node.simulated.stages import load
+
+    names = [f"simulated-{number}" for number in range(1, settings.simulated_nodes + 1)]
+    stages = load(settings.simulated_stages)
+    nodes = SimulatedNodes(Client(server.transport()), names, clock=world.clock, rng=world.rng, stages=stages)
+    await nodes.register()
+    async with _background(nodes.run):
+        yield
 
 
 @asynccontextmanager

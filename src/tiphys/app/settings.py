@@ -34,6 +34,8 @@ class Settings:
     image_store: Annotated[Path | None, "where images are kept; none: ~/.local/share/tiphys/images"] = None
     docker_config: Annotated[Path | None, "credentials for registries; none: ~/.docker/config.json"] = None
     registries: Annotated[Path | None, "TOML file of mirrors; none: ~/.config/tiphys/registries.toml"] = None
+    simulated_nodes: Annotated[int, "nodes of `tiphys up` whose pods only pretend to run"] = 0
+    simulated_stages: Annotated[Path | None, "YAML file with what pods on simulated nodes do; none: built in"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"
@@ -45,6 +47,8 @@ class Settings:
             raise SpecError("images", f"must be one of {', '.join(IMAGES)}, got {self.images!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
+        if not 0 <= self.simulated_nodes <= 10_000:
+            raise SpecError("simulated_nodes", f"must be from 0 to 10000, got {self.simulated_nodes}")
         host, _, port = self.listen.rpartition(":")
         if not host or not port.isdecimal() or int(port) > 65535:
             raise SpecError("listen", f"must be address:port, got {self.listen!r}")

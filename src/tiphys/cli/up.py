@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="ADDRESS:PORT", help="Address of the HTTPS API; port 0 takes a free one.")
 @click.option("--kubeconfig", metavar="FILE", help="Write the kubeconfig here [default: in the data directory].")
 @click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, oci, process, engine or stage.")
+@click.option("--simulated-nodes", metavar="N", type=int, help="Add N nodes whose pods only pretend to run.")
 @click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
-def command(data_dir: str | None, listen: str | None, kubeconfig: str | None, runtime: str | None, detach: bool) -> int:
+def command(
+    data_dir: str | None,
+    listen: str | None,
+    kubeconfig: str | None,
+    runtime: str | None,
+    simulated_nodes: int | None,
+    detach: bool,
+) -> int:
     """Keep the embedded cluster running.
 
     It serves the Kubernetes API over HTTPS on this machine only (unless --listen says otherwise) and writes a
@@ -28,10 +36,16 @@ def command(data_dir: str | None, listen: str | None, kubeconfig: str | None, ru
 
     from tiphys.app import settings, up
 
-    flags = {"data_dir": data_dir, "listen": listen, "kubeconfig": kubeconfig, "runtime": runtime}
+    flags: dict[str, str | int | None] = {
+        "data_dir": data_dir,
+        "listen": listen,
+        "kubeconfig": kubeconfig,
+        "runtime": runtime,
+        "simulated_nodes": simulated_nodes,
+    }
     chosen = settings.load(flags)
     if detach:
-        given = [part for name, value in flags.items() if value for part in (f"--{name.replace('_', '-')}", value)]
+        given = [part for name, value in flags.items() if value for part in (f"--{name.replace('_', '-')}", str(value))]
         announce(up.detach(chosen, up.tiphys_command("up", *given)), detached=True)
         return 0
 

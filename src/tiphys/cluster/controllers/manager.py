@@ -28,6 +28,7 @@ class Manager:
         self._presence = presence
         self._kinds = kinds
         self.running: dict[str, Controller] = {}
+        self._ending = False
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -36,11 +37,14 @@ class Manager:
             self._kit.sinks.begin(tasks)
             for kind in self._kinds:
                 self._arm(kind, tasks)
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._ending = True  # what exists from now on is for those who come after
 
     def _arm(self, kind: type[Controller], tasks: asyncio.TaskGroup) -> None:
         def start() -> None:
-            if kind.name not in self.running:
+            if kind.name not in self.running and not self._ending:
                 controller = self.running[kind.name] = kind(self._kit)
                 tasks.create_task(controller.run(), name=kind.name)
 
