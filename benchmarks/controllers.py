@@ -43,7 +43,7 @@ def deployment(name: str, replicas: int, command: list[str], node: str | None = 
     spec: dict[str, Any] = {"containers": [{"name": "main", "image": "busybox", "command": command}]}
     spec["terminationGracePeriodSeconds"] = 0
     if node is not None:
-        spec["nodeSelector"] = {"kubernetes.io/os": node}
+        spec["nodeSelector"] = {"type": node}
     labels = {"app": name}
     return {
         "metadata": {"name": name, "namespace": "default"},
@@ -59,7 +59,7 @@ async def _simulated() -> dict[str, float]:
     async with compose(Settings(simulated_nodes=NODES, runtime="process")) as parts:
         began = time.perf_counter()
         names = [f"app-{number}" for number in range(APPS)]
-        made = (parts.client.create(DEPLOYMENTS, deployment(name, REPLICAS, ["sleep"], "linux")) for name in names)
+        made = (parts.client.create(DEPLOYMENTS, deployment(name, REPLICAS, ["sleep"], "simulated")) for name in names)
         await asyncio.gather(*made)
         await _available(parts, names, REPLICAS)
         ready = time.perf_counter() - began

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import platform
 import random
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
@@ -25,6 +24,7 @@ from tiphys.app.cd import run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
+from tiphys.app.furniture import NODE_NAME, furnish, report_node
 from tiphys.app.guards import OnlyNode
 from tiphys.app.names import RegistryNames
 from tiphys.app.places import HostPlaces
@@ -34,10 +34,6 @@ from tiphys.client.transport import Transport
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
-from tiphys.cluster.controllers.plan.claims import HOST_PATHS
-from tiphys.cluster.controllers.plan.volumes import DEFAULT_CLASS
-from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -54,7 +50,6 @@ from tiphys.workflows.ttl import TtlController
 if TYPE_CHECKING:
     from tiphys.cluster.apiserver.http.listen import Served
 
-NODE_NAME = "tiphys"
 GC_THRESHOLDS = (100_000, 50, 1_000)
 """For the whole process: almost all that controllers and the store allocate are plain dicts that stay and form no
 cycles, so that Python's default of a collection every 700 allocations mostly walks live objects in vain."""
@@ -153,6 +148,7 @@ async def compose(
         server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
         await furnish(client)
+        await report_node(client, world.clock.now(), sized=daemon)
         made = node or agent_node(settings)
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
         if its_node.log_source is not None:
@@ -206,31 +202,6 @@ async def api_server(
         yield server
     finally:
         await server.close()
-
-
-_STANDARD = {
-    "metadata": {"name": "standard", "annotations": {DEFAULT_CLASS: "true"}},
-    "provisioner": HOST_PATHS,
-    "reclaimPolicy": "Delete",
-    "volumeBindingMode": "WaitForFirstConsumer",
-    "allowVolumeExpansion": True,
-}
-
-
-async def furnish(client: Client) -> None:
-    """What a cluster needs beside its API before the first pod: a node, an account for pods, a class of storage."""
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    about = {f"{prefix}kubernetes.io/arch": machine for prefix in ("", "beta.")}
-    about |= {f"{prefix}kubernetes.io/os": "linux" for prefix in ("", "beta.")}
-    node = {
-        "metadata": {"name": NODE_NAME, "labels": {"kubernetes.io/hostname": NODE_NAME, **about}},
-        "spec": {},
-        "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]},
-    }
-    account = {"metadata": {"name": "default", "namespace": "default"}}
-    for resource, obj in ((NODES, node), (SERVICE_ACCOUNTS, account), (STORAGE_CLASSES, _STANDARD)):
-        with contextlib.suppress(AlreadyExists):
-            await client.create(resource, obj)
 
 
 def _transport(server: ApiServer, trace: Trace) -> Transport:

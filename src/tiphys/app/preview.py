@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
-from tiphys.app.compose import World, api_server, furnish
+from tiphys.app.compose import World, api_server
+from tiphys.app.furniture import furnish
 from tiphys.client.client import Client
 from tiphys.machinery.actions import Plan
 from tiphys.machinery.resources import WORKFLOWS, Resource, key_of

@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tiphys.app.compose import NodeContext, World, api_server, furnish
+from tiphys.app.compose import NodeContext, World, api_server
 from tiphys.app.follow import is_finished
+from tiphys.app.furniture import furnish
 from tiphys.client.client import Client
 from tiphys.client.transport import WatchEvent
 from tiphys.machinery.actions import Emit

@@ -121,6 +121,7 @@ def node(name: str, address: str, now: str, number: int = 0) -> dict[str, Any]:
         "kubernetes.io/hostname": name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
+        "type": "simulated",
         "topology.kubernetes.io/zone": zone,
     }
     ready = {
