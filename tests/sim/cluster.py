@@ -20,7 +20,6 @@ import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 from tiphys.app.controllers import ClusterControllers
@@ -54,7 +53,6 @@ Object = Mapping[str, Any]
 QUIET_SECONDS = 30.0
 STEPS = 6
 NAMESPACE = "default"
-QUOTAS = getattr(find_spec("tiphys.cluster.apiserver.admission"), "submodule_search_locations", None) is not None
 
 
 class Violation(AssertionError):
@@ -179,7 +177,7 @@ class World:
 
     async def step(self) -> None:
         choices = [self.deploy, self.roll, self.roll, self.scale, self.remove, self.stateful, self.update_stateful]
-        choices += [self.kill, self.drain, *([self.fill_quota] if QUOTAS else [])]
+        choices += [self.kill, self.drain, self.fill_quota]
         await self.rng.choice(choices)()
 
     async def deploy(self) -> None:

@@ -402,7 +402,10 @@ def _create_new(rollout: Rollout) -> Step:
     if rollout.deadline_seconds is not None:
         text = f'Created new replica set "{name}-{digest}"'
         noted = _condition("Progressing", "True", "NewReplicaSetCreated", text, rollout.now)
-        status["conditions"] = set_condition(status.get("conditions") or [], noted)
+        # The original says this before it counts: the conditions come in this order.
+        held = (rollout.deployment.get("status") or {}).get("conditions") or []
+        available = next(each for each in status["conditions"] if each["type"] == "Available")
+        status["conditions"] = set_condition(set_condition(held, noted), available)
     stages: list[Sequence[Action]] = [[Create(REPLICA_SETS, made, why="no ReplicaSet has this template")]]
     if to > 0:
         stages.append([_scaled_event(rollout, f"{name}-{digest}", 0, to)])
