@@ -400,7 +400,10 @@ def fits(expected: Any, got: Any, bound: dict[str, str]) -> bool:
 
 
 def arranged(key: str, value: Any) -> Any:
-    """Owners are listed by time; where time stands still their order says nothing."""
+    """Owners are listed by time; where time stands still their order says nothing. Nor does that of custom kinds in
+    discovery, which is the order of a Go map."""
+    if key == "resources" and isinstance(value, list) and all(isinstance(v, dict) and "kind" in v for v in value):
+        return sorted(value, key=lambda entry: str(entry.get("name")))
     if key != "managedFields" or not isinstance(value, list):
         return value
     return sorted(
@@ -409,6 +412,8 @@ def arranged(key: str, value: Any) -> Any:
 
 
 def text_fits(expected: str, got: str, bound: dict[str, str]) -> bool:
+    if expected == "(masked)":
+        return True
     if "$" not in expected and "<generateName>" not in expected:
         # Our clock stands still: every age is 0s.
         if CERTIFICATE.fullmatch(expected) and CERTIFICATE.fullmatch(got):

@@ -6,7 +6,7 @@ originals' definitions (``data/crds``, generated) are created in a fresh cluster
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import CUSTOM_VERBS, Registry, ResourceInfo, Strategy, Subresource, priority
 from tiphys.cluster.apiserver.store import Change
 from tiphys.cluster.apiserver.typed import StructuralCodec, complete_definition
+from tiphys.lang.gofmt import quote
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, Resource
 
 COLLECTION: Final = CUSTOM_RESOURCE_DEFINITIONS.key
@@ -40,7 +41,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
     """The resources that a definition serves, one for each served version."""
     spec = crd["spec"]
     accepted = spec["names"]
-    for version in spec["versions"]:
+    for version in () if is_refused(crd) else spec["versions"]:
         if not version.get("served"):
             continue
         resource = Resource(
@@ -155,17 +156,73 @@ def _warning(crd: Mapping[str, Any], version: Mapping[str, Any]) -> str:
     return f"{text}; use {group}/{min(better, key=priority)} {kind}" if better else text
 
 
-def established(crd: Object, now: str) -> Object:
-    """The status once the names are accepted, which here is at once."""
+def established(crd: Object, now: str, others: Iterable[Object] = ()) -> Object:
+    """The status once the names are judged, which is at once. ``others`` are all definitions."""
 
-    def condition(kind: str, reason: str, message: str) -> Object:
-        return {"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message}
+    def condition(kind: str, status: str, reason: str, message: str) -> Object:
+        return {"type": kind, "status": status, "lastTransitionTime": now, "reason": reason, "message": message}
 
+    accepted, reason, name = _accepted_names(crd, others)
+    if reason:
+        conditions = [
+            condition("NamesAccepted", "False", reason, f"{quote(name)} is already in use"),
+            condition("Established", "False", "NotAccepted", "not all names are accepted"),
+        ]
+    else:
+        conditions = [
+            condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
+            condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted"),
+        ]
     return {
-        "conditions": [
-            condition("NamesAccepted", "NoConflicts", "no conflicts found"),
-            condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
-        ],
-        "acceptedNames": crd["spec"]["names"],
+        "conditions": conditions,
+        "acceptedNames": accepted,
         "storedVersions": crd["status"]["storedVersions"],
     }
+
+
+def _accepted_names(crd: Object, others: Iterable[Object]) -> tuple[Object, str, str]:
+    """The names that nobody else in the group has, and of the last other one why not and which."""
+    wanted, words, kinds = crd["spec"]["names"], set(), set()
+    for other in others:
+        if other["spec"]["group"] == crd["spec"]["group"] and other["metadata"]["name"] != crd["metadata"]["name"]:
+            held = (other.get("status") or {}).get("acceptedNames") or {}
+            words |= {held.get("plural"), held.get("singular"), *(held.get("shortNames") or ())}
+            kinds |= {held.get("kind"), held.get("listKind")}
+    accepted, reason, name = {"plural": "", "kind": ""}, "", ""
+    for field, taken, why in _NAMES:
+        value = wanted.get(field)
+        clash = next(
+            (each for each in (value if isinstance(value, list) else [value]) if each in taken(words, kinds)), ""
+        )
+        if value and clash:
+            reason, name = why, clash
+        elif value:
+            accepted[field] = value
+    if wanted.get("categories"):
+        accepted["categories"] = wanted["categories"]
+    return ({k: accepted[k] for k in wanted if k in accepted} | accepted, reason, name) if reason else (wanted, "", "")
+
+
+def _words(words: set[Any], kinds: set[Any]) -> set[Any]:
+    del kinds
+    return words
+
+
+def _kinds(words: set[Any], kinds: set[Any]) -> set[Any]:
+    del words
+    return kinds
+
+
+_NAMES: Final = (
+    ("plural", _words, "PluralConflict"),
+    ("singular", _words, "SingularConflict"),
+    ("shortNames", _words, "ShortNamesConflict"),
+    ("kind", _kinds, "KindConflict"),
+    ("listKind", _kinds, "ListKindConflict"),
+)
+
+
+def is_refused(crd: Mapping[str, Any]) -> bool:
+    """Whether another definition has its names, so that it is not served."""
+    conditions = (crd.get("status") or {}).get("conditions") or ()
+    return any(c.get("type") == "NamesAccepted" and c.get("status") == "False" for c in conditions)

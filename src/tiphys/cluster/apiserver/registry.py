@@ -40,7 +40,7 @@ class Strategy:
 
     ``status``: "isolated" when only ``/status`` writes it, "plain" when it is a field like any other.
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
-    metadata; "any, labels" those as well), or "none".
+    metadata; "any, labels" those as well), "first" where it is 1 for ever, or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
     ``any_finalizer``: finalizers need not be qualified.
     ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (those two with the
@@ -49,7 +49,7 @@ class Strategy:
 
     name_rule: Callable[[str], list[str]] = name_rules.dns1123_subdomain
     status: Literal["isolated", "plain"] = "plain"
-    generation: Literal["spec", "content", "any", "any, labels", "none"] = "none"
+    generation: Literal["spec", "content", "any", "any, labels", "first", "none"] = "none"
     returns_deleted: bool = False
     create_on_update: bool = False
     unconditional_update: bool = True

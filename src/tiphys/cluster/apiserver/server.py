@@ -26,11 +26,12 @@ from tiphys.cluster.apiserver import crds, subresources
 from tiphys.cluster.apiserver.admission.classes import system_classes
 from tiphys.cluster.apiserver.admission.defaults import assemble
 from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
+from tiphys.cluster.apiserver.bootstrap import FIRST_BINDINGS, first_binding, own_service, with_first_owners
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners, owned_once
 from tiphys.cluster.apiserver.patching import patcher
-from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed
+from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed, not_found
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
 from tiphys.cluster.apiserver.services import ServiceAddresses
@@ -143,6 +144,8 @@ class ApiServer:
         if info is None:
             raise no_such_page()
         if request.subresource is not None and info.subresource(request.subresource) is None:
+            if info.custom is not None and request.subresource in ("status", "scale"):
+                raise not_found(info, request.name or "")
             raise no_such_page()
         namespace = request.namespace if info.resource.namespaced else None
         return Target(info, namespace, request.name, request.subresource)
@@ -347,7 +350,8 @@ class ApiServer:
         if info is None:
             return
         crd = record.view
-        status = crds.established(crd, to_time(self.clock.now()))
+        others = (each.view for each in self.store.collection(crds.COLLECTION).records.values())
+        status = crds.established(crd, to_time(self.clock.now()), others)
         target = Target(info, None, crd["metadata"]["name"], "status")
         # Where owners are kept, this one's fields are the server's own.
         manager = "kube-apiserver" if crd["metadata"].get("managedFields") else ""
@@ -405,12 +409,18 @@ class ApiServer:
         assert roles is not None
         assert bindings is not None
         data = resources.files("tiphys.cluster.apiserver").joinpath("data/cluster_roles.json").read_bytes()
-        binding = {
-            "metadata": {"name": "cluster-admin"},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:masters"}],
-        }
-        return [*((roles, role) for role in orjson.loads(data)), (bindings, binding)]
+        now = to_time(self.clock.now())
+        made = [
+            *((roles, role) for role in orjson.loads(data)),
+            *((bindings, first_binding(name, groups)) for name, groups in FIRST_BINDINGS),
+        ]
+        return [(info, with_first_owners(info.resource.api_version, obj, now)) for info, obj in made]
+
+    def _own_service(self) -> list[tuple[ResourceInfo, Object]]:
+        """How pods reach this server."""
+        services = self.registry.find("", "v1", "services")
+        assert services is not None
+        return [(services, with_first_owners("v1", own_service(), to_time(self.clock.now())))]
 
     async def _bootstrap(self, only: Collection[str], roles: bool) -> None:
         """Creates what is missing, all at once: one group commit."""
@@ -425,10 +435,15 @@ class ApiServer:
             classes = self.registry.find("scheduling.k8s.io", "v1", "priorityclasses")
             assert classes is not None
             wanted += [(classes, each) for each in system_classes()]
+            wanted += self._own_service()
         missing = [
-            self.verbs.create(Target(info), obj, WriteOptions(manager="kube-apiserver" if "value" in obj else ""))
+            self.verbs.create(
+                Target(info, obj["metadata"].get("namespace")),
+                obj,
+                WriteOptions(manager="kube-apiserver" if "value" in obj else ""),
+            )
             for info, obj in wanted
-            if self.store.latest(info.collection, obj["metadata"]["name"]) is None
+            if self.store.latest(info.collection, _key_of(obj["metadata"])) is None
         ]
         await asyncio.gather(*missing)
 
@@ -449,6 +464,10 @@ class _Events:
 
 
 _NAMESPACE_PLACE: Final = (NAMESPACES.group, NAMESPACES.version, NAMESPACES.plural)
+
+
+def _key_of(meta: Mapping[str, Any]) -> str:
+    return f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else str(meta["name"])
 
 
 def _body(request: Request) -> Mapping[str, Any] | None:

@@ -291,6 +291,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         create_on_update=True, warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     ),
     "componentstatuses": Strategy(warning="v1 ComponentStatus is deprecated in v1.19+"),
+    "storageclasses.storage.k8s.io": Strategy(returns_deleted=True),
     "leases.coordination.k8s.io": Strategy(
         create_on_update=True,
         unconditional_update=False,
@@ -298,7 +299,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         on_create=_new_lease,
         on_update=_updated_lease,
     ),
-    "priorityclasses.scheduling.k8s.io": Strategy(generation="content"),
+    "priorityclasses.scheduling.k8s.io": Strategy(generation="first"),
     "roles.rbac.authorization.k8s.io": _RBAC,
     "clusterroles.rbac.authorization.k8s.io": _RBAC,
     "rolebindings.rbac.authorization.k8s.io": _RBAC,

@@ -312,7 +312,7 @@ class Verbs:
         if wanted is old:
             return old_record
         self._check_writer(target, wanted, old)
-        if not options.trusted and not options.applies:
+        if not options.trusted and (not options.applies or info.custom is not None):
             wanted = self._read(info, wanted, options, patched=True)
         request = Attributes(
             info,

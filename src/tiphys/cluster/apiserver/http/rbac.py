@@ -60,7 +60,8 @@ class Rbac:
             verb, where.group, where.plural, where.subresource or "", where.namespace or "", where.name or ""
         )
         if not self.allows(user, asked):
-            raise Forbidden(refusal_text(user, verb, where), details_of(where))
+            lost = "".join(sorted(self._lost_roles(user, asked.namespace)))
+            raise Forbidden(refusal_text(user, verb, where) + (f": RBAC: {lost}" if lost else ""), details_of(where))
 
     def check_path(self, user: User, verb: str, path: str) -> None:
         """Raises Forbidden."""
@@ -87,6 +88,20 @@ class Rbac:
             for binding in self._views(_BINDINGS, namespace):
                 if _binds(binding, user, namespace):
                     yield from self.role_rules(binding.get("roleRef") or {}, namespace) or ()
+
+    def _lost_roles(self, user: User, namespace: str) -> Iterator[str]:
+        """What is said of bindings to roles that are not there."""
+        bindings = [(binding, "") for binding in self._views(_CLUSTER_BINDINGS)]
+        if namespace:
+            bindings += [(binding, namespace) for binding in self._views(_BINDINGS, namespace)]
+        lost = []
+        for binding, where in bindings:
+            reference = binding.get("roleRef") or {}
+            if _binds(binding, user, where) and self.role_rules(reference, where) is None:
+                kind = "role" if reference.get("kind") == "Role" else "clusterrole"
+                lost.append(f'{kind}.{GROUP} "{reference.get("name")}" not found')
+        if lost:
+            yield lost[0] if len(lost) == 1 else f"[{', '.join(dict.fromkeys(lost))}]"
 
     def role_rules(self, reference: Mapping[str, Any], namespace: str) -> Sequence[Rule] | None:
         """The rules of the role that a binding refers to; None where there is no such role."""

@@ -76,7 +76,10 @@ def one(info: ResourceInfo, record: Record, how: Representation, table: Callable
 def page(page: Page, how: Representation, table: Callable[[], Table]) -> bytes:
     """A list."""
     if how.shape == "Table":
-        return how.encode(table().document(page.records, page.metadata()))
+        meta = page.metadata()
+        if not page.token:
+            meta.pop("continue", None)
+        return how.encode(table().document(page.records, meta))
     if how.shape != "object":
         items = [partial(record.view, how.version) for record in page.records]
         kind = "PartialObjectMetadataList"

@@ -1,0 +1,89 @@
+"""What a fresh cluster holds besides its namespaces: the first bindings of roles, the Service of the server itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tiphys.cluster.apiserver.record import Object
+
+RBAC: Final = "rbac.authorization.k8s.io"
+API_ADDRESS: Final = "10.96.0.1"
+API_PORT: Final = 16443
+_LABELS: Final = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_ANNOTATIONS: Final = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
+FIRST_BINDINGS: Final = (
+    ("cluster-admin", ("system:masters",)),
+    ("system:basic-user", ("system:authenticated",)),
+    ("system:discovery", ("system:authenticated",)),
+    ("system:public-info-viewer", ("system:authenticated", "system:unauthenticated")),
+)
+_MANAGER: Final = "kube-apiserver"
+_AGGREGATOR: Final = "clusterrole-aggregation-controller"
+
+
+def first_binding(name: str, groups: Sequence[str]) -> Object:
+    """Who has the cluster role of this name from the beginning."""
+    return {
+        "metadata": {"name": name, "labels": dict(_LABELS), "annotations": dict(_ANNOTATIONS)},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group} for group in groups],
+    }
+
+
+def own_service() -> Object:
+    """The Service ``kubernetes``, by which pods reach the server."""
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": API_ADDRESS,
+            "internalTrafficPolicy": "Cluster",
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": API_PORT}],
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+        },
+    }
+
+
+def with_first_owners(version: str, obj: Object, now: str) -> Object:
+    """An object as the server itself would have made it. The rules of aggregated roles are their controller's."""
+    aggregated = "aggregationRule" in obj
+    parts = {field: obj[field] for field in obj if field not in ("metadata", "kind", "apiVersion")}
+    if aggregated:
+        parts = {"aggregationRule": parts["aggregationRule"]}
+    meta = {field: obj["metadata"][field] for field in ("annotations", "labels") if field in obj["metadata"]}
+    owners = [_entry(_MANAGER, "Update", version, now, _owned({"metadata": meta} | parts))]
+    if aggregated:
+        owners.insert(0, _entry(_AGGREGATOR, "Apply", version, now, {"f:rules": {}}))
+    return obj | {"metadata": obj["metadata"] | {"managedFields": owners}}
+
+
+def _entry(manager: str, operation: str, version: str, now: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {"manager": manager, "operation": operation, "apiVersion": version, "time": now}
+    return entry | {"fieldsType": "FieldsV1", "fieldsV1": fields}
+
+
+_ATOMIC: Final = ("rules", "roleRef", "subjects", "clusterRoleSelectors")
+
+
+def _owned(value: Mapping[str, Any], *, is_top: bool = True) -> dict[str, Any]:
+    """The fields of a value; those of lists by the keys that ports have."""
+    found: dict[str, Any] = {}
+    for key, member in value.items():
+        if key in _ATOMIC or not isinstance(member, dict | list):
+            found[f"f:{key}"] = {}
+        elif isinstance(member, dict):
+            inner = _owned(member, is_top=False)
+            whole = key in ("labels", "annotations", "aggregationRule")
+            found[f"f:{key}"] = {".": {}} | inner if whole else inner
+        else:
+            found[f"f:{key}"] = {".": {}} | {
+                f'k:{{"port":{item["port"]},"protocol":"{item["protocol"]}"}}': {".": {}} | _owned(item, is_top=False)
+                for item in member
+            }
+    return found
