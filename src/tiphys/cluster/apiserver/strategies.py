@@ -291,7 +291,6 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         create_on_update=True, warning="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     ),
     "componentstatuses": Strategy(warning="v1 ComponentStatus is deprecated in v1.19+"),
-    "storageclasses.storage.k8s.io": Strategy(returns_deleted=True),
     "leases.coordination.k8s.io": Strategy(
         create_on_update=True,
         unconditional_update=False,
