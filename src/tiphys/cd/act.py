@@ -22,6 +22,7 @@ from tiphys.cd.plan.objects import (
     Gvk,
     Object,
     ResourceKey,
+    annotations_of,
     at,
     finalizers_of,
     gvk_of,
@@ -49,11 +50,23 @@ from tiphys.cd.plan.sync.operations import (
     Stage,
     Update,
 )
+from tiphys.cd.plan.sync.run import RUN_ID
 from tiphys.cd.plan.typed import go_type
 from tiphys.client.client import Client
 from tiphys.lang import gojson
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import AlreadyExists, ApiError, BadRequest, Conflict, Invalid, NotFound
+from tiphys.machinery.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    InternalError,
+    Invalid,
+    NotFound,
+    ServiceUnavailable,
+    Timeout,
+    TooManyRequests,
+)
 from tiphys.machinery.patches import strategic, strategic_diff
 from tiphys.machinery.resources import ObjectKey, Resource
 from tiphys.runtime.clock import Clock
@@ -63,6 +76,9 @@ _AT_ONCE: Final = 64
 _CRD_SECONDS_MAX: Final = 3.0
 _CRD_PAUSE_SECONDS: Final = 0.05
 _CONFLICTS_MAX: Final = 5
+_PASSING: Final = (ServiceUnavailable, Timeout, TooManyRequests, InternalError)
+_ATTEMPTS: Final = 5
+_PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -94,10 +110,18 @@ class SyncActor:
             return end.value
 
     async def answer(self, operation: Operation) -> Answer:
-        try:
-            return await self._do(operation)
-        except ApiError as err:
-            return Answer(error=err)
+        """What became of the operation. A cluster that is busy or out of reach for a moment is asked again: the sync
+        would take its refusal for the end."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._do(operation)
+            except _PASSING as err:
+                if attempt == _ATTEMPTS - 1:
+                    return Answer(error=err)
+                await self.clock.sleep_until(self.clock.monotonic() + _PAUSE_SECONDS * 2**attempt)
+            except ApiError as err:
+                return Answer(error=err)
+        raise AssertionError
 
     async def _do(self, operation: Operation) -> Answer:
         match operation:
@@ -217,7 +241,14 @@ class SyncActor:
 
     async def _create(self, obj: Object, validate: bool) -> Answer:
         resource = self._resource(gvk_of(obj))
-        made = await self.client.create(resource, self._placed(resource, obj), **_query(MANAGER, validate))
+        try:
+            made = await self.client.create(resource, self._placed(resource, obj), **_query(MANAGER, validate))
+        except AlreadyExists:
+            # It was made, and the answer did not reach us.
+            found, run = await self._find(resource, key_of(obj)), annotations_of(obj).get(RUN_ID)
+            if found is None or run is None or annotations_of(found).get(RUN_ID) != run:
+                raise
+            made = found
         return await self._made(made, "created")
 
     async def _replace(self, obj: Object, *, force: bool) -> Answer:

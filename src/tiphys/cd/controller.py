@@ -46,12 +46,13 @@ from tiphys.client.http import HttpTransport
 from tiphys.client.kubeconfig import Cluster as Connection
 from tiphys.client.transport import Transport
 from tiphys.lang import globs
+from tiphys.machinery.errors import ApiError
 from tiphys.machinery.patches import merge
 from tiphys.machinery.resources import ObjectKey
 from tiphys.runtime.act import EventSink
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.controller import Controller, Outcome
-from tiphys.runtime.queue import WorkQueue
+from tiphys.runtime.queue import Backoff, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class ApplicationController:
 
     async def run(self) -> None:
         """Works until cancelled; no decision is made before every cache is complete."""
-        await furnish(self._client, self._settings.namespace)
+        await self._furnish()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.caches.run(), name="cd-caches")
             await self.caches.synced()
@@ -103,6 +104,18 @@ class ApplicationController:
             self.clusters.set_secrets(self.caches.cluster_secrets())
             group.create_task(self.clusters.run(), name="cd-clusters")
             group.create_task(self._controller.run(), name="cd-controller")
+
+    async def _furnish(self) -> None:
+        failures, backoff = 0, Backoff(first_seconds=0.05, cap_seconds=30.0)
+        while True:
+            try:
+                await furnish(self._client, self._settings.namespace)
+            except ApiError as err:
+                failures += 1
+                logger.debug("the API does not take the default project yet: %s", err)
+                await self._clock.sleep_until(self._clock.monotonic() + backoff.seconds(failures, self._rng))
+            else:
+                return
 
     @property
     def bugs(self) -> int:
@@ -294,7 +307,7 @@ def _finalizers(app: Application, *, before: bool, after: bool) -> dict[str, Any
         wanted += [HOOK_FINALIZERS["PostDelete"], cleanup_of("PostDelete")]
     if sorted(wanted) == sorted(known) or metadata_of(app).get("deletionTimestamp"):
         return {}
-    return {"metadata": {"finalizers": wanted, "resourceVersion": metadata_of(app).get("resourceVersion")}}
+    return {"metadata": {"finalizers": wanted}}
 
 
 def _merge(fields: dict[str, Any], more: Mapping[str, Any]) -> None:

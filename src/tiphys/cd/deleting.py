@@ -200,8 +200,7 @@ class Deleter:
 
     async def _without(self, app: Application, *finalizers: str) -> Application:
         kept = [each for each in finalizers_of(app) if each not in finalizers]
-        version = metadata_of(app).get("resourceVersion")
-        return await self._applications.patch(app, {"metadata": {"finalizers": kept, "resourceVersion": version}})
+        return await self._applications.patch(app, {"metadata": {"finalizers": kept}})
 
     async def _say(self, app: Application, message: str) -> None:
         """Tells of what keeps the application from being deleted."""

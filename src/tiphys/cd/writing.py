@@ -27,7 +27,8 @@ _DEFAULT_PROJECT: Final = {
 
 @dataclass(frozen=True)
 class Applications:
-    """Every write is one merge patch, so that what others write meanwhile stays."""
+    """Every write is one merge patch on the condition that the application is as we know it: who decides from what is
+    out of date would begin what has ended, or undo a request to terminate."""
 
     client: Client
     caches: Caches
@@ -44,7 +45,9 @@ class Applications:
         return await self.patch(app, patch) if patch else app
 
     async def patch(self, app: Application, patch: Mapping[str, Any]) -> Application:
-        after = await self.client.patch(APPLICATIONS, key_of(app), patch)
+        version = {"resourceVersion": metadata_of(app).get("resourceVersion")}
+        conditional = {**patch, "metadata": {**(patch.get("metadata") or {}), **version}}
+        after = await self.client.patch(APPLICATIONS, key_of(app), conditional)
         self.written[key_of(app)] = metadata_of(after)["resourceVersion"]
         self.caches.applications.learn(after)
         return after
