@@ -163,7 +163,7 @@ class _Simulation:
             clock = self.world.clock
             await clock.sleep_until(clock.monotonic() + self.world.rng.uniform(0, 30))
             conditions = [{"type": each, "status": "True"} for each in ("SuccessCriteriaMet", "Complete")]
-            times = {name: "2024-01-01T00:00:00Z" for name in ("startTime", "completionTime")}
+            times = dict.fromkeys(("startTime", "completionTime"), "2024-01-01T00:00:00Z")
             self.life.finished.add(f"{job['spec']['template']['metadata']['labels']['run']} {job['metadata']['uid']}")
             try:
                 await client.patch(

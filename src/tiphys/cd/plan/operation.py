@@ -183,6 +183,7 @@ def seen_by_sync(app: Mapping[str, Any], state: OperationState, comparison: Comp
             namespace_change=namespace_change(spec.get("syncPolicy")) if options.has("CreateNamespace=true") else None,
             permitted=lambda obj, resource: not_permitted(around.project, around.cluster, obj, resource),
             included=included,
+            notes_first=True,
         ),
         around.check,
     )

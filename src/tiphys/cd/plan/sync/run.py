@@ -56,7 +56,7 @@ from tiphys.cd.plan.sync.operations import (
     Update,
 )
 from tiphys.cd.plan.sync.order import is_multi_step, ordered
-from tiphys.cd.plan.sync.tasks import OperationPhase, Outcomes, ResourceResult, ResultCode, Task
+from tiphys.cd.plan.sync.tasks import COMPLETED, OperationPhase, Outcomes, ResourceResult, ResultCode, Task
 from tiphys.machinery.errors import Conflict, NotFound
 
 T = TypeVar("T")
@@ -102,6 +102,7 @@ NamespaceChange = Callable[[Object, Object | None], Object | None]
 class Options:
     """What was asked of this sync; the application's options and the operation's, already merged.
 
+    ``notes_first`` makes the pass in which a hook ended do nothing else, so that the end is stored first.
     ``modified`` says of compared objects whether they differ (for ``apply_out_of_sync_only``); ``permitted`` answers
     with the reason why an object may not be synced, or None.
     """
@@ -126,6 +127,7 @@ class Options:
     namespace_change: NamespaceChange | None = None
     permitted: Callable[[Object, ApiResource], str | None] = _all_permitted
     included: Callable[[ResourceKey, Object | None, Object | None], bool] = _all_included
+    notes_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -375,6 +377,8 @@ class _Pass:
                 self._look_at(task, task.live)
         if (yield from self._wait(tasks)):
             return
+        if self._options.notes_first and self._has_unnoted_ends(tasks):
+            return
         yield from self._finish_hooks(tasks)
         over = [task for task in tasks if task.is_hook and not task.is_running]
         after_success = [task for task in over if task.is_deleted_on_success]
@@ -392,6 +396,12 @@ class _Pass:
             self._set("Succeeded", "successfully synced (no more tasks)")
             return
         yield from self._step(pending, on_failure, after_success, after_failure)
+
+    def _has_unnoted_ends(self, tasks: Iterable[Task]) -> bool:
+        """Whether a hook ended since the state was stored: deleted before that is noted, it would run again."""
+        noted = {(r.key, r.sync_phase) for r in self._state.results if r.hook_phase in COMPLETED}
+        ends = [self.outcomes.by_key.get(task.result_key) for task in tasks if task.is_hook and task.is_completed]
+        return any(end is not None and (end.key, end.sync_phase) not in noted for end in ends)
 
     def _step(
         self,
