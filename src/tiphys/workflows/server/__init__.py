@@ -1,0 +1,1 @@
+"""What the Workflows product serves to the network."""
