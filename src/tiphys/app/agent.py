@@ -32,7 +32,9 @@ async def start_agent(context: NodeContext, settings: Settings) -> Node:
     """Raises RuntimeUnusable (a DriverError) when the wanted runtime, or every one, does not work here."""
     artifacts = context.data_dir.parent / "artifacts"
     tasks = TaskAgent(context.client, context.world.clock, f"tiphys/{__version__}")
-    executor: PodExtension = native_executor(context.client, artifacts, _resources(context), tasks)
+    executor: PodExtension = native_executor(
+        context.client, artifacts, _resources(context), tasks, settings.s3_names.split(",")
+    )
     if context.trace is not NO_TRACE:
         executor = TracedExtension(executor, context.trace)
     agent = Agent(

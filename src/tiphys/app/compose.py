@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tiphys.app.artifacts import furnish_artifacts, s3_endpoint
 from tiphys.app.cd import run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
@@ -114,12 +115,13 @@ NodeFactory = Callable[[NodeContext], Awaitable[Node]]
 
 @dataclass(frozen=True)
 class Parts:
-    """The running parts of an embedded cluster."""
+    """The running parts of an embedded cluster. ``s3`` is the URL of the artifact store's endpoint ("": none)."""
 
     server: ApiServer
     client: Client
     node: Node
     served: Served | None
+    s3: str = ""
 
 
 @asynccontextmanager
@@ -149,6 +151,7 @@ async def compose(
         client = Client(_transport(server, trace))
         await furnish(client)
         await report_node(client, world.clock.now(), sized=daemon)
+        s3_keys = await furnish_artifacts(client, folder)
         made = node or agent_node(settings)
         its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
         if its_node.log_source is not None:
@@ -164,6 +167,8 @@ async def compose(
         gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng)
         await stack.enter_async_context(_background(gitops))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
+        endpoint = s3_endpoint(settings, folder, s3_keys, world.clock, daemon=daemon)
+        s3 = await stack.enter_async_context(endpoint)
         cluster = ClusterControllers(
             server.transport(),
             feed,
@@ -173,7 +178,7 @@ async def compose(
             places=HostPlaces(folder.absolute() / "volumes"),
         )
         await stack.enter_async_context(_background(cluster.run))
-        yield Parts(server, client, its_node, served)
+        yield Parts(server, client, its_node, served, s3)
 
 
 @asynccontextmanager

@@ -27,12 +27,16 @@ from tiphys.machinery.errors import DriverError
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """A server that is Ready. ``url`` is empty for one that does not listen (``tiphys run --data-dir``)."""
+    """A server that is Ready. ``url`` is empty for one that does not listen (``tiphys run --data-dir``).
+
+    ``s3`` is the URL of the artifact store's S3 endpoint.
+    """
 
     pid: int
     url: str
     kubeconfig: str
     runtime: str
+    s3: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class Settings:
     registries: Annotated[Path | None, "TOML file of mirrors; none: ~/.config/tiphys/registries.toml"] = None
     simulated_nodes: Annotated[int, "nodes of `tiphys up` whose pods only pretend to run"] = 0
     simulated_stages: Annotated[Path | None, "YAML file with what pods on simulated nodes do; none: built in"] = None
+    s3_listen: Annotated[str, "address:port of the artifact store's S3; none: `tiphys up` takes 127.0.0.1:9000"] = ""
+    s3_names: Annotated[str, "S3 endpoints, with commas, that mean the local artifact store"] = "minio:9000"
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"

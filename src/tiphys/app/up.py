@@ -51,7 +51,7 @@ async def serve(settings: Settings, on_ready: Callable[[ServerInfo], None], node
             assert parts.served is not None
             file = settings.kubeconfig or home.kubeconfig
             kubeconfig.write(file, parts.served.kubeconfig)
-            info = ServerInfo(os.getpid(), parts.served.url, str(file.absolute()), parts.node.runtime_name)
+            info = ServerInfo(os.getpid(), parts.served.url, str(file.absolute()), parts.node.runtime_name, parts.s3)
             home.announce(info)
             on_ready(info)
             await _asked_to_end()

@@ -60,5 +60,7 @@ def command(
 def announce(server: ServerInfo, *, detached: bool) -> None:
     print(f"Ready at {server.url}  (pid {server.pid}, runtime {server.runtime})")
     print(f"  export KUBECONFIG={server.kubeconfig}")
+    if server.s3:
+        print(f"  artifacts as S3 at {server.s3}  (keys: Secret my-minio-cred)")
     print("  tiphys down         ends it" if detached else "  Ctrl-C ends it; what it holds is kept")
     sys.stdout.flush()

@@ -115,8 +115,9 @@ async def test_amazons_client(server: Server, tmp_path: Path) -> None:
     assert put["ETag"] == f'"{hashlib.md5(b"0123456789").hexdigest()}"'
     head = await off(lambda: client.head_object(Bucket="made", Key="x/ü y"))
     assert (head["ContentLength"], head["ContentType"], head["ETag"]) == (10, "text/plain", put["ETag"])
-    part = await off(lambda: client.get_object(Bucket="made", Key="x/ü y", Range="bytes=2-4"))
-    assert part["Body"].read() == b"234" and part["ContentRange"] == "bytes 2-4/10"
+    wanted = {"Bucket": "made", "Key": "x/ü y", "Range": "bytes=2-4"}
+    data, span = await off(lambda: (lambda a: (a["Body"].read(), a["ContentRange"]))(client.get_object(**wanted)))
+    assert (data, span) == (b"234", "bytes 2-4/10")
     await off(lambda: client.copy_object(Bucket="made", Key="copy", CopySource={"Bucket": "made", "Key": "x/ü y"}))
     assert await off(lambda: client.get_object(Bucket="made", Key="copy")["Body"].read()) == b"0123456789"
     gone = await off(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,9 +104,10 @@ def _bucket(artifact: Object) -> str:
     return name
 
 
-def is_local(artifact: Object) -> bool:
-    """Whether an S3 artifact, its place complete as far as it goes, is in a local store."""
-    return ((artifact.get("s3") or {}).get("endpoint") or ENDPOINT) == ENDPOINT
+def is_local(artifact: Object, names: Collection[str] = ()) -> bool:
+    """Whether an S3 artifact, its place complete as far as it goes, is in a local store (also under other names)."""
+    endpoint = (artifact.get("s3") or {}).get("endpoint") or ENDPOINT
+    return endpoint == ENDPOINT or endpoint in names
 
 
 def archive_location(workflow_name: str, pod_name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ executor sends artifacts when no repository is configured. So manifests that nam
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,15 @@ Object = Mapping[str, Any]
 
 
 class Drivers:
-    """An ``executor.artifacts.ArtifactDrivers``; without ``local`` every S3 artifact must name its endpoint."""
+    """An ``executor.artifacts.ArtifactDrivers``; without ``local`` every S3 artifact must name its endpoint.
 
-    def __init__(self, secret: SecretReader, local: LocalStore | None = None) -> None:
+    ``names`` are endpoints that mean the local store.
+    """
+
+    def __init__(self, secret: SecretReader, local: LocalStore | None = None, names: Collection[str] = ()) -> None:
         self._secret = secret
         self._local = local
+        self._names = names
         http = HttpDriver(secret)
         self._by_kind: dict[str, ArtifactDriver] = {
             "artifactory": http,
@@ -54,7 +58,7 @@ class Drivers:
 
     def driver_for(self, artifact: Object) -> ArtifactDriver:
         kind = locations.kind_of(artifact)
-        if self._local is not None and kind == "s3" and is_local(artifact):
+        if self._local is not None and kind == "s3" and is_local(artifact, self._names):
             return self._local
         driver = self._by_kind.get(kind)
         if driver is None:
@@ -65,9 +69,16 @@ class Drivers:
 
 
 def native_executor(
-    client: Client, root: Path, resources: MakeResources | None = None, agent: TaskAgent | None = None
+    client: Client,
+    root: Path,
+    resources: MakeResources | None = None,
+    agent: TaskAgent | None = None,
+    names: Collection[str] = (),
 ) -> NativeExecutor:
-    """The executor of the embedded node: artifacts in ``root``, secrets from the API."""
+    """The executor of the embedded node: artifacts in ``root``, secrets from the API.
+
+    ``names`` are S3 endpoints that mean the local store.
+    """
     local = LocalStore(root)
 
     async def secret(namespace: str, name: str) -> Mapping[str, bytes]:
@@ -78,7 +89,7 @@ def native_executor(
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
     def drivers(known: SecretReader) -> Drivers:
-        return Drivers(known, local)
+        return Drivers(known, local, names)
 
     return NativeExecutor(drivers, archive_location, secret, resources, agent, _DeletionTasks(client))
 
