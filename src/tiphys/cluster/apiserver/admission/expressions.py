@@ -68,4 +68,6 @@ class Scope:
         except CelError as err:
             raise Unusable(str(err)) from None
         self._left -= found.cost
+        if isinstance(found.value, Failure):
+            raise Unusable(found.value.message)
         return found.value

@@ -20,7 +20,6 @@ from tiphys.cluster.apiserver.admission.caller import Caller, CallFailed
 from tiphys.cluster.apiserver.admission.chain import Attributes
 from tiphys.cluster.apiserver.admission.expressions import Scope, Unusable
 from tiphys.cluster.apiserver.admission.matching import REGISTRATION, Matcher, described
-from tiphys.cluster.apiserver.problems import bad_request
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.store import Store
 from tiphys.machinery.errors import ApiError, InternalError
@@ -31,7 +30,6 @@ MUTATING: Final = f"mutatingwebhookconfigurations.{REGISTRATION}"
 VALIDATING: Final = f"validatingwebhookconfigurations.{REGISTRATION}"
 TIMEOUT_SECONDS: Final = 10
 PATCH_BYTES_MAX: Final = 3 << 20
-_HARMLESS: Final = ("None", "NoneOnDryRun")
 
 
 class Denied(ApiError):
@@ -115,8 +113,6 @@ class Webhooks:
 
     async def _ask(self, hook: Hook, request: Attributes) -> Mapping[str, Any]:
         """The webhook's response; {"allowed": True} for one that failed and may. Raises ApiError."""
-        if request.dry_run and hook.declared.get("sideEffects") not in _HARMLESS:
-            raise bad_request(f'admission webhook "{hook.name}" does not support dry run')
         uid = self._ids.uid()
         version = next(v for v in hook.declared["admissionReviewVersions"] if v in ("v1", "v1beta1"))
         asked = described(request) | {"uid": uid, "object": request.obj, "oldObject": request.old}
