@@ -10,6 +10,7 @@ from tiphys.cluster.apiserver.admission.matching import Matcher
 from tiphys.cluster.apiserver.admission.pods import PodSteps
 from tiphys.cluster.apiserver.admission.policies import PolicyStep
 from tiphys.cluster.apiserver.admission.quota import Quotas
+from tiphys.cluster.apiserver.admission.security import SecurityStep
 from tiphys.cluster.apiserver.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from tiphys.cluster.apiserver.registry import Registry
 from tiphys.cluster.apiserver.store import Store
@@ -37,6 +38,7 @@ def assemble(store: Store, registry: Registry, ids: Ids, quotas: Quotas, *, acco
             classes.priority,
             classes.keep_system,
             classes.resize,
+            SecurityStep(store).check,
             PolicyStep(store, registry, matcher).check,
         ),
         validating_remote=(ValidatingWebhooks(store, matcher, ids, caller),),
