@@ -23,8 +23,8 @@ from tests.conformance.kubectl import Kubectl, Said
 from tests.conformance.kubelet_images import fill, registry
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.feed import StoreFeed
+from tiphys.app.places import HostPlaces
 from tiphys.client.client import Client
-from tiphys.cluster.apiserver.admission import PodAdmission
 from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.node.agent import Agent
@@ -109,8 +109,7 @@ class World:
 async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
     """``runtime`` is offered alone: raises RuntimeUnusable where it does not work."""
     store, ids, clock = Store(), SystemIds(), SystemClock()
-    server = await ApiServer.start(store, clock, ids)
-    server.verbs.admission.append(PodAdmission(store, ids))
+    server = await ApiServer.start(store, clock, ids, accounts=True)
     client = Client(server.transport())
     image_store = ImageStore(directory / "images")
     in_registry = fill(image_store, directory / "layouts")
@@ -145,8 +144,9 @@ async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
     await client.patch(NODES, ObjectKey("", NODE), status, subresource="status")
     ports = {"ports": [{"name": "https", "port": 443}], "clusterIP": "10.96.0.1"}
     await client.create(SERVICES, {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": ports})
+    places = HostPlaces(directory / "claims")
     feed = StoreFeed(store, server.registry)
-    controllers = ClusterControllers(server.transport(), feed, clock, random.Random(1), lambda: "CA\n")
+    controllers = ClusterControllers(server.transport(), feed, clock, random.Random(1), lambda: "CA\n", places)
     work = [asyncio.create_task(agent.run()), asyncio.create_task(controllers.run())]
     try:
         async with registry(in_registry):

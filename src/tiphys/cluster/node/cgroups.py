@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tiphys.cluster.node.amounts import amount
+from tiphys.cluster.node.runtime import Launch, StartFailure
 
 CONTROLLERS = ("memory", "cpu", "pids")
 FOLDER = "tiphys"
@@ -44,6 +45,11 @@ class Limits:
     cpu_request: float | None = None
     pids: int = PIDS_MAX
 
+    @property
+    def any(self) -> bool:
+        """Whether anything was asked for."""
+        return (self.memory_bytes, self.cpu, self.cpu_request) != (None, None, None)
+
 
 def limits_of(container: Mapping[str, Any]) -> Limits:
     """From a container's ``resources``. Raises ValueError for what is no quantity."""
@@ -56,6 +62,17 @@ def limits_of(container: Mapping[str, Any]) -> Limits:
         cpu=None if cpu is None else float(amount(str(cpu))) or None,
         cpu_request=None if asked is None else float(amount(str(asked))),
     )
+
+
+def limits_of_launch(launch: Launch) -> Limits:
+    """From the pod's container of this launch. Raises ``StartFailure`` for what is no quantity."""
+    spec: Mapping[str, Any] = launch.pod.get("spec") or {}
+    every = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    own: Mapping[str, Any] = next((c for c in every if c["name"] == launch.container), {})
+    try:
+        return limits_of(own)
+    except ValueError as err:
+        raise StartFailure("CreateContainerError", str(err)) from err
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def same_users(self) -> bool:
+        """Whether a user of a container has the same number on this machine; otherwise it is the agent's own user."""
+        ...
+
+    @property
     def base_env(self) -> Mapping[str, str]:
         """What every container finds in its environment unless its image or the pod says otherwise."""
         ...

@@ -65,7 +65,8 @@ class VolumePlaces:
 @dataclass(frozen=True, slots=True)
 class Means:
     """What volumes are made with. ``token`` gives the token for a serviceAccountToken source, ``image`` the root of an
-    image volume; ``now`` names the generation of files that change together.
+    image volume; ``now`` names the generation of files that change together. ``same_users``: a user of the container
+    is the one of the same number here.
     """
 
     facts: NodeFacts
@@ -73,6 +74,7 @@ class Means:
     token: Callable[[Object], Awaitable[str]]
     image: Callable[[Object], Awaitable[Path]]
     now: datetime
+    same_users: bool = True
 
 
 async def prepare(pod: Object, places: VolumePlaces, means: Means) -> dict[str, Path]:
@@ -97,14 +99,15 @@ async def _prepare_one(volume: Object, pod: Object, places: VolumePlaces, means:
     if "ephemeral" in volume:
         return await _claim(f"{pod['metadata']['name']}-{volume['name']}", namespace, places, fetch)
     if "emptyDir" in volume or not (volume.keys() & _FILE_SOURCES.keys()):
-        _empty_directory(place, volume.get("emptyDir") or {}, pod, means.facts, owners)
+        given = owners if means.same_users else NOBODYS
+        _empty_directory(place, volume.get("emptyDir") or {}, pod, means.facts, given)
         return place
     files = await files_of(volume, pod, means, owners)
     fresh = not place.is_dir()
     _make_directory(place, 0o777)
     if fresh and not volume.keys().isdisjoint(_SECRET_SOURCES):
         memoryfs.mount(place, int(amount(means.facts.memory)))
-    write_files(place, files, means.now, owners)
+    write_files(place, files, means.now, owners if means.same_users else NOBODYS)
     return place
 
 
@@ -175,7 +178,7 @@ async def _source_files(
         token = (await means.token(body)).encode()
         if owners is NOBODYS:
             return {_inside(body["path"]): File(token, mode)}
-        return {_inside(body["path"]): File(token, TOKEN_MODE, owners.user)}
+        return {_inside(body["path"]): File(token, TOKEN_MODE, owners.user if means.same_users else None)}
     return {}
 
 

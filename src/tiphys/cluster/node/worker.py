@@ -265,7 +265,10 @@ class PodWorker:
         if self._runtime.uses_files and self.pod["spec"].get("volumes"):
             agent = self._agent
             places = volumes.VolumePlaces(self.directory / "volumes", agent.claims_directory)
-            means = volumes.Means(agent.facts, agent.fetch, self._tokens.get, self._image_root, agent.clock.now())
+            means = volumes.Means(
+                agent.facts, agent.fetch, self._tokens.get, self._image_root, agent.clock.now(),
+                same_users=self._runtime.same_users,
+            )  # fmt: skip
             self._volumes = await volumes.prepare(self._as_seen(), places, means)
 
     def _as_seen(self) -> Object:

@@ -25,7 +25,7 @@ import resource
 import shlex
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -136,6 +136,7 @@ class OciRuntime:
     name = "oci"
     isolated = True
     uses_files = True
+    same_users = True
 
     def __init__(self, directory: Path, programs: Sequence[str] = PROGRAMS) -> None:
         self._state = directory / "oci"
@@ -237,7 +238,7 @@ class OciRuntime:
         check_command(launch, view)
         check_size(launch)
         try:
-            groups = self._groups.make(launch.place, _limits(launch))
+            groups = self._groups.make(launch.place, cgroups.limits_of_launch(launch))
             self._prepare(launch, own, groups)
         except OSError as err:
             raise StartFailure("CreateContainerError", f"cannot prepare the container: {err}") from err
@@ -501,16 +502,6 @@ def _strange_program(launch: Launch, view: LayeredRoot) -> list[str]:
     if head == b"\x7fELF" or head.startswith(b"#!"):
         return []
     return [shim.SHELL, "-c", 'echo "exec $1: exec format error" >&2; exit 1', "tiphys", word]
-
-
-def _limits(launch: Launch) -> cgroups.Limits:
-    spec: Mapping[str, Any] = launch.pod.get("spec") or {}
-    every = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
-    own: Mapping[str, Any] = next((c for c in every if c["name"] == launch.container), {})
-    try:
-        return cgroups.limits_of(own)
-    except ValueError as err:
-        raise StartFailure("CreateContainerError", str(err)) from err
 
 
 def image_volumes(launch: Launch) -> dict[str, str]:

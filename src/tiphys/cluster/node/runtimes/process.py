@@ -55,6 +55,7 @@ class ProcessRuntime:
     name = "process"
     isolated = False
     uses_files = True
+    same_users = True
 
     def __init__(self, directory: Path) -> None:
         self._links = directory / "bin"

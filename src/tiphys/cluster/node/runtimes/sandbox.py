@@ -4,7 +4,7 @@ Own root view (``rootfs.py``), own /tmp, /proc and /dev, own process, IPC and ho
 as in any container. Capabilities are cut to the set that container engines give, system calls that only matter to
 administrators are refused (``seccomp.py``). Works rootless wherever the kernel lets a user make namespaces.
 
-The network is the machine's. Memory and CPU limits are not enforced here: the agent says so in the pod's conditions.
+The network is the machine's. Limits on memory, processor and processes are kept by control groups where there are any.
 
 bubblewrap is a child of the shim's shell and dies with it, but the shell does not die with the agent. A signal goes to
 process 1 of the container, which is bubblewrap's only child. What a container keeps on disk lies in ``<place>.<tag>``:
@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +27,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tiphys.cluster.node import cgroups
+from tiphys.cluster.node.cgroups import limits_of_launch
 from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_directories, mount_command, own_namespace
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
@@ -43,6 +46,7 @@ from tiphys.cluster.node.runtimes.process import (
 )
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
+from tiphys.machinery.podlife import Exit
 
 # The set that Docker and containerd give a container (moby oci/caps/defaults.go), less MKNOD: there is no device here.
 DEFAULT_CAPABILITIES = (
@@ -61,7 +65,23 @@ _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class SandboxContainer(shim.ShimContainer):
-    """Signals reach process 1 of the container, not the shell and bubblewrap around it."""
+    """Signals reach process 1 of the container, not the shell and bubblewrap around it.
+
+    ``groups`` are the control groups that some containers of this machine are in; None: none is.
+    """
+
+    def __init__(self, groups: cgroups.Cgroups | None, *what: Any) -> None:
+        super().__init__(*what)
+        self._groups = groups
+
+    def conclude(self, end: Exit) -> Exit:
+        """Whether the kernel ended it because its memory was used up."""
+        if self._groups is None:
+            return end
+        group = self._groups.find(self.place)
+        killed = group.out_of_memory()
+        group.remove()
+        return replace(end, reason="OOMKilled") if killed else end
 
     def deliver(self, number: int) -> None:
         first = first_process(self.pid)
@@ -104,6 +124,7 @@ class SandboxRuntime:
     name = "sandbox"
     isolated = True
     uses_files = True
+    same_users = False
 
     def __init__(self, directory: Path, program: str | None = None) -> None:
         self._directory = directory
@@ -114,6 +135,7 @@ class SandboxRuntime:
         self._spawner: Spawner | None = None
         self._tags = itertools.count()
         self._found: set[tuple[str, str]] = set()
+        self._groups: cgroups.Cgroups | None = None
         self.base_env = {"PATH": DEFAULT_PATH, "HOME": "/root"}
         self._privileged = os.geteuid() == 0
 
@@ -154,7 +176,7 @@ class SandboxRuntime:
             command = [*before, shim.SHELL, "-c", f'{mount} && exec "$@"', "tiphys", *command]
         return shim.spawn(
             launch,
-            command,
+            self._limited(launch, command),
             env,
             "/",
             self.watch,
@@ -166,8 +188,28 @@ class SandboxRuntime:
                 (HOSTNAME_FD, _memory_file(f"{launch.hostname}\n")),
                 (RESOLVER_FD, _memory_file(launch.resolv_conf or self._root.resolv_conf)),
             ),
-            kind=SandboxContainer,
+            kind=self._kind,
         )
+
+    def _limited(self, launch: Launch, command: list[str]) -> list[str]:
+        """The command in control groups of its own, where the container has limits and groups can be made."""
+        limits = limits_of_launch(launch)
+        if not limits.any:
+            return command
+        groups = self._find_groups()
+        entries = groups.make(launch.place, limits).limits
+        if not entries:
+            return command
+        enter = " && ".join(f"echo 0 >{shlex.quote(str(entry))}" for entry in entries)
+        return [shim.SHELL, "-c", f'{enter} && exec "$@"', "tiphys", *command]
+
+    def _find_groups(self) -> cgroups.Cgroups:
+        if self._groups is None:
+            self._groups = cgroups.find()
+        return self._groups
+
+    def _kind(self, *what: Any) -> SandboxContainer:
+        return SandboxContainer(self._groups, *what)
 
     def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
         check_running(container)
@@ -190,7 +232,9 @@ class SandboxRuntime:
         return join(ProcessSession(container, self.watch), self.spawner, command, order)
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[shim.ShimContainer]:
-        return adopt_lives(directory, self.watch, SandboxContainer)
+        if self._groups is None and next(iter(shim.lives(directory)), None) is not None:
+            self._find_groups()  # an earlier agent may have made some for them
+        return adopt_lives(directory, self.watch, self._kind)
 
     def host_path(self, launch: Launch, path: str) -> Path | None:
         record = shim.read_life(launch.place)
@@ -205,6 +249,9 @@ class SandboxRuntime:
 
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
+        if self._groups is not None:
+            for _, _, place in shim.lives(directory):
+                self._groups.find(place).remove()
 
     def _view(self, launch: Launch, tag: str) -> View | LayeredRoot:
         """What the container sees: the image's root, or the shared one with the image map's programs and its own places
