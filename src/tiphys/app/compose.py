@@ -30,6 +30,7 @@ from tiphys.app.guards import OnlyNode
 from tiphys.app.names import RegistryNames
 from tiphys.app.places import HostPlaces
 from tiphys.app.settings import Settings
+from tiphys.app.signing import AuthoritySigner
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
@@ -176,6 +177,7 @@ async def compose(
             world.rng,
             root_ca=lambda: server.ca_certificate.decode(),
             places=HostPlaces(folder.absolute() / "volumes"),
+            signer=AuthoritySigner(home.pki) if daemon else None,
         )
         await stack.enter_async_context(_background(cluster.run))
         yield Parts(server, client, its_node, served, s3)

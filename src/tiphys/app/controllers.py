@@ -14,6 +14,8 @@ from tiphys.client.client import Client
 from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Transport
 from tiphys.cluster.controllers.accounts import RootCaController, ServiceAccountController
+from tiphys.cluster.controllers.autoscaling import AutoscalerController
+from tiphys.cluster.controllers.certificates import CertificateController, Signer
 from tiphys.cluster.controllers.cluster_roles import ClusterRoleController
 from tiphys.cluster.controllers.cron_jobs import CronJobController
 from tiphys.cluster.controllers.daemon_sets import DaemonSetController
@@ -26,6 +28,7 @@ from tiphys.cluster.controllers.jobs import JobController, TtlAfterFinishedContr
 from tiphys.cluster.controllers.kit import Caches, Controller, Kit, Sinks
 from tiphys.cluster.controllers.manager import Manager, Presence
 from tiphys.cluster.controllers.namespaces import NamespaceController
+from tiphys.cluster.controllers.nodes import PodGcController, TaintEvictionController
 from tiphys.cluster.controllers.replica_sets import ReplicaSetController, ReplicationControllerController
 from tiphys.cluster.controllers.scheduler import Scheduler
 from tiphys.cluster.controllers.stateful_sets import StatefulSetController
@@ -58,6 +61,10 @@ CONTROLLERS: Final[Sequence[type[Controller]]] = (
     VolumeController,
     ClaimProtectionController,
     VolumeProtectionController,
+    AutoscalerController,
+    TaintEvictionController,
+    PodGcController,
+    CertificateController,
 )
 
 
@@ -78,6 +85,7 @@ class ClusterControllers:
         rng: random.Random,
         root_ca: Callable[[], str] = str,
         places: Places | None = None,
+        signer: Signer | None = None,
     ) -> None:
         plain = Client(transport)  # readers, and events: they are nobody's
 
@@ -85,7 +93,7 @@ class ClusterControllers:
             return Client(ManagedTransport(transport, name))
 
         sinks, caches = Sinks(plain, clock), Caches(plain, clock, rng)
-        self.kit = Kit(writer, clock, rng, sinks, caches, feed.deletable, root_ca, places)
+        self.kit = Kit(writer, clock, rng, sinks, caches, feed.deletable, root_ca, places, signer, feed.resource)
         self.manager = Manager(self.kit, feed, CONTROLLERS)
         self.garbage = GarbageCollector(self.kit, feed, feed)
 

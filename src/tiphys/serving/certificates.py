@@ -96,6 +96,35 @@ class Authority:
         _write(pair, builder.sign(ca_key, _sha256()), key)
 
 
+def sign_request(authority: Authority, request: bytes, usages: Iterable[str], seconds: int, now: datetime) -> bytes:
+    """The PEM certificate for a PEM signing request; raises ValueError for one that is not signed by its own key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+    authority.ensure(now)
+    asked = x509.load_pem_x509_csr(request)
+    if not asked.is_signature_valid:
+        raise ValueError("the request is not signed by its own key")
+    ca_key: Any = load_pem_private_key(authority.ca.key.read_bytes(), None)
+    ca = x509.load_pem_x509_certificate(authority.ca.certificate.read_bytes())
+    builder = x509.CertificateBuilder(ca.subject, asked.subject, asked.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - _CLOCK_SKEW).not_valid_after(now + timedelta(seconds=seconds))
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    wanted = [_EXTENDED[usage] for usage in usages if usage in _EXTENDED]
+    if wanted:
+        oids = [x509.ObjectIdentifier(oid) for oid in wanted]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+    for extension in asked.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            builder = builder.add_extension(extension.value, critical=False)
+    return builder.sign(ca_key, _sha256()).public_bytes(Encoding.PEM)
+
+
+_CLOCK_SKEW = timedelta(minutes=5)
+_EXTENDED = {"client auth": "1.3.6.1.5.5.7.3.2", "server auth": "1.3.6.1.5.5.7.3.1"}
+
+
 def server_context(authority: Authority, pair: Pair) -> ssl.SSLContext:
     """TLS for a server that asks for client certificates of this authority, but does not insist."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -29,6 +29,7 @@ from tiphys.runtime.informer import Handler, Informer
 from tiphys.runtime.queue import WorkQueue
 
 if TYPE_CHECKING:
+    from tiphys.cluster.controllers.certificates import Signer
     from tiphys.cluster.controllers.volumes import Places
 
 Object = Mapping[str, Any]
@@ -130,6 +131,8 @@ class Kit:
     kinds: Callable[[], Iterable[Resource]] = tuple
     root_ca: Callable[[], str] = str
     places: Places | None = None
+    signer: Signer | None = None
+    resource_of: Callable[[str, str], Resource | None] = lambda _version, _kind: None
 
 
 @dataclass(frozen=True)

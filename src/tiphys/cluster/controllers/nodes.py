@@ -1,0 +1,118 @@
+"""The controllers of what happens to pods when something is wrong with their node: taints that evict, nodes that go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from tiphys.cluster.controllers.kit import Controller, Kit, Wake
+from tiphys.cluster.controllers.plan import pods as podfacts
+from tiphys.cluster.controllers.plan.eviction import evicted_at, surplus
+from tiphys.cluster.controllers.plan.owners import reference_to
+from tiphys.machinery.actions import Action, Delete, Emit
+from tiphys.machinery.errors import Conflict, NotFound
+from tiphys.machinery.resources import NODES, PODS, ObjectKey, key_of
+from tiphys.machinery.times import parse_time, to_time
+from tiphys.runtime.controller import Outcome
+
+Object = Mapping[str, Any]
+
+
+def evicts(node: Object) -> bool:
+    return any(taint.get("effect") == "NoExecute" for taint in (node.get("spec") or {}).get("taints") or ())
+
+
+class _Disrupting(Controller):
+    """Ends pods after saying on them why."""
+
+    async def disrupt(self, pod: Object, reason: str, message: str) -> None:
+        status = pod.get("status") or {}
+        why = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": to_time(self.clock.now()),
+            "reason": reason,
+            "message": message,
+        }
+        others = [each for each in status.get("conditions") or () if each["type"] != "DisruptionTarget"]
+        try:
+            await self.client.replace(PODS, {**pod, "status": {**status, "conditions": [*others, why]}}, "status")
+        except (Conflict, NotFound):
+            return  # it changed: its event brings it back
+
+
+class TaintEvictionController(_Disrupting):
+    name = "taint-eviction-controller"
+    wakes = (Wake(NODES, evicts),)
+    reads = (NODES, PODS)
+
+    def subscribe(self) -> None:
+        self.on(NODES, self._on_node)
+        self.on(PODS, self._on_pod)
+
+    def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if after is not None and (before is None or before.get("spec") != after.get("spec")):
+            for pod in self.cache(PODS).objects():
+                if pod["spec"].get("nodeName") == key.name:
+                    self.queue.add(key_of(pod))
+
+    def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if after is not None and (before is None or not before["spec"].get("nodeName")):
+            self.queue.add(key)
+
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        pod = self.cache(PODS).get(key)
+        node = self.cache(NODES).get(ObjectKey("", pod["spec"].get("nodeName") or "")) if pod is not None else None
+        if pod is None or node is None or not podfacts.is_active(pod) or not evicts(node):
+            return None
+        leaves_at = evicted_at(pod, node["spec"]["taints"], self._since(node))
+        if leaves_at is None or leaves_at > self.clock.now():
+            return leaves_at
+        text = f"Marking for deletion Pod {key}"
+        self.events.emit(Emit(reference_to(pod, PODS), "Normal", "TaintManagerEviction", text))
+        await self.disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+        await self.carry_out([Delete(PODS, key, pod["metadata"]["uid"], why="its node's taint")])
+        return None
+
+    def _since(self, node: Object) -> datetime:
+        """Since when the youngest evicting taint is there; one that does not say is taken to be new."""
+        times = [taint.get("timeAdded") for taint in node["spec"]["taints"] if taint.get("effect") == "NoExecute"]
+        return max((parse_time(at) for at in times if at), default=self.clock.now())
+
+
+class PodGcController(_Disrupting):
+    """Deletes pods of nodes that are gone, and the oldest ended ones where there are very many."""
+
+    name = "pod-garbage-collector"
+    wakes = (Wake(NODES),)
+    reads = (NODES,)
+    workers = 1
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._watches_pods = False
+
+    def subscribe(self) -> None:
+        self.on(NODES, self._on_node)
+
+    def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if after is None and before is not None:
+            self.queue.add(key)
+
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        """``key`` names a node that went."""
+        if self.cache(NODES).get(key) is not None:
+            return None
+        pods = await self.client.list(PODS, fieldSelector=f"spec.nodeName={key.name}")
+        for pod in pods.get("items") or ():
+            await self.disrupt(pod, "DeletionByPodGC", "PodGC: node no longer exists")
+            await self.carry_out([_gone(pod)])
+        everything = await self.client.list(PODS)
+        await self.attempt([_gone(pod) for pod in surplus(everything.get("items") or ())])
+        return None
+
+
+def _gone(pod: Object) -> Action:
+    return Delete(PODS, key_of(pod), pod["metadata"]["uid"], grace_seconds=0, why="nobody holds it any more")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.cluster.controllers.world import World, in_world
+from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
+from tiphys.cluster.controllers.plan.scheduling.decide import decide
+from tiphys.machinery.resources import NODES, PODS
+
+
+def node(name: str, **spec: Any) -> dict[str, Any]:
+    labels = {"kubernetes.io/hostname": name, "zone": name[-1], **spec.pop("labels", {})}
+    size = {"cpu": "2", "memory": "4Gi", "pods": "10"}
+    return {"metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"allocatable": size}}
+
+
+def pod(name: str, cpu: str = "", priority: int = 0, labels: dict[str, str] | None = None, **spec: Any) -> PodFacts:
+    resources = {"resources": {"requests": {"cpu": cpu}}} if cpu else {}
+    meta = {
+        "name": name,
+        "namespace": "d",
+        "uid": name,
+        "labels": labels or {},
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    whole = {"containers": [{"name": "c", **resources}], "priority": priority, **spec}
+    return PodFacts.of({"metadata": meta, "spec": whole})
+
+
+def cluster(*nodes: dict[str, Any]) -> ClusterState:
+    state = ClusterState()
+    for each in nodes:
+        state.set_node(each)
+    return state
+
+
+TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
+END = "no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"nodeSelector": {"a": "b"}}, "1 node(s) didn't match Pod's node affinity/selector"),
+        ({"cpu": "3"}, "1 Insufficient cpu"),
+    ],
+)
+def test_why_a_pod_is_nowhere(spec: dict[str, Any], reason: str) -> None:
+    found = decide(pod("p", **spec), cluster(node("n1")), {})
+    assert found.message == f"0/1 nodes are available: {reason}. {END}"
+
+
+def test_taints_and_cordons() -> None:
+    assert "untolerated taint(s)" in decide(pod("p"), cluster(node("n1", taints=[TAINT])), {}).message
+    tolerant = pod("p", tolerations=[{"key": "k", "operator": "Exists"}])
+    assert decide(tolerant, cluster(node("n1", taints=[TAINT])), {}).node == "n1"
+    assert "1 node(s) were unschedulable" in decide(pod("p"), cluster(node("n1", unschedulable=True)), {}).message
+    assert decide(pod("p"), ClusterState(), {}).message == "no nodes available to schedule pods"
+
+
+def test_pods_apart_and_together() -> None:
+    state = cluster(node("n1"), node("n2"))
+    state.place(pod("a", labels={"app": "a"}), "n1")
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "a"}}}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    assert decide(pod("p", affinity={"podAffinity": required}), state, {}).node == "n1"
+    apart = pod("p", affinity={"podAntiAffinity": required})
+    assert decide(apart, state, {}).node == "n2"
+    state.place(apart, "n2")
+    assert decide(pod("a2", labels={"app": "a"}), state, {}).node == "n1"  # the other one does not want it
+
+
+def test_spread_keeps_the_skew() -> None:
+    state = cluster(node("n1"), node("n2"))
+    constraint = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+                  "labelSelector": {"matchLabels": {"app": "a"}}}  # fmt: skip
+    for number in range(4):
+        facts = pod(f"a{number}", labels={"app": "a"}, topologySpreadConstraints=[constraint])
+        state.place(facts, decide(facts, state, {}).node)
+    assert [len(each.pods) for each in state.nodes.values()] == [2, 2]
+
+
+def test_the_least_important_make_room() -> None:
+    state = cluster(node("n1"), node("n2"))
+    for name, place, priority in (("a", "n1", 5), ("b", "n1", 1), ("c", "n2", 3), ("d", "n2", 3)):
+        state.place(pod(name, "1", priority), place)
+    found = decide(pod("p", "1", 10), state, {})
+    assert (found.nominated, [each.uid for each in found.victims]) == ("n1", ["b"])
+    assert "No preemption victims" in decide(pod("p", "1", 1), state, {}).message
+
+
+def test_host_ports_clash() -> None:
+    state = cluster(node("n1"))
+    port = {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}
+    state.place(pod("a", **port), "n1")
+    assert "didn't have free ports" in decide(pod("p", **port), state, {}).message
+
+
+def test_a_pod_is_tried_again_when_there_is_room() -> None:
+    async def test(world: World) -> None:
+        big = [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "20"}}}]
+        await world.make(PODS, "first", spec={"containers": big})
+        await world.settle(1)
+        await world.make(PODS, "second", spec={"containers": big})
+        await world.settle(5)
+        condition = (await world.get(PODS, "second"))["status"]["conditions"][0]
+        assert (condition["status"], condition["reason"]) == ("False", "Unschedulable")
+        await world.client.delete(PODS, (await key(world, "first")))
+        await world.settle(15)
+        assert (await world.get(PODS, "second"))["status"]["phase"] == "Running"
+
+    async def key(world: World, name: str) -> Any:
+        from tiphys.machinery.resources import key_of
+
+        return key_of(await world.get(PODS, name))
+
+    in_world(test)
+
+
+def test_a_noexecute_taint_evicts_after_its_time() -> None:
+    async def test(world: World) -> None:
+        toleration = {"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+        containers = [{"name": "c", "image": "i"}]
+        await world.make(PODS, "patient", spec={"containers": containers, "tolerations": [toleration]})
+        await world.make(PODS, "plain", spec={"containers": containers})
+        await world.settle(3)
+        taint = {"key": "k", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:03Z"}
+        await world.patch(NODES, "node-1", {"spec": {"taints": [taint]}})
+        await world.settle(5)
+        assert [each["metadata"]["name"] for each in await world.all(PODS)] == ["patient"]
+        await world.settle(60)
+        assert await world.all(PODS) == []
+
+    in_world(test)
