@@ -19,7 +19,7 @@ from tiphys.app.cd import RegistryKinds
 from tiphys.app.compose import World, api_server
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.feed import StoreFeed
-from tiphys.cd.caches import APPLICATIONS
+from tiphys.cd.caches import APP_PROJECTS, APPLICATIONS
 from tiphys.cd.controller import ApplicationController
 from tiphys.cd.plan.sync.run import RUN_ID
 from tiphys.cd.settings import ControllerSettings
@@ -37,6 +37,7 @@ JOBS = Resource("batch", "v1", "jobs", "Job")
 _KEY = ObjectKey("argocd", "app")
 _PATIENCE_SECONDS = 24 * 3600.0
 _RESTART_SECONDS_MAX = 20.0
+_DEFINITIONS = (APPLICATIONS.key, APP_PROJECTS.key)
 _COMPLETED = ("Succeeded", "Failed", "Error")
 
 
@@ -69,7 +70,7 @@ class _Simulation:
 
     async def run(self) -> Life:
         world, rng = self.world, self.world.rng
-        async with api_server(world) as server:
+        async with api_server(world, definitions=_DEFINITIONS) as server:
             client = Client(server.transport())
             await _prepared(client)
             feed = StoreFeed(server.store, server.registry)
@@ -240,7 +241,7 @@ async def _prepared(client: Client) -> None:
 
 async def cluster_ends(group: asyncio.TaskGroup) -> None:
     """Ends what the cluster's parts started in the group."""
-    for task in list(group._tasks):  # type: ignore[attr-defined]
+    for task in list(group._tasks):
         task.cancel()
 
 

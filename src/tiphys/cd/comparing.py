@@ -9,6 +9,7 @@ costs the look at that object.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +18,7 @@ from tiphys.cd.caches import Caches
 from tiphys.cd.clusters import ClusterSet
 from tiphys.cd.kinds import ServedKinds
 from tiphys.cd.live import LiveCluster
-from tiphys.cd.plan.compare import Comparison, Observed, comparator, compare
+from tiphys.cd.plan.compare import Comparison, Observed, comparator, compare, placed
 from tiphys.cd.plan.diff import Comparator, Diff
 from tiphys.cd.plan.diff.ignoring import IgnoreError
 from tiphys.cd.plan.health import Health, resource_health
@@ -36,6 +37,7 @@ from tiphys.cd.plan.objects import (
 from tiphys.cd.plan.projects import Cluster, Project
 from tiphys.cd.plan.settings import Settings
 from tiphys.cd.plan.spec import has_multiple_sources, instance_name, sources_of
+from tiphys.cd.plan.tracking import TrackingError
 from tiphys.cd.plan.validation import Clusters, Condition, DestinationError, problems_of
 from tiphys.cd.plan.windows import Destination
 from tiphys.cd.rendering import Rendered, Renderer, Wanted
@@ -177,12 +179,12 @@ class Comparer:
         rendered = kept.rendered
         if rendered is None or rendered.problem or resolve or hard or not same(asked, kept.asked):
             wanted = self._wanted(app, chosen, project, live, resolve=resolve, hard=hard)
-            rendered = await self._renderer.render(wanted)
+            rendered = self._placed(await self._renderer.render(wanted), app, live)
             if keep:
                 kept.asked, kept.rendered = asked, rendered
         try:
             await live.watch(map(gvk_of, rendered.targets))
-            found = live.managed(instance, self._placed(rendered.targets, app, live))
+            found = live.managed(instance, rendered.targets)
         except ApiError as err:
             problem = f"{err}"
         check = self.check()
@@ -230,15 +232,18 @@ class Comparer:
             hard=hard,
         )
 
-    def _placed(self, targets: Iterable[Object], app: Mapping[str, Any], live: LiveCluster) -> Iterable[Object]:
-        """The targets with the namespace that they will have, to be found by."""
+    def _placed(self, rendered: Rendered, app: Mapping[str, Any], live: LiveCluster) -> Rendered:
+        """With the targets of known kinds in their namespaces, once and not in every comparison."""
         namespace = str(((app.get("spec") or {}).get("destination") or {}).get("namespace") or "")
-        for target in targets:
+        instance, settings = self.instance_of(app), self._caches.settings
+        targets: list[Object] = []
+        for target in rendered.targets:
             resource = live.resource_of(gvk_of(target))
-            if namespace_of(target) or (resource is not None and not resource.namespaced):
-                yield target
-            else:
-                yield {**target, "metadata": {**metadata_of(target), "namespace": namespace}}
+            if resource is not None:
+                with contextlib.suppress(TrackingError):  # the comparison says so
+                    target = placed(target, namespace, instance, settings, is_namespaced=resource.namespaced)
+            targets.append(target)
+        return replace(rendered, targets=targets)
 
     def _comparing(
         self, app: Mapping[str, Any], settings: Settings, kept: _Kept

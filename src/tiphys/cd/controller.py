@@ -121,6 +121,11 @@ class ApplicationController:
     def bugs(self) -> int:
         return self._controller.bugs
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is being done, and nothing waits to be done at once."""
+        return self._queue.idle
+
     # What wakes whom
 
     def _subscribe(self) -> None:
@@ -150,12 +155,12 @@ class ApplicationController:
     def _on_settings(self, _key: ObjectKey, _before: Object | None, _after: Object | None) -> None:
         if self.caches.config.synced.is_set() and self.caches.read_settings():
             self.clusters.drop_all()
-            self._look_at_all()
+            self.look_at_all()
 
     def _on_clusters(self, _key: ObjectKey, _before: Object | None, _after: Object | None) -> None:
         if self.caches.secrets.synced.is_set():
             self.clusters.set_secrets(self.caches.cluster_secrets())
-            self._look_at_all()
+            self.look_at_all()
 
     def _on_wait(self, key: ObjectKey, others: Iterable[ObjectKey]) -> None:
         for other in others:
@@ -165,7 +170,8 @@ class ApplicationController:
         self._changed.add(key)
         self._queue.add(key)
 
-    def _look_at_all(self) -> None:
+    def look_at_all(self) -> None:
+        """Has every application compared."""
         for app in self.caches.applications.objects():
             self._look_at(_key(app))
 

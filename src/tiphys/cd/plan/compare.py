@@ -142,7 +142,7 @@ class _Comparing:
         targets = self._included(self._normalized(seen.rendered.targets))
         if seen.live_problem:
             self._fail(f"Failed to load live state: {seen.live_problem}")
-        live = {key: obj for key, obj in seen.live.items() if seen.project.permits(obj, seen.cluster)}
+        live = self._permitted()
         self._warn_of_sharing(live.values())
         targets = [*targets, *self._managed_namespace(targets, live.values())]
         synced, before, after = for_sync(targets)
@@ -179,6 +179,19 @@ class _Comparing:
         self.conditions.append(Condition(COMPARISON_ERROR, message))
         self.is_unknown = True
 
+    def _permitted(self) -> dict[ResourceKey, Object]:
+        """The live objects that the project lets be seen; it asks for names only of kinds without namespaces."""
+        seen = self.seen
+        known: dict[tuple[str, str, str], bool] = {}
+        found = {}
+        for key, obj in seen.live.items():
+            place = key[:3] if key.namespace else (*key[:2], "/" + key.name)
+            if place not in known:
+                known[place] = seen.project.permits(obj, seen.cluster)
+            if known[place]:
+                found[key] = obj
+        return found
+
     # Targets
 
     def _normalized(self, targets: Sequence[Object]) -> list[Object]:
@@ -201,24 +214,18 @@ class _Comparing:
         return [doubles[-1] for doubles in by_key.values()]
 
     def _placed(self, obj: Object) -> Object:
-        gvk, settings = gvk_of(obj), self.seen.settings
+        gvk = gvk_of(obj)
         is_namespaced = self._placing(gvk.group, gvk.kind) is not False
-        if is_namespaced and not namespace_of(obj):
-            obj = with_metadata(obj, namespace=self._namespace)
-        elif not is_namespaced and namespace_of(obj):
-            obj = without(obj, "metadata", "namespace")
-        else:
-            return obj
-        return tracked(
-            obj, self._instance, self._namespace, settings.tracking_method, settings.instance_label,
-            settings.installation_id,
-        )  # fmt: skip
+        return placed(obj, self._namespace, self._instance, self.seen.settings, is_namespaced=is_namespaced)
 
     def _included(self, targets: Sequence[Object]) -> list[Object]:
         kept: list[Object] = []
+        excluded: dict[Gvk, bool] = {}
         for obj in targets:
             gvk = gvk_of(obj)
-            if self.seen.settings.filter.excludes(gvk.group, gvk.kind, self.seen.cluster.server):
+            if gvk not in excluded:
+                excluded[gvk] = self.seen.settings.filter.excludes(gvk.group, gvk.kind, self.seen.cluster.server)
+            if excluded[gvk]:
                 text = f"Resource {gvk.group}/{gvk.kind} {name_of(obj)} is excluded in the settings"
                 self.conditions.append(Condition("ExcludedResourceWarning", text))
             else:
@@ -359,6 +366,18 @@ class _Comparing:
         if wanted is None or result is None:
             return False
         return not same(wanted, result.get("managedNamespaceMetadata"))
+
+
+def placed(obj: Object, namespace: str, instance: str, settings: Settings, *, is_namespaced: bool) -> Object:
+    """The target with the namespace that its kind wants, and the mark that says so. Raises TrackingError."""
+    if is_namespaced and not namespace_of(obj):
+        obj = with_metadata(obj, namespace=namespace)
+    elif not is_namespaced and namespace_of(obj):
+        obj = without(obj, "metadata", "namespace")
+    else:
+        return obj
+    method, label = settings.tracking_method, settings.instance_label
+    return tracked(obj, instance, namespace, method, label, settings.installation_id)
 
 
 def compared_to(spec: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

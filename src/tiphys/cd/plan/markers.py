@@ -47,7 +47,10 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 
 def comma_list(obj: Object, annotation: str) -> list[str]:
     """The trimmed items of an annotation, each once, in order."""
-    items = (item.strip() for item in annotations_of(obj).get(annotation, "").split(","))
+    text = annotations_of(obj).get(annotation)
+    if not text:
+        return []
+    items = (item.strip() for item in text.split(","))
     return list(dict.fromkeys(item for item in items if item))
 
 
@@ -108,7 +111,7 @@ def wave_of(obj: Object) -> int:
     """The sync wave; Helm's weight where the annotation is absent or no integer, else 0."""
     annotations = annotations_of(obj)
     for name in (SYNC_WAVE, HELM_HOOK_WEIGHT):
-        text = annotations.get(name, "")
-        if _INTEGER.fullmatch(text) and -(1 << 63) <= int(text[:25]) < 1 << 63:
+        text = annotations.get(name)
+        if text and _INTEGER.fullmatch(text) and -(1 << 63) <= int(text[:25]) < 1 << 63:
             return int(text)
     return 0

@@ -7,6 +7,7 @@ dicts and never changed in place; ``with_metadata`` and its neighbours copy only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
@@ -42,9 +43,12 @@ class ResourceKey(NamedTuple):
 def gvk_of(obj: Object) -> Gvk:
     """An apiVersion of more than two parts is no group and version: like the original, nothing is known then."""
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
-    parts = api_version.split("/") if isinstance(api_version, str) else [""]
-    kind = kind if isinstance(kind, str) else ""
-    match parts:
+    return _gvk(api_version if isinstance(api_version, str) else "", kind if isinstance(kind, str) else "")
+
+
+@lru_cache(maxsize=4096)
+def _gvk(api_version: str, kind: str) -> Gvk:
+    match api_version.split("/"):
         case [version]:
             return Gvk("", version, kind)
         case [group, version]:
@@ -59,7 +63,7 @@ def key_of(obj: Object) -> ResourceKey:
 
 def metadata_of(obj: Object) -> Mapping[str, Any]:
     metadata = obj.get("metadata")
-    return metadata if isinstance(metadata, Mapping) else {}
+    return metadata if metadata.__class__ is dict or isinstance(metadata, Mapping) else {}
 
 
 def name_of(obj: Object) -> str:
@@ -165,6 +169,10 @@ def _text(value: Any) -> str:
 
 
 def _string_map(value: Any) -> Mapping[str, str]:
-    if not isinstance(value, Mapping) or any(not isinstance(each, str) for each in value.values()):
+    if not value or (value.__class__ is not dict and not isinstance(value, Mapping)):
         return {}
-    return value
+    for each in value.values():
+        if each.__class__ is not str and not isinstance(each, str):
+            return {}
+    held: Mapping[str, str] = value
+    return held
