@@ -12,8 +12,9 @@ from tiphys.app.compose import Node, NodeContext
 from tiphys.app.images import image_source
 from tiphys.app.settings import Settings
 from tiphys.app.tracing import TracedExtension
-from tiphys.cluster.node.agent import Agent
+from tiphys.cluster.node.agent import Agent, this_machines_resolver
 from tiphys.cluster.node.extension import PodExtension
+from tiphys.cluster.node.hostfiles import NodeNetwork
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
@@ -47,9 +48,17 @@ async def start_agent(context: NodeContext, settings: Settings) -> Node:
         extensions=(executor,),
         images=partial(image_source, context.world.clock, settings),
         binds=False,
+        network=_told(context),
+        pod_network=context.network,
     )
     await agent.prepare()
     return agent
+
+
+def _told(context: NodeContext) -> NodeNetwork:
+    """What pods are told of the network: cluster DNS where there is one they can reach."""
+    dns = context.network.resolver_address if context.network is not None else ""
+    return NodeNetwork(context.node_name, dns=dns or None, resolver=this_machines_resolver())
 
 
 def _resources(context: NodeContext) -> MakeResources | None:

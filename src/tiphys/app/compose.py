@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coro
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,8 +35,12 @@ from tiphys.app.signing import AuthoritySigner
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
+from tiphys.cluster.apiserver.services import SERVICE_NETWORK
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
+from tiphys.cluster.node.network.attachments import PodNetwork
+from tiphys.cluster.node.network.attachments import choose as choose_network
+from tiphys.cluster.node.network.manager import ServiceNetwork
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -109,6 +114,7 @@ class NodeContext:
     data_dir: Path
     trace: Trace = NO_TRACE
     names: ResourceNames | None = None
+    network: PodNetwork | None = None
 
 
 NodeFactory = Callable[[NodeContext], Awaitable[Node]]
@@ -123,6 +129,7 @@ class Parts:
     node: Node
     served: Served | None
     s3: str = ""
+    network: PodNetwork | None = None
 
 
 @asynccontextmanager
@@ -146,7 +153,10 @@ async def compose(
         folder = settings.data_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-")))
         home = DataDir(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        server = await stack.enter_async_context(api_server(world, home if settings.data_dir else None))
+        network = await stack.enter_async_context(_network(settings, world, folder)) if daemon else None
+        services = network.services if network is not None else SERVICE_NETWORK
+        kept = home if settings.data_dir else None
+        server = await stack.enter_async_context(api_server(world, kept, service_network=services))
         feed = StoreFeed(server.store, server.registry)
         server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
@@ -154,7 +164,8 @@ async def compose(
         await report_node(client, world.clock.now(), sized=daemon)
         s3_keys = await furnish_artifacts(client, folder)
         made = node or agent_node(settings)
-        its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, RegistryNames(server.registry)))
+        names = RegistryNames(server.registry)
+        its_node = await made(NodeContext(client, world, NODE_NAME, home.node, trace, names, network))
         if its_node.log_source is not None:
             server.register_log_source(its_node.log_source)
         if its_node.stream_source is not None:
@@ -180,7 +191,20 @@ async def compose(
             signer=AuthoritySigner(home.pki) if daemon else None,
         )
         await stack.enter_async_context(_background(cluster.run))
-        yield Parts(server, client, its_node, served, s3)
+        if network is not None and network.name != "host":
+            forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng)
+            await stack.enter_async_context(_background(forwarding.run))
+        yield Parts(server, client, its_node, served, s3, network)
+
+
+@asynccontextmanager
+async def _network(settings: Settings, world: World, folder: Path) -> AsyncIterator[PodNetwork]:
+    """The pods' network; it stays behind with the pods that do."""
+    network = await choose_network(settings.network, world.clock, folder)
+    try:
+        yield network
+    finally:
+        await (network.close() if network.is_empty else network.release())
 
 
 @asynccontextmanager
@@ -199,12 +223,17 @@ async def _simulated(server: ApiServer, settings: Settings, world: World) -> Asy
 
 @asynccontextmanager
 async def api_server(
-    world: World, home: DataDir | None = None, definitions: Collection[str] = ()
+    world: World,
+    home: DataDir | None = None,
+    definitions: Collection[str] = (),
+    service_network: IPv4Network = SERVICE_NETWORK,
 ) -> AsyncIterator[ApiServer]:
     """The API server alone, with its objects in ``home`` or in memory; ``definitions`` as ``ApiServer.start`` has."""
     kept = Store(shared_maps=SHARED_MAPS) if home is None else Store.open(home.store, SHARED_MAPS)
     key = SigningKey(home.pki / "sa.key" if home is not None else None)
-    server = await ApiServer.start(kept, world.clock, world.ids, definitions, signing_key=key)
+    server = await ApiServer.start(
+        kept, world.clock, world.ids, definitions, signing_key=key, service_network=service_network
+    )
     try:
         yield server
     finally:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 from tiphys.machinery.errors import SpecError
 
 IMAGES = ("auto", "registry", "map")
+NETWORKS = ("auto", "bridge", "loopback", "host")
 RUNTIMES = ("auto", "sandbox", "oci", "process", "engine", "stage")
 
 
@@ -38,6 +39,7 @@ class Settings:
     simulated_stages: Annotated[Path | None, "YAML file with what pods on simulated nodes do; none: built in"] = None
     s3_listen: Annotated[str, "address:port of the artifact store's S3; none: `tiphys up` takes 127.0.0.1:9000"] = ""
     s3_names: Annotated[str, "S3 endpoints, with commas, that mean the local artifact store"] = "minio:9000"
+    network: Annotated[str, "of pods under `tiphys up`: auto (bridge, else loopback), bridge, loopback, host"] = "auto"
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"
@@ -47,6 +49,8 @@ class Settings:
             raise SpecError("runtime", f"must be one of {', '.join(RUNTIMES)}, got {self.runtime!r}")
         if self.images not in IMAGES:
             raise SpecError("images", f"must be one of {', '.join(IMAGES)}, got {self.images!r}")
+        if self.network not in NETWORKS:
+            raise SpecError("network", f"must be one of {', '.join(NETWORKS)}, got {self.network!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
         if not 0 <= self.simulated_nodes <= 10_000:

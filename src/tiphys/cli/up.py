@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.option("--kubeconfig", metavar="FILE", help="Write the kubeconfig here [default: in the data directory].")
 @click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, oci, process, engine or stage.")
 @click.option("--simulated-nodes", metavar="N", type=int, help="Add N nodes whose pods only pretend to run.")
+@click.option("--network", metavar="NAME", help="Of the pods: auto, bridge, loopback or host.")
 @click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
 def command(
     data_dir: str | None,
@@ -24,6 +25,7 @@ def command(
     kubeconfig: str | None,
     runtime: str | None,
     simulated_nodes: int | None,
+    network: str | None,
     detach: bool,
 ) -> int:
     """Keep the embedded cluster running.
@@ -42,6 +44,7 @@ def command(
         "kubeconfig": kubeconfig,
         "runtime": runtime,
         "simulated_nodes": simulated_nodes,
+        "network": network,
     }
     chosen = settings.load(flags)
     if detach:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib import resources
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 import orjson
@@ -34,7 +35,7 @@ from tiphys.cluster.apiserver.patching import patcher
 from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed, not_found
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
-from tiphys.cluster.apiserver.services import ServiceAddresses
+from tiphys.cluster.apiserver.services import SERVICE_NETWORK, ServiceAddresses
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource, parse_log_options
@@ -78,6 +79,7 @@ class ApiServer:
     ca_certificate: bytes = b""
     accounts: bool = False
     """Whether new pods get their account's token and what else a cluster that others reach gives them."""
+    service_network: IPv4Network = SERVICE_NETWORK
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
@@ -92,7 +94,7 @@ class ApiServer:
         self.verbs.after_create[crds.COLLECTION] = self._establish
         self.verbs.after_create["secrets"] = self._fill_token
         self.verbs.after_remove = self._finish_definition
-        self.verbs.admission += [self._admit_custom, ServiceAddresses(self.store)]
+        self.verbs.admission += [self._admit_custom, ServiceAddresses(self.store, self.service_network)]
         customs = crds.CustomResources(self.registry)
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)
@@ -108,14 +110,17 @@ class ApiServer:
         roles: bool | None = None,
         signing_key: SigningKey | None = None,
         accounts: bool = False,
+        service_network: IPv4Network = SERVICE_NETWORK,
     ) -> ApiServer:
         """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
 
         ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster. ``roles``:
         with the users' cluster roles; by default where nothing was left out. ``signing_key`` is for tokens; by default
-        one that is gone with the server. ``accounts``: see the field.
+        one that is gone with the server. ``accounts``: see the field. ``service_network`` is where the addresses of
+        Services come from.
         """
-        server = cls(store, clock, ids, signing_key=signing_key or SigningKey(), accounts=accounts)
+        key = signing_key or SigningKey()
+        server = cls(store, clock, ids, signing_key=key, accounts=accounts, service_network=service_network)
         await server._bootstrap(definitions, not definitions if roles is None else roles)
         return server
 

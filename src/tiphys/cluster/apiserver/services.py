@@ -29,8 +29,9 @@ _FAMILY: Final = "IPv4"  # all that this cluster has
 class ServiceAddresses:
     """An ``Admit`` of the verbs; gives addresses to new Services, keeps those of changed ones."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, network: IPv4Network = SERVICE_NETWORK) -> None:
         self._store = store
+        self._network = network
         self._used: set[str | int] | None = None
         self._last: tuple[str, set[str | int]] = ("", set())
         self._next_ip = _FIRST_GIVEN
@@ -97,7 +98,7 @@ class ServiceAddresses:
     def _take_ip(self, info: ResourceInfo, obj: Object, spec: Object, asked: str) -> None:
         """An address that the writer chose: of the network, and free."""
         found, problem = sloppy_address(asked), ""
-        if found is None or found.version != SERVICE_NETWORK.version or found not in SERVICE_NETWORK:
+        if found is None or found.version != self._network.version or found not in self._network:
             problem = "the provided network does not match the current range"
         elif asked in self._in_use():
             problem = "provided IP is already allocated"
@@ -107,9 +108,9 @@ class ServiceAddresses:
         self._take(asked)
 
     def _free_ip(self) -> str:
-        size = SERVICE_NETWORK.num_addresses - 1
+        size = self._network.num_addresses - 1
         for _ in range(size):
-            address = str(SERVICE_NETWORK[self._next_ip])
+            address = str(self._network[self._next_ip])
             self._next_ip = self._next_ip + 1 if self._next_ip + 1 < size else 1
             if address not in self._in_use():
                 self._take(address)

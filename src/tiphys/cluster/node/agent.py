@@ -27,6 +27,7 @@ from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
 from tiphys.cluster.node.images.map import Image, ImageMap, ImageSource, Pulled, PullRequest, search_path
+from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.paths import PathLocks
 from tiphys.cluster.node.podnames import go_duration
 from tiphys.cluster.node.runtime import Choice, Runtime, choose
@@ -108,6 +109,7 @@ class Agent:
         images: Callable[[Runtime], ImageSource] | None = None,
         facts: NodeFacts | None = None,
         network: NodeNetwork | None = None,
+        pod_network: PodNetwork | None = None,
         effects: Effects | None = None,
         binds: bool = True,
         strict: bool = False,
@@ -123,6 +125,7 @@ class Agent:
         self.effects = effects or NoEffects()
         self.facts = facts or NodeFacts(node_name)
         self.network = network or NodeNetwork(node_name, resolver=this_machines_resolver())
+        self.pod_network = pod_network
         self.paths = PathLocks()
         self.pods_directory = data_dir / "pods"
         self.claims_directory = data_dir / "claims"

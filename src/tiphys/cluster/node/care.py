@@ -47,7 +47,7 @@ class Nurse:
         self._home = home
         self._runtime = runtime
         self._clock = clock
-        self._address = address
+        self.address = address
         self._grace = grace_seconds
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
@@ -167,7 +167,7 @@ class Nurse:
             raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
 
         ports = {p["name"]: int(p["containerPort"]) for p in spec.get("ports") or () if p.get("name")}
-        return Asker(self._address, run, ports)
+        return Asker(self.address, run, ports)
 
     async def _sleep(self, seconds: float) -> None:
         if seconds > 0:

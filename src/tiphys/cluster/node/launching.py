@@ -16,6 +16,7 @@ from typing import Any
 from tiphys.cluster.node import environment, hostfiles, identity, services, volumes
 from tiphys.cluster.node.environment import Fetch, NodeFacts
 from tiphys.cluster.node.images.map import Image
+from tiphys.cluster.node.network.attachments import UNATTACHED, Attachment
 from tiphys.cluster.node.runtime import USUAL_UMASK, Launch, Mount, Runtime, StartFailure
 from tiphys.machinery.podlife import Staged
 
@@ -37,6 +38,7 @@ class Surroundings:
     volumes: Mapping[str, Path]
     staged: Staged
     services: tuple[Object, ...] = ()
+    attachment: Attachment = UNATTACHED
 
 
 def every_container(pod: Object) -> tuple[Object, ...]:
@@ -56,7 +58,7 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
     who = identity.identity_of(container, pod, image.user, image.accounts)
     names = hostfiles.names_of(pod, around.network)
     env = await _environment(container, pod, image, names.host, around)
-    address = around.facts.host_ip
+    address = around.attachment.address or around.facts.host_ip
     isolated = around.runtime.isolated
     return Launch(
         pod_uid=pod["metadata"]["uid"],
@@ -69,6 +71,7 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
         hostname=names.host,
         hosts=hostfiles.hosts_file(pod, names, (address,), around.network) if isolated else "",
         resolv_conf=hostfiles.resolv_conf(hostfiles.resolver_of(pod, around.network)) if isolated else "",
+        network=around.attachment.namespace,
         mounts=_mounts(container, pod, env, around),
         programs=image.programs,
         root=image.root,

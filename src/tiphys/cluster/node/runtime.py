@@ -64,7 +64,7 @@ class Launch:
     will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the
     text of those files in /etc ("": the runtime's own choice). ``root`` is the unpacked image, which is never written
     to; None: a root derived from this machine. ``image_volumes`` are its directories that are to be writable
-    in any case.
+    in any case. ``network`` is the file of the network namespace to live in, "" for the machine's.
     """
 
     pod_uid: str
@@ -78,6 +78,7 @@ class Launch:
     host_aliases: tuple[str, ...] = ()
     hosts: str = ""
     resolv_conf: str = ""
+    network: str = ""
     mounts: tuple[Mount, ...] = ()
     programs: Mapping[str, Path] = field(default_factory=dict)
     root: Path | None = None

@@ -43,12 +43,16 @@ class StreamSource:
         return OutputSession(container, self._agent.runtime.log_files(launch.place, launch.split_output), self._changes)
 
     async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the pod's own loopback address. Raises DriverError."""
-        if self._agent.worker(key_of(pod)) is None:
+        """To the pod's own address, where it shares the machine's network to its loopback address.
+
+        Raises DriverError.
+        """
+        worker = self._agent.worker(key_of(pod))
+        if worker is None:
             raise DriverError("pod is not running")
         try:
             async with asyncio.timeout(DIAL_SECONDS_MAX):
-                return await asyncio.open_connection(LOOPBACK, port)
+                return await asyncio.open_connection(worker.own_address or LOOPBACK, port)
         except OSError as err:
             why = f"dial tcp4 {LOOPBACK}:{port}: connect: {(err.strerror or str(err)).lower()}"
             raise DriverError(f"failed to connect to localhost:{port} inside the pod: {why}") from err

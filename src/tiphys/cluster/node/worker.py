@@ -30,6 +30,7 @@ from tiphys.cluster.node.inprocess import InProcessContainer
 from tiphys.cluster.node.lifecycle import Ask, Stop
 from tiphys.cluster.node.lives import Condemned, Life
 from tiphys.cluster.node.logs import LifeLog
+from tiphys.cluster.node.network.attachments import UNATTACHED, NetworkError
 from tiphys.cluster.node.podnames import full_name, go_duration
 from tiphys.cluster.node.runtime import ConfigError, Container, Launch, StartFailure
 from tiphys.cluster.node.tokens import PodTokens
@@ -86,6 +87,7 @@ class PodWorker:
         self._times: dict[str, tuple[str, str]] = _condition_times(pod)
         self._started_at = _start_time(pod) or agent.clock.now()
         self._stop: Stop | None = None
+        self._attachment = UNATTACHED
         self._absent = False
         self._resumed = False
         self._nurse = Nurse(self, agent.runtime, agent.clock, agent.facts.host_ip, self._shape.grace_seconds)
@@ -247,12 +249,14 @@ class PodWorker:
         said = ""
         while self._stop is None:
             try:
+                await self._attach()
                 await self._prepare_volumes()
                 failure = await self._stage()
-            except (volumes.VolumeError, ConfigError, ImageUnavailable) as err:
+            except (volumes.VolumeError, ConfigError, ImageUnavailable, NetworkError) as err:
                 if str(err) != said:
                     said = str(err)
-                    self.emit("Warning", "FailedMount", said)
+                    why = "FailedCreatePodSandBox" if isinstance(err, NetworkError) else "FailedMount"
+                    self.emit("Warning", why, said)
                     self._post()
                 await self._rest(RETRY_SECONDS)
                 self._watch_deadline(self._agent.clock.now())
@@ -260,6 +264,22 @@ class PodWorker:
                 self._prepared = True
                 return failure
         return None
+
+    async def _attach(self) -> None:
+        """Puts the pod on the network, at the address it had if an earlier agent put it there."""
+        network = self._agent.pod_network
+        if network is None or self._attachment.address:
+            return
+        known = self.directory / "address"
+        before = known.read_text() if self._runtime.uses_files and known.exists() else ""
+        self._attachment = await network.attach(self.uid, self.pod, before)
+        self._nurse.address = self._attachment.address
+        if self._runtime.uses_files and self._attachment.address != before:
+            known.write_text(self._attachment.address)
+
+    async def _detach(self) -> None:
+        if self._agent.pod_network is not None:
+            await self._agent.pod_network.detach(self.uid)
 
     async def _prepare_volumes(self) -> None:
         if self._runtime.uses_files and self.pod["spec"].get("volumes"):
@@ -616,12 +636,24 @@ class PodWorker:
             agent = self._agent
             around = launching.Surroundings(
                 self._runtime, agent.facts, agent.network, agent.fetch, self.directory, self._volumes, self._staged,
-                agent.services_for(self.pod),
+                agent.services_for(self.pod), self._attachment,
             )  # fmt: skip
             container = launching.container_of(self.pod, name)
-            known = await launching.launch_of(container, self.pod, attempt, self._images[name], around)
+            known = await launching.launch_of(container, self._seen_from_inside(), attempt, self._images[name], around)
             self.launches[name, attempt] = known
         return known
+
+    @property
+    def own_address(self) -> str:
+        """The pod's address where it has a network of its own, else ""."""
+        return self._attachment.address if self._attachment.namespace else ""
+
+    def _seen_from_inside(self) -> Object:
+        """The pod with its address, which its containers may ask for before the API has heard of it."""
+        status = self.pod.get("status") or {}
+        if not self._attachment.address or status.get("podIP"):
+            return self.pod
+        return {**self.pod, "status": {**status, "podIP": self._attachment.address}}
 
     def running(self, name: str) -> tuple[Container, Launch] | None:
         """The container while it runs, and how it was started."""
@@ -659,6 +691,7 @@ class PodWorker:
             self._tidy_machine(harvest)
         final = self._status(over=True, failure=harvest.failure)
         await self._writer.finish(harvest.objects, final)
+        await self._detach()
 
     async def _collect(self, extension: PodExtension, failure: Failure | None) -> Harvest:
         kept = self.directory / "harvest.json"
@@ -690,6 +723,7 @@ class PodWorker:
         if not self._absent:
             self._agent.effects.before("delete", self.pod)
             await self._writer.confirm_deletion()
+        await self._detach()
         self._agent.effects.before("remove", self.pod)
         self._agent.discard(self.uid, self.directory)
         if self._runtime.uses_files:
@@ -719,7 +753,7 @@ class PodWorker:
                 images=images,
                 users=users,
                 host_ip=self._agent.facts.host_ip,
-                pod_ip=self._agent.facts.host_ip if self._prepared else "",
+                pod_ip=(self._attachment.address or self._agent.facts.host_ip) if self._prepared else "",
                 times=self._times,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 from tiphys.cluster.apiserver.metadata import label_complaints
@@ -29,6 +30,8 @@ _ADDRESSES_MAX: Final = 100
 _PORTS_MAX: Final = 20_000
 _HINTS_MAX: Final = 8
 _LABELS_MAX: Final = 16
+# Where the embedded cluster has no rights on the network, pods have addresses from here (``node/network``).
+_PODS_ON_LOOPBACK: Final = IPv4Network("127.50.0.0/16")
 _TYPES: Final = ("FQDN", "IPv4", "IPv6")
 
 
@@ -40,7 +43,7 @@ def endpoint_address(text: str, at: str) -> Iterator[Complaint]:
         return
     if found.is_unspecified:
         yield invalid_value(at, text, f"may not be unspecified ({text})")
-    if found.is_loopback:
+    if found.is_loopback and found not in _PODS_ON_LOOPBACK:
         yield invalid_value(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
     if found.is_link_local:
         yield invalid_value(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")

@@ -123,7 +123,10 @@ def _bind(mount: Mount, options: Sequence[str], *, recursive: bool = False) -> d
 def _linux(launch: Launch, security: Security, places: Places) -> dict[str, object]:
     privileged = launch.identity.privileged
     linux: dict[str, object] = {
-        "namespaces": [{"type": name} for name in NAMESPACES],
+        "namespaces": [
+            *({"type": name} for name in NAMESPACES),
+            *([{"type": "network", "path": launch.network}] if launch.network else []),
+        ],
         "maskedPaths": [] if privileged else list(MASKED),
         "readonlyPaths": [] if privileged else list(READ_ONLY),
     }

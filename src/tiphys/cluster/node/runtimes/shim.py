@@ -171,7 +171,8 @@ def spawn(
             os.close(here)
         life.begun(pid, failure)
 
-    argv = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}", *command]
+    entered = ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
+    argv = [*entered, SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}", *command]
     spawner.start(Order(argv, env, actions, told))
     return life
 

@@ -1,0 +1,443 @@
+"""How a pod gets onto the network: the drivers.
+
+    HostNetwork   the machine's own network, for every pod; nothing to set up
+    Loopback      an address of its own per pod on the loopback network (127.0.0.0/8); no rights needed
+    Bridge        a network namespace per pod on a bridge, addresses of its own, the kernel forwards; needs root
+
+Pods that ask for the host's network get it from every driver, and so do the steps of workflows that listen on nothing:
+a namespace costs them 15 ms and gives them nothing.
+
+An address is given back when the pod has ended. A driver is told the address that a pod had in an earlier life of the
+agent, so that a pod that goes on running keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, Protocol
+
+from tiphys.cluster.node.network.nftables import rule_set
+from tiphys.cluster.node.network.proxy import Proxy
+from tiphys.cluster.node.network.routes import Forward
+from tiphys.machinery.errors import DriverError
+from tiphys.runtime.clock import Clock
+
+Object = Mapping[str, Any]
+
+WORKFLOW = "workflows.argoproj.io/workflow"
+COMMAND_SECONDS = 10.0
+_NAMESPACES = Path("/run/netns")
+_BRIDGES_MAX = 16
+
+
+class NetworkError(DriverError):
+    """The machine does not let us do what a network needs, or an address is not to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """``namespace`` is the network namespace's file, "" for the machine's."""
+
+    address: str
+    namespace: str = ""
+
+
+UNATTACHED = Attachment("")
+
+
+class PodNetwork(Protocol):
+    """What a node has for its pods. ``name`` and ``why`` are for people."""
+
+    name: str
+    why: str
+    services: IPv4Network
+    """Where the addresses of Services come from."""
+
+    async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
+        """Puts a pod on the network; ``known`` is the address it had. Raises NetworkError."""
+        ...
+
+    async def detach(self, uid: str) -> None:
+        """Takes it off; a pod that is not on it is no error."""
+        ...
+
+    async def forward(self, forwards: Sequence[Forward]) -> None:
+        """Makes the addresses of Services lead to their back ends."""
+        ...
+
+    @property
+    def resolver_address(self) -> str:
+        """Where cluster DNS can listen so that pods reach it; "" where they cannot."""
+        ...
+
+    async def opened(self) -> None:
+        """Returns when something can listen on ``resolver_address``."""
+        ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no pod has an address of it."""
+        ...
+
+    async def release(self) -> None:
+        """Ends what lives in this process; what pods that go on running need stays."""
+        ...
+
+    async def close(self) -> None:
+        """Removes everything it made."""
+        ...
+
+
+def uses_host_network(pod: Object) -> bool:
+    """Whether a pod stays on the machine's network whatever the driver."""
+    spec = pod.get("spec") or {}
+    if spec.get("hostNetwork"):
+        return True
+    containers = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    is_step = WORKFLOW in ((pod.get("metadata") or {}).get("labels") or {})
+    return is_step and not any(container.get("ports") for container in containers)
+
+
+class HostNetwork:
+    """Pods have the machine's address; Services are not forwarded."""
+
+    name = "host"
+    why = "pods share the machine's network"
+    services = IPv4Network("10.96.0.0/16")
+    resolver_address = ""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
+
+    async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
+        return Attachment(self.address)
+
+    async def detach(self, uid: str) -> None:
+        return
+
+    async def forward(self, forwards: Sequence[Forward]) -> None:
+        return
+
+    async def opened(self) -> None:
+        return
+
+    @property
+    def is_empty(self) -> bool:
+        return True
+
+    async def release(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return
+
+
+class Addresses:
+    """Gives out the addresses of a network, each once; lately returned ones come last."""
+
+    def __init__(self, network: IPv4Network, reserved: Iterable[str] = ()) -> None:
+        self.network = network
+        self._taken = set(reserved)
+        self._next = int(network.network_address) + 1
+
+    def take(self, wanted: str = "") -> str:
+        """The wanted address if it is free and of this network, else the next.
+
+        Raises NetworkError when all are taken.
+        """
+        if wanted and wanted not in self._taken and IPv4Address(wanted) in self.network:
+            self._taken.add(wanted)
+            return wanted
+        first, last = int(self.network.network_address) + 1, int(self.network.broadcast_address) - 1
+        for _ in range(last - first + 1):
+            address = str(IPv4Address(self._next))
+            self._next = first if self._next >= last else self._next + 1
+            if address not in self._taken:
+                self._taken.add(address)
+                return address
+        raise NetworkError(f"no address is left in {self.network}")
+
+    def give_back(self, address: str) -> None:
+        self._taken.discard(address)
+
+
+class Loopback:
+    """Addresses of the loopback network and a proxy of our own. Programs that listen on every address meet each
+    other's ports: two replicas of one cannot run side by side unless they listen on ``$POD_IP``."""
+
+    name = "loopback"
+    why = "every pod has a loopback address; programs that listen on all addresses share the machine's ports"
+    services = IPv4Network("127.96.0.0/16")
+    resolver_address = ""
+    pods = IPv4Network("127.50.0.0/16")
+
+    def __init__(self, clock: Clock, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self._addresses = Addresses(self.pods)
+        self._given: dict[str, str] = {}
+        self._proxy = Proxy(clock)
+
+    async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
+        if uses_host_network(pod):
+            return Attachment(self.host)
+        if uid not in self._given:
+            self._given[uid] = self._addresses.take(known)
+        return Attachment(self._given[uid])
+
+    async def detach(self, uid: str) -> None:
+        address = self._given.pop(uid, "")
+        if address:
+            self._addresses.give_back(address)
+
+    async def forward(self, forwards: Sequence[Forward]) -> None:
+        await self._proxy.update(forwards)
+
+    async def opened(self) -> None:
+        return
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._given
+
+    async def release(self) -> None:
+        await self._proxy.close()
+
+    async def close(self) -> None:
+        await self.release()
+
+
+class Bridge:
+    """A bridge with a namespace per pod; the kernel rewrites the addresses of Services (``nftables``).
+
+    Node ports and addresses of load balancers listen on loopback, through our own proxy. The bridge is made when the
+    first pod or Service needs it, so that clusters which only run workflows leave the machine's network alone.
+    """
+
+    name = "bridge"
+    why = "every pod has a network namespace and an address of its own"
+    services = IPv4Network("10.96.0.0/16")
+
+    def __init__(self, clock: Clock, owner: Path, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self._owner = hashlib.sha256(os.fspath(owner.absolute()).encode()).hexdigest()[:8]
+        self._proxy = Proxy(clock)
+        self._bridge = ""
+        self.pods = IPv4Network("10.244.0.0/16")
+        self._addresses = Addresses(self.pods)
+        self._given: dict[str, str] = {}
+        self._opening = asyncio.Lock()
+        self._open_now = asyncio.Event()
+
+    @property
+    def resolver_address(self) -> str:
+        return str(self.pods[1])
+
+    async def probe(self) -> None:
+        """Raises NetworkError where bridges and rules cannot be made here."""
+        if os.geteuid() != 0:
+            raise NetworkError("it needs root")
+        await _batch("link add tiphysprobe type bridge", "link delete tiphysprobe")
+        await _run(["nft", "-c", "-f", "-"], rule_set("tiphysprobe", (), str(self.pods), "tiphysprobe"))
+
+    async def _open(self) -> None:
+        async with self._opening:
+            if not self._open_now.is_set():
+                await self._take_bridge()
+                self._open_now.set()
+
+    async def opened(self) -> None:
+        await self._open_now.wait()
+
+    async def _take_bridge(self) -> None:
+        """Makes the bridge, or takes the one that an earlier life of this owner left with its pods.
+
+        Raises NetworkError where that cannot be.
+        """
+        known = await self._own_bridges()
+        for number in range(_BRIDGES_MAX):
+            self._bridge, self.pods = f"tiphys{number}", IPv4Network(f"10.{244 - number}.0.0/16")
+            if self._bridge in known or await self._make():
+                break
+        else:
+            raise NetworkError(f"{_BRIDGES_MAX} bridges of tiphys exist already")
+        self._addresses = Addresses(self.pods, [str(self.pods[1])])
+        await asyncio.to_thread(_allow_forwarding)
+        await self._rewrite(())
+
+    async def _make(self) -> bool:
+        """Whether the bridge could be made; it cannot where it exists and belongs to somebody else."""
+        try:
+            await _run(["ip", "link", "add", self._bridge, "type", "bridge"])
+        except NetworkError as err:
+            if "File exists" not in str(err):
+                raise
+            if not await self._is_abandoned():
+                return False
+            await _batch(f"link delete {self._bridge}", f"link add {self._bridge} type bridge")
+        await _batch(
+            f"link set {self._bridge} alias tiphys-{self._owner}-{os.getpid()}",
+            f"addr add {self.pods[1]}/{self.pods.prefixlen} dev {self._bridge}",
+            f"link set {self._bridge} up",
+        )
+        return True
+
+    async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
+        if uses_host_network(pod):
+            return Attachment(self.host)
+        await self._open()
+        name = self._namespace(uid)
+        place = str(_NAMESPACES / name)
+        if uid not in self._given:
+            is_there = bool(known) and await asyncio.to_thread(os.path.exists, place)
+            self._given[uid] = self._addresses.take(known)
+            if not is_there or self._given[uid] != known:
+                await self._join(uid, name, self._given[uid])
+        return Attachment(self._given[uid], place)
+
+    async def _join(self, uid: str, name: str, address: str) -> None:
+        outside = f"tv{name[-10:]}"
+        try:
+            await _batch(
+                f"netns add {name}",
+                f"link add {outside} type veth peer name eth0 netns {name}",
+                f"link set {outside} master {self._bridge} up",
+            )
+            await _batch(
+                "link set lo up",
+                f"addr add {address}/{self.pods.prefixlen} dev eth0",
+                "link set eth0 up",
+                f"route add default via {self.pods[1]}",
+                namespace=name,
+            )
+        except NetworkError:
+            await self.detach(uid)
+            raise
+
+    async def detach(self, uid: str) -> None:
+        address = self._given.pop(uid, "")
+        if address:
+            # the pair of interfaces goes with its namespace
+            with contextlib.suppress(NetworkError):
+                await _run(["ip", "netns", "delete", self._namespace(uid)])
+            self._addresses.give_back(address)
+
+    async def forward(self, forwards: Sequence[Forward]) -> None:
+        inside = [one for one in forwards if one.address and not IPv4Address(one.address).is_loopback]
+        if any(one.endpoints for one in inside) or self._open_now.is_set():
+            await self._open()
+            await self._rewrite(inside)
+        await self._proxy.update([one for one in forwards if one not in inside])
+
+    async def _rewrite(self, forwards: Sequence[Forward]) -> None:
+        await _run(["nft", "-f", "-"], rule_set(self._table, forwards, str(self.pods), self._bridge))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._given
+
+    async def release(self) -> None:
+        await self._proxy.close()
+
+    async def close(self) -> None:
+        await self.release()
+        for uid in list(self._given):
+            await self.detach(uid)
+        for name in await asyncio.to_thread(_namespaces, f"tiphys-{self._owner}-"):
+            with contextlib.suppress(NetworkError):
+                await _run(["ip", "netns", "delete", name])
+        with contextlib.suppress(NetworkError):
+            await _run(["nft", "delete", "table", "ip", self._table])
+        for name in await self._own_bridges():
+            await _run(["ip", "link", "delete", name])
+        self._open_now.clear()
+
+    @property
+    def _table(self) -> str:
+        return f"tiphys_{self._owner}"
+
+    def _namespace(self, uid: str) -> str:
+        return f"tiphys-{self._owner}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+
+    async def _is_abandoned(self) -> bool:
+        """Whether the bridge was made by a process that is gone, and no pod hangs on it."""
+        shown = await _run(["ip", "-o", "link", "show", "dev", self._bridge])
+        maker = re.search(r"alias tiphys-[0-9a-f]+-(\d+)", shown)
+        if maker is None or await asyncio.to_thread(os.path.exists, f"/proc/{maker[1]}"):
+            return False
+        return not (await _run(["ip", "-o", "link", "show", "master", self._bridge])).strip()
+
+    async def _own_bridges(self) -> list[str]:
+        lines = (await _run(["ip", "-o", "link", "show", "type", "bridge"])).splitlines()
+        own = (line for line in lines if f"alias tiphys-{self._owner}-" in line)
+        return [found[1] for found in (re.match(r"\d+: (tiphys\d+):", line) for line in own) if found]
+
+
+def _namespaces(prefix: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(_NAMESPACES) if name.startswith(prefix)]
+    except FileNotFoundError:
+        return []
+
+
+def _allow_forwarding() -> None:
+    """The machine passes packets between the bridge and the outside. Raises NetworkError where that is forbidden."""
+    place = Path("/proc/sys/net/ipv4/ip_forward")
+    try:
+        if place.read_text().strip() != "1":
+            place.write_text("1")
+    except OSError as err:
+        raise NetworkError(f"forwarding cannot be switched on: {err.strerror}") from err
+
+
+async def _batch(*lines: str, namespace: str = "") -> None:
+    inside = ["-n", namespace] if namespace else []
+    await _run(["ip", *inside, "-batch", "-"], "\n".join(lines) + "\n")
+
+
+async def _run(argv: Sequence[str], given: str = "") -> str:
+    """Runs a program to its end. Raises NetworkError with what it said."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as err:
+        raise NetworkError(f"{argv[0]} cannot be run: {err.strerror}") from err
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            output, errors = await process.communicate(given.encode() if given else None)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise NetworkError(f"{' '.join(argv[:4])} did not end") from None
+    if process.returncode:
+        raise NetworkError(f"{' '.join(argv[:4])} failed: {errors.decode(errors='replace').strip()}")
+    return output.decode(errors="replace")
+
+
+async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
+    """The driver that is wanted, or for ``auto`` the best that really works here. Raises NetworkError."""
+    if wanted == "host":
+        return HostNetwork()
+    if wanted != "loopback":
+        bridge = Bridge(clock, owner)
+        try:
+            await bridge.probe()
+        except NetworkError as err:
+            if wanted == "bridge":
+                raise
+            loopback = Loopback(clock)
+            loopback.why += f" (no bridge: {err})"
+            return loopback
+        return bridge
+    return Loopback(clock)
