@@ -47,13 +47,14 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A field that the strict decoder refuses: ``path`` is its whole place, ``reason`` "unknown" or "duplicate"."""
+    """A field that the strict decoder refuses: ``path`` is its whole place, ``reason`` "unknown" or "duplicate", or
+    "as told" where ``path`` is all that is said."""
 
     path: str
     reason: str = "unknown"
 
     def __str__(self) -> str:
-        return f"{self.reason} field {_quote(self.path)}"
+        return self.path if self.reason == "as told" else f"{self.reason} field {_quote(self.path)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,11 @@ def decode(kind: str, document: Any, *, strict: bool = False) -> Decoded:
 
 
 class Repeated(dict[str, Any]):
-    """A JSON object in whose text keys came twice; ``repeated`` lists them. Text readers give it to the strict mode."""
+    """A JSON object in whose text keys came twice; ``repeated`` lists them. Text readers give it to the strict mode.
+    ``told`` is what such a reader says itself."""
 
     repeated: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -194,6 +197,7 @@ def _struct(kind: Type) -> Decoder:
         if run.strict and isinstance(value, Repeated):
             for key in value.repeated:
                 run.refuse(path, key, "duplicate")
+            run.unknown.extend(Unknown(text, "as told") for text in value.told)
         found: dict[str, Any] = {}
         for key, item in value.items():
             entry = exact.get(key) or (None if run.strict else folded.get(key.casefold()))
@@ -338,6 +342,7 @@ def _map(kind: Type) -> Decoder:
         if run.strict and isinstance(value, Repeated):
             for key in value.repeated:
                 run.refuse(path, key, "duplicate")
+            run.unknown.extend(Unknown(text, "as told") for text in value.told)
         inner = _decoder(element)
         found = {
             key: None if nullable and item is None else inner(item, (path, key, None, None), run)

@@ -49,6 +49,8 @@ _CREATED: Final = {
 }
 _AGE: Final = {"name": "Age", "type": "date", "format": "", "description": _CREATED_TEXT, "priority": 0}
 
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+
 Printer = Callable[[Object, datetime], Row]
 
 
@@ -88,6 +90,12 @@ class Table:
     def _included(self, obj: Object) -> Object | None:
         if self.include == "None":
             return None
+        annotations = obj["metadata"].get("annotations") or {}
+        if _TEMPLATE_GENERATION in annotations:
+            # Tables are made of the internal type, which has a field for it.
+            others = {key: value for key, value in annotations.items() if key != _TEMPLATE_GENERATION}
+            meta = {key: value for key, value in obj["metadata"].items() if key != "annotations"}
+            obj = obj | {"metadata": meta | ({"annotations": others} if others else {})}
         if self.include == "Object":
             return obj
         return {

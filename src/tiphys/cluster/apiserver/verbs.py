@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from tiphys.api.decode import Repeated
 from tiphys.cluster.apiserver import advice, metadata, rules
 from tiphys.cluster.apiserver.admission.chain import Admission, Attributes
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions, decide, is_finished
@@ -544,7 +545,12 @@ class Verbs:
             meta = {}
         if not isinstance(meta, dict):
             raise bad_request("metadata: must be an object")
-        return {"kind": resource.kind, "apiVersion": resource.api_version} | body | {"metadata": meta}
+        found = {"kind": resource.kind, "apiVersion": resource.api_version} | body | {"metadata": meta}
+        if not isinstance(body, Repeated):
+            return found
+        again = Repeated(found)
+        again.repeated, again.told = body.repeated, body.told
+        return again
 
     def _namespace_of(self, info: ResourceInfo, namespace: str | None, obj: Object) -> str:
         """The object's namespace, "" for none; raises BadRequest where body and path disagree."""
@@ -623,7 +629,7 @@ def _unreadable(info: ResourceInfo, why: str) -> str:
 
 def _counts(rule: str, new: Object, old: Object) -> bool:
     """Does this change raise ``metadata.generation``?"""
-    if rule == "none":
+    if rule in ("none", "first"):
         return False
     if rule == "spec":
         return not same(new.get("spec"), old.get("spec"))

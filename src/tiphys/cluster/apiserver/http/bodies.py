@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections import Counter
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ BODY_BYTES_MAX: Final = 3 * 1024 * 1024
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+# Its older parser, which reads objects, counts lines otherwise.
+_PARSER_LINE: Final = re.compile(r"line (\d+): (did not find expected)")
+_IN_PLACE: Final = re.compile(r" \(in [^)]*\)$")
 _PATCHES: Final = frozenset(kind.value for kind in PatchType)
 
 
@@ -46,10 +50,12 @@ def parse(content: bytes, media: str, kind: str) -> Any:
 
     Raises BadRequest or UnsupportedMediaType; ``kind`` is what the endpoint expects, for the message.
     """
-    if media in ("", JSON) or media in _PATCHES - {PatchType.APPLY.value}:
+    if media in ("", JSON):
         return _json(content, kind)
+    if media in _PATCHES - {PatchType.APPLY.value}:
+        return _patch(content)
     if media in (YAML, PatchType.APPLY.value):
-        return _yaml(content, kind)
+        return _yaml(content, kind, applies=media != YAML)
     if media == PROTOBUF:
         return _protobuf(content)
     raise UnsupportedMediaType(
@@ -70,14 +76,26 @@ def _json(content: bytes, kind: str) -> Any:
         raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {text}") from None
 
 
+def _patch(content: bytes) -> Any:
+    try:
+        return json.loads(content, object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as err:
+        raise BadRequest(_go_complaint(content, err)) from None
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
     repeated = Repeated(pairs)
     counts = Counter(key for key, _ in pairs)
-    repeated.repeated = tuple(key for key, count in counts.items() if count > 1)
+    lost = [f"{key}.{inner}" for key, value in pairs if value is not found[key] for inner in _repeated_in(value)]
+    repeated.repeated = (*lost, *(key for key, count in counts.items() if count > 1))
     return repeated
+
+
+def _repeated_in(value: Any) -> tuple[str, ...]:
+    return value.repeated if isinstance(value, Repeated) else ()
 
 
 def _no_constant(name: str) -> Any:
@@ -96,16 +114,25 @@ def _go_complaint(content: bytes, err: Exception) -> str:
     return str(err) if content else "unexpected end of JSON input"
 
 
-def _yaml(content: bytes, kind: str) -> Any:
+def _yaml(content: bytes, kind: str, *, applies: bool = False) -> Any:
     if content.lstrip()[:1] in (b"{", b"["):
         # JSON is YAML, and read much faster; what only looks like it is a flow mapping.
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(content, object_pairs_hook=_object, parse_constant=_no_constant)
     try:
-        return goyaml.load(content)
+        found = goyaml.load(content)
     except goyaml.YamlError as err:
         shown = content[:30].hex() + (" ..." if len(content) > 30 else "")
-        raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {err} ({shown})") from None
+        why = _PARSER_LINE.sub(lambda m: f"line {int(m[1]) - 1}: {m[2]}", str(err))
+        if applies:
+            raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {why}") from None
+        raise BadRequest(f"the object provided is unrecognized (must be of type {kind}): {why} ({shown})") from None
+    twice = goyaml.positions.duplicates(content, 0) if isinstance(found, dict) else ()
+    if not twice:
+        return found
+    repeated = Repeated(found)
+    repeated.told = tuple(_IN_PLACE.sub("", str(each)) for each in twice)
+    return repeated
 
 
 def _protobuf(content: bytes) -> Any:

@@ -34,9 +34,10 @@ from tiphys.cluster.apiserver.server import Answer, ApiServer
 from tiphys.cluster.apiserver.tables import Table, table_for
 from tiphys.cluster.apiserver.tokens import ISSUER
 from tiphys.cluster.apiserver.users import User
-from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, Writer
+from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, WriteOptions, Writer
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.lang.gofmt import quote
+from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import ApiError, NotAcceptable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.selectors import SelectorError, parse_fields
@@ -79,7 +80,7 @@ class HttpHandler:
         if is_health(raw):
             return self._health.answer(raw, request.query)
         if raw in ("/version", "/version/"):
-            return answer_json(VERSION)
+            return web.Response(body=orjson.dumps(VERSION, option=orjson.OPT_INDENT_2), headers={**_NO_CACHE, **_JSON})
         user = impersonated(request.headers, known, self._authorizer)
         where = parse(raw)
         if isinstance(where, ResourcePath):
@@ -166,8 +167,10 @@ class HttpHandler:
         if verb in ("get", "list"):
             return await self._server.answer(asked)
         writer = Writer(_agent(request), trusted=False, user=user, warnings=request[_WARNINGS])
-        content = await bodies.read(request)
         media = bodies.media_type(request)
+        if verb in _OPTIONS:  # what is wrong with them is told before the body is looked at
+            WriteOptions.parse(asked.query, _OPTIONS[verb], writer, applies=media == PatchType.APPLY.value)
+        content = await bodies.read(request)
         if not content and verb in ("delete", "deletecollection"):
             return await self._server.answer(asked, writer)
         full = _with_body(asked, bodies.parse(content, media, asked.resource.kind), media)
@@ -259,6 +262,9 @@ def _warned(response: web.Response, info: ResourceInfo, warnings: Sequence[str])
     for warning in dict.fromkeys([*standing, *warnings]):
         response.headers.add("Warning", f"299 - {quote(warning)}")
     return response
+
+
+_OPTIONS: Final[Mapping[Verb, str]] = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
 
 
 def refusal(err: ApiError) -> web.Response:

@@ -99,11 +99,11 @@ def _token_review(body: Mapping[str, Any], asker: Asker, tokens: ServiceAccountT
 
 
 def _rules(user: User, namespace: str, rbac: Rbac) -> Object:
-    if MASTERS in user.groups:
+    rules = [dict(rule) for rule in rbac.rules(user, namespace)]
+    if MASTERS in user.groups and not rules:
         everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
         paths = {"verbs": ["*"], "nonResourceURLs": ["*"]}
         return {"resourceRules": [everything], "nonResourceRules": [paths], "incomplete": False}
-    rules = [dict(rule) for rule in rbac.rules(user, namespace)]
     return {
         "resourceRules": [rule for rule in rules if rule.get("resources")],
         "nonResourceRules": [rule for rule in rules if rule.get("nonResourceURLs")],

@@ -36,7 +36,23 @@ def secret(obj: Object, now: datetime) -> Row:
 
 
 def service_account(obj: Object, now: datetime) -> Row:
-    return Row([name_of(obj), len(obj.get("secrets") or ()), age_of(obj, now)])
+    return Row([name_of(obj), age_of(obj, now)])
+
+
+def csi_node(obj: Object, now: datetime) -> Row:
+    return Row([name_of(obj), len((obj.get("spec") or {}).get("drivers") or ()), age_of(obj, now)])
+
+
+def api_service(obj: Object, now: datetime) -> Row:
+    service = (obj.get("spec") or {}).get("service")
+    place = f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
+    available = "Unknown"
+    for condition in (obj.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Available":
+            available = condition.get("status") or ""
+            if available != "True":
+                available = f"{available} ({condition.get('reason') or ''})"
+    return Row([name_of(obj), place, available, age_of(obj, now)])
 
 
 def claim(obj: Object, now: datetime) -> Row:
@@ -131,6 +147,8 @@ PRINTERS: Final[dict[str, Callable[[Object, datetime], Row]]] = {
     "/ConfigMap": config_map,
     "/Secret": secret,
     "/ServiceAccount": service_account,
+    "storage.k8s.io/CSINode": csi_node,
+    "apiregistration.k8s.io/APIService": api_service,
     "/PersistentVolumeClaim": claim,
     "/PersistentVolume": volume,
     "storage.k8s.io/StorageClass": storage_class,

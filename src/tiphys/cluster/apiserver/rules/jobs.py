@@ -49,8 +49,19 @@ _KEPT: Final = (
 
 def job(obj: Object, old: Object | None) -> Iterator[Complaint]:
     spec, name = obj.get("spec") or {}, obj["metadata"].get("name") or ""
-    if old is None:
-        yield from _generated_selector(obj, spec)
+    yield from _generated_selector(obj, spec)
+    yield from _whole_spec(spec)
+    if old is not None:
+        # The original judges the spec of a changed job twice, and says everything twice.
+        yield from _whole_spec(spec)
+        yield from _changes(spec, old)
+    elif spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
+        host = f"{name}-{spec['completions'] - 1}"
+        if name_rules.dns1123_label(host):
+            yield invalid_value("metadata.name", name, f"will not able to create pod with invalid DNS label: {host}")
+
+
+def _whole_spec(spec: Fields) -> Iterator[Complaint]:
     yield from job_spec(spec, "spec")
     wanted, held = spec.get("selector"), ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if wanted is None:
@@ -58,12 +69,6 @@ def job(obj: Object, old: Object | None) -> Iterator[Complaint]:
     yield from selector(wanted, "spec.selector")
     if not list(selector(wanted, "")) and (wanted is None or not selects(wanted, held or {})):
         yield invalid_value("spec.template.metadata.labels", held, "`selector` does not match template `labels`")
-    if old is not None:
-        yield from _changes(spec, old)
-    elif spec.get("completionMode") == "Indexed" and (spec.get("completions") or 0) > 0:
-        host = f"{name}-{spec['completions'] - 1}"
-        if name_rules.dns1123_label(host):
-            yield invalid_value("metadata.name", name, f"will not able to create pod with invalid DNS label: {host}")
 
 
 def _generated_selector(obj: Object, spec: Fields) -> Iterator[Complaint]:
