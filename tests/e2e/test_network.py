@@ -15,7 +15,7 @@ import pytest
 from tiphys.app.compose import Parts, compose
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
-from tiphys.machinery.resources import DEPLOYMENTS, SERVICES, ObjectKey, Resource
+from tiphys.machinery.resources import DEPLOYMENTS, PODS, SERVICES, ObjectKey, Resource
 from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.informer import Informer
 
@@ -161,3 +161,33 @@ async def test_nothing_is_left_of_a_bridge(tmp_path: Path) -> None:
         process = await asyncio.create_subprocess_exec("ip", "-o", "link", "show", stdout=asyncio.subprocess.PIPE)
         shown, _ = await process.communicate()
         assert f"-{os.getpid()}" not in shown.decode()
+
+
+@needs_root
+async def test_a_pod_reaches_the_api_by_its_usual_address(tmp_path: Path) -> None:
+    chosen = Settings(data_dir=tmp_path, listen="127.0.0.1:0", runtime="auto", images="map", network="bridge")
+    script = (
+        "import os, ssl, urllib.request\n"
+        "context = ssl._create_unverified_context()\n"
+        "url = f\"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}/version\"\n"
+        "print(urllib.request.urlopen(url, context=context, timeout=5).status)\n"
+    )
+    container = {
+        "name": "c",
+        "image": "python:3",
+        "command": ["python3", "-c", script],
+        "ports": [{"containerPort": 1}],
+    }
+    pod = {
+        "metadata": {"name": "asks", "namespace": "default"},
+        "spec": {"restartPolicy": "Never", "containers": [container]},
+    }
+    async with compose(chosen, daemon=True) as parts:
+        await parts.client.create(PODS, pod)
+
+        def has_ended(found: Object) -> bool:
+            return (found.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+        ended = await reaches(parts.client, PODS, ObjectKey("default", "asks"), has_ended)
+        assert ended["status"]["phase"] == "Succeeded", ended["status"]
+        await end(parts)

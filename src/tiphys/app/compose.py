@@ -41,6 +41,7 @@ from tiphys.cluster.apiserver.streams import LogSource, StreamSource
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.network.attachments import choose as choose_network
 from tiphys.cluster.node.network.manager import ServiceNetwork
+from tiphys.cluster.node.network.routes import Endpoint
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
@@ -192,9 +193,17 @@ async def compose(
         )
         await stack.enter_async_context(_background(cluster.run))
         if network is not None and network.name != "host":
-            forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng)
+            forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng, _endpoint_of(served))
             await stack.enter_async_context(_background(forwarding.run))
         yield Parts(server, client, its_node, served, s3, network)
+
+
+def _endpoint_of(served: Served | None) -> Endpoint | None:
+    """Where the API listens, as pods may be led to it."""
+    if served is None:
+        return None
+    host, _, port = served.url.removeprefix("https://").rpartition(":")
+    return Endpoint(host, int(port))
 
 
 @asynccontextmanager

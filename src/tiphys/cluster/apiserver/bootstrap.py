@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
 from typing import Any, Final
 
 from tiphys.cluster.apiserver.record import Object
 
 RBAC: Final = "rbac.authorization.k8s.io"
-API_ADDRESS: Final = "10.96.0.1"
 API_PORT: Final = 16443
 _LABELS: Final = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _ANNOTATIONS: Final = {"rbac.authorization.kubernetes.io/autoupdate": "true"}
@@ -31,8 +31,8 @@ def first_binding(name: str, groups: Sequence[str]) -> Object:
     }
 
 
-def own_service() -> Object:
-    """The Service ``kubernetes``, by which pods reach the server."""
+def own_service(network: IPv4Network) -> Object:
+    """The Service ``kubernetes``, by which pods reach the server: it has the first address of Services."""
     return {
         "metadata": {
             "name": "kubernetes",
@@ -40,7 +40,7 @@ def own_service() -> Object:
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "clusterIP": API_ADDRESS,
+            "clusterIP": str(network[1]),
             "internalTrafficPolicy": "Cluster",
             "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": API_PORT}],

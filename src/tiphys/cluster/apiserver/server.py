@@ -425,7 +425,7 @@ class ApiServer:
         """How pods reach this server."""
         services = self.registry.find("", "v1", "services")
         assert services is not None
-        return [(services, with_first_owners("v1", own_service(), to_time(self.clock.now())))]
+        return [(services, with_first_owners("v1", own_service(self.service_network), to_time(self.clock.now())))]
 
     async def _bootstrap(self, only: Collection[str], roles: bool) -> None:
         """Creates what is missing, all at once: one group commit."""

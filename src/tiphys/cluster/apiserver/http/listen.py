@@ -51,7 +51,7 @@ async def serve(
     host = host.strip("[]") or "127.0.0.1"
     authority = Authority(data_dir / "pki")
     now = server.clock.now()
-    pair = await asyncio.to_thread(authority.server, [host], now)
+    pair = await asyncio.to_thread(authority.server, [host, str(server.service_network[1])], now)
     admin = await asyncio.to_thread(authority.client, ADMIN, [MASTERS], now)
     server.ca_certificate = await asyncio.to_thread(authority.ca.certificate.read_bytes)
     handler = HttpHandler(server, authenticator or Authenticator([server.tokens]), authorizer or Rbac(server.store))

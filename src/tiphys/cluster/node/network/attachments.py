@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -223,14 +224,19 @@ class Bridge:
 
     name = "bridge"
     why = "every pod has a network namespace and an address of its own"
-    services = IPv4Network("10.96.0.0/16")
 
-    def __init__(self, clock: Clock, owner: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, clock: Clock, owner: Path, number: int = 0, lock: int = -1, host: str = "127.0.0.1") -> None:
+        """``number`` tells the clusters of a machine apart: each has a bridge and ranges of addresses of its own.
+
+        ``lock`` is the descriptor that holds the number, -1 for none; it is closed in the end.
+        """
         self.host = host
+        self._lock = lock
+        self.services = IPv4Network(f"10.{96 + number}.0.0/16")
+        self.pods = IPv4Network(f"10.{244 - number}.0.0/16")
+        self._bridge = f"tiphys{number}"
         self._owner = hashlib.sha256(os.fspath(owner.absolute()).encode()).hexdigest()[:8]
         self._proxy = Proxy(clock)
-        self._bridge = ""
-        self.pods = IPv4Network("10.244.0.0/16")
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
         self._opening = asyncio.Lock()
@@ -261,33 +267,27 @@ class Bridge:
 
         Raises NetworkError where that cannot be.
         """
-        known = await self._own_bridges()
-        for number in range(_BRIDGES_MAX):
-            self._bridge, self.pods = f"tiphys{number}", IPv4Network(f"10.{244 - number}.0.0/16")
-            if self._bridge in known or await self._make():
-                break
-        else:
-            raise NetworkError(f"{_BRIDGES_MAX} bridges of tiphys exist already")
+        if self._bridge not in await self._own_bridges():
+            await self._make()
         self._addresses = Addresses(self.pods, [str(self.pods[1])])
         await asyncio.to_thread(_allow_forwarding)
         await self._rewrite(())
 
-    async def _make(self) -> bool:
-        """Whether the bridge could be made; it cannot where it exists and belongs to somebody else."""
+    async def _make(self) -> None:
+        """Makes the bridge; one that a cluster left whose pods are gone is made anew."""
         try:
             await _run(["ip", "link", "add", self._bridge, "type", "bridge"])
         except NetworkError as err:
             if "File exists" not in str(err):
                 raise
             if not await self._is_abandoned():
-                return False
+                raise NetworkError(f"{self._bridge} has pods of another cluster") from err
             await _batch(f"link delete {self._bridge}", f"link add {self._bridge} type bridge")
         await _batch(
             f"link set {self._bridge} alias tiphys-{self._owner}-{os.getpid()}",
             f"addr add {self.pods[1]}/{self.pods.prefixlen} dev {self._bridge}",
             f"link set {self._bridge} up",
         )
-        return True
 
     async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
         if uses_host_network(pod):
@@ -330,11 +330,19 @@ class Bridge:
             self._addresses.give_back(address)
 
     async def forward(self, forwards: Sequence[Forward]) -> None:
-        inside = [one for one in forwards if one.address and not IPv4Address(one.address).is_loopback]
-        if any(one.endpoints for one in inside) or self._open_now.is_set():
+        inside = [one for one in forwards if self._is_inside(one.address)]
+        if any(one.endpoints and one.endpoints[0].address != self.resolver_address for one in inside):
             await self._open()
+        if self._open_now.is_set():
             await self._rewrite(inside)
-        await self._proxy.update([one for one in forwards if one not in inside])
+        listening = [one for one in forwards if one not in inside]
+        await self._proxy.update(
+            [one for one in listening if self._open_now.is_set() or one.address != self.resolver_address]
+        )
+
+    def _is_inside(self, address: str) -> bool:
+        """Whether the kernel forwards it; else it is an address of the machine that we listen on ourselves."""
+        return address not in ("", self.resolver_address) and not IPv4Address(address).is_loopback
 
     async def _rewrite(self, forwards: Sequence[Forward]) -> None:
         await _run(["nft", "-f", "-"], rule_set(self._table, forwards, str(self.pods), self._bridge))
@@ -345,6 +353,9 @@ class Bridge:
 
     async def release(self) -> None:
         await self._proxy.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     async def close(self) -> None:
         await self.release()
@@ -430,8 +441,8 @@ async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
     if wanted == "host":
         return HostNetwork()
     if wanted != "loopback":
-        bridge = Bridge(clock, owner)
         try:
+            bridge = Bridge(clock, owner, *await asyncio.to_thread(_take_number))
             await bridge.probe()
         except NetworkError as err:
             if wanted == "bridge":
@@ -441,3 +452,22 @@ async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
             return loopback
         return bridge
     return Loopback(clock)
+
+
+def _take_number() -> tuple[int, int]:
+    """The lowest number that no living process of this machine has, and the descriptor by which it is ours.
+
+    Raises NetworkError.
+    """
+    for number in range(_BRIDGES_MAX):
+        try:
+            lock = os.open(f"/run/tiphys-bridge-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise NetworkError(f"/run cannot be written: {err.strerror}") from err
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+        else:
+            return number, lock
+    raise NetworkError(f"{_BRIDGES_MAX} clusters have a bridge already")
