@@ -190,6 +190,7 @@ async def compose(
             root_ca=lambda: server.ca_certificate.decode(),
             places=HostPlaces(folder.absolute() / "volumes"),
             signer=AuthoritySigner(home.pki) if daemon else None,
+            lasting=daemon,
         )
         await stack.enter_async_context(_background(cluster.run))
         if network is not None and network.name != "host":

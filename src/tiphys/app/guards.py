@@ -10,7 +10,7 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.subresources import TOPOLOGY_LABELS
-from tiphys.cluster.controllers.scheduler import SCHEDULER
+from tiphys.cluster.controllers.wakes import SCHEDULER
 from tiphys.machinery.resources import NODES, PODS
 
 Node = Mapping[str, Any]

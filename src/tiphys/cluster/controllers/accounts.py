@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from tiphys.cluster.controllers.kit import Controller, Wake
+from tiphys.cluster.controllers.kit import Controller
 from tiphys.machinery.actions import Create, Patch
 from tiphys.machinery.errors import AlreadyExists, Forbidden, NotFound
 from tiphys.machinery.resources import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, ObjectKey, Resource
@@ -24,7 +24,6 @@ _DESCRIPTION: Final = (
 class _InEachNamespace(Controller):
     """Keeps one object of a name in each namespace that stays."""
 
-    wakes = (Wake(NAMESPACES),)
     kind: ClassVar[Resource]
     object_name: ClassVar[str]
 

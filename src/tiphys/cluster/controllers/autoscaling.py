@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import NAMESPACED, Controller, Kit, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, Controller, Kit
 from tiphys.cluster.controllers.metrics import ApiMetrics, MetricsSource
 from tiphys.cluster.controllers.plan import autoscaling as plan
 from tiphys.cluster.controllers.plan import pods as podfacts
@@ -29,7 +29,6 @@ _SHOWN: Final = frozenset(("desiredReplicas", "currentMetrics", "currentReplicas
 
 class AutoscalerController(Controller):
     name = "horizontal-pod-autoscaler"
-    wakes = (Wake(HORIZONTAL_POD_AUTOSCALERS),)
     reads = (HORIZONTAL_POD_AUTOSCALERS, PODS)
 
     def __init__(self, kit: Kit, metrics: MetricsSource | None = None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from tiphys.cluster.controllers.kit import Controller, Wake
+from tiphys.cluster.controllers.kit import Controller
 from tiphys.machinery.actions import Delete
 from tiphys.machinery.errors import Conflict
 from tiphys.machinery.resources import CERTIFICATE_SIGNING_REQUESTS, ObjectKey
@@ -43,7 +43,6 @@ class Signer(Protocol):
 
 class CertificateController(Controller):
     name = "certificate-controller"
-    wakes = (Wake(CERTIFICATE_SIGNING_REQUESTS),)
     reads = (CERTIFICATE_SIGNING_REQUESTS,)
 
     def subscribe(self) -> None:

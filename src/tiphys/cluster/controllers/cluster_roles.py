@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tiphys.cluster.controllers.kit import Controller, Wake
+from tiphys.cluster.controllers.kit import Controller
+from tiphys.cluster.controllers.wakes import aggregates
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.equality import same
 from tiphys.machinery.resources import CLUSTER_ROLES, ObjectKey, key_of
@@ -15,13 +16,8 @@ from tiphys.runtime.controller import Outcome
 Object = Mapping[str, Any]
 
 
-def aggregates(role: Object) -> bool:
-    return bool(role.get("aggregationRule"))
-
-
 class ClusterRoleController(Controller):
     name = "clusterrole-aggregation-controller"
-    wakes = (Wake(CLUSTER_ROLES, aggregates),)
     reads = (CLUSTER_ROLES,)
     manager = "clusterrole-aggregation-controller"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import OWNED, Controller, Wake
+from tiphys.cluster.controllers.kit import OWNED, Controller
 from tiphys.cluster.controllers.plan.cron_jobs import Observed, plan, started
 from tiphys.cluster.controllers.plan.statuses import status_patch, without_empty
 from tiphys.machinery.errors import AlreadyExists, ApiError
@@ -18,7 +18,6 @@ Object = Mapping[str, Any]
 
 class CronJobController(Controller):
     name = "cronjob-controller"
-    wakes = (Wake(CRON_JOBS),)
     reads = (CRON_JOBS, JOBS)
 
     def subscribe(self) -> None:

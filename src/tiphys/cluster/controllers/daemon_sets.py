@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import ORPHANS, OWNED, Controller, Wake
+from tiphys.cluster.controllers.kit import ORPHANS, OWNED, Controller
 from tiphys.cluster.controllers.plan import owners, pods, revisions
 from tiphys.cluster.controllers.plan.daemon_sets import Observed, plan
 from tiphys.cluster.controllers.plan.revisions import HASH_LABEL, History
@@ -21,7 +21,6 @@ Object = Mapping[str, Any]
 
 class DaemonSetController(Controller):
     name = "daemonset-controller"
-    wakes = (Wake(DAEMON_SETS),)
     reads = (DAEMON_SETS, PODS, NODES, CONTROLLER_REVISIONS)
 
     def subscribe(self) -> None:

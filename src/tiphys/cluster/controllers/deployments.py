@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, Wake, owners_of
+from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, owners_of
 from tiphys.cluster.controllers.plan import owners
 from tiphys.cluster.controllers.plan.deployments import Observed, Step, failed_creation, plan
 from tiphys.cluster.controllers.plan.statuses import status_patch
@@ -22,7 +22,6 @@ Object = Mapping[str, Any]
 
 class DeploymentController(Controller):
     name = "deployment-controller"
-    wakes = (Wake(DEPLOYMENTS),)
     reads = (DEPLOYMENTS, REPLICA_SETS, PODS)
 
     def subscribe(self) -> None:

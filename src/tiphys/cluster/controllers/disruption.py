@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import NAMESPACED, Controller, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, Controller
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.disruption import covers, status
 from tiphys.cluster.controllers.plan.owners import controller_of
@@ -31,7 +31,6 @@ _SCALED = {kind.kind: kind for kind in (REPLICA_SETS, STATEFUL_SETS, REPLICATION
 
 class DisruptionController(Controller):
     name = "controllermanager"
-    wakes = (Wake(POD_DISRUPTION_BUDGETS),)
     reads = (POD_DISRUPTION_BUDGETS, PODS, REPLICA_SETS, STATEFUL_SETS, REPLICATION_CONTROLLERS, DEPLOYMENTS)
 
     def subscribe(self) -> None:

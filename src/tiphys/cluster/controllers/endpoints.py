@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tiphys.cluster.controllers.kit import NAMESPACED, OWNED, Controller, Kit, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, OWNED, Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.endpoints import Observed, plan_endpoints, plan_slices
+from tiphys.cluster.controllers.wakes import selects
 from tiphys.machinery.actions import Action, Delete
 from tiphys.machinery.resources import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES, ObjectKey, key_of
 from tiphys.machinery.selectors import from_labels
@@ -18,13 +19,7 @@ Object = Mapping[str, Any]
 _ZONE = "topology.kubernetes.io/zone"
 
 
-def selects(service: Object) -> bool:
-    return bool((service.get("spec") or {}).get("selector"))
-
-
 class _ServiceController(Controller):
-    wakes = (Wake(SERVICES, selects),)
-
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
         self._seen: dict[str, dict[str, str]] = {}

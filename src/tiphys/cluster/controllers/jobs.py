@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller
 from tiphys.cluster.controllers.plan import owners, pods
 from tiphys.cluster.controllers.plan.jobs import Observed, Step, finished_at, has_finalizer, is_finished, plan, released
 from tiphys.cluster.controllers.plan.statuses import status_patch
+from tiphys.cluster.controllers.wakes import expires
 from tiphys.machinery.actions import Create, Delete, Emit
 from tiphys.machinery.resources import JOBS, PODS, ObjectKey, key_of
 from tiphys.machinery.selectors import from_structured
@@ -22,7 +23,6 @@ _MANAGED_HERE = (None, "kubernetes.io/job-controller")
 
 class JobController(Controller):
     name = "job-controller"
-    wakes = (Wake(JOBS),)
     reads = (JOBS, PODS)
 
     def subscribe(self) -> None:
@@ -100,13 +100,8 @@ class JobController(Controller):
         await self.attempt(left)
 
 
-def expires(job: Object) -> bool:
-    return job["spec"].get("ttlSecondsAfterFinished") is not None
-
-
 class TtlAfterFinishedController(Controller):
     name = "ttl-after-finished-controller"
-    wakes = (Wake(JOBS, expires),)
     reads = (JOBS,)
 
     def subscribe(self) -> None:

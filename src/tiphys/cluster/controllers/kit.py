@@ -1,7 +1,7 @@
 """What every controller of the embedded cluster is made with, and the one shape that they share.
 
-A controller is a class with a ``name``, the kinds that ``wakes`` it and ``run``; the manager starts it when the first
-such object exists, so that a cluster pays only for the kinds it uses. ``Caches`` has one informer per kind for all of
+A controller is a class with a ``name`` and ``run``; the manager starts it when the first object that it is for exists
+(``wakes.py``), so that a cluster pays only for the kinds it uses. ``Caches`` has one informer per kind for all of
 them, started by the first who asks. All objects found there are read-only.
 
     Kit ── caches ──► Informer per kind ──handlers──► WorkQueue ──► reconcile: observe ► plan ► act
@@ -135,23 +135,14 @@ class Kit:
     resource_of: Callable[[str, str], Resource | None] = lambda _version, _kind: None
 
 
-@dataclass(frozen=True)
-class Wake:
-    """A controller begins to work when an object of ``resource`` exists for which ``when`` holds."""
-
-    resource: Resource
-    when: Callable[[Object], bool] | None = None
-
-
 class Controller:
     """Base of all: a queue of keys, an actor under the name of its component, and ``run``.
 
-    A subclass names itself, what wakes it and which kinds it ``reads``, subscribes its handlers in ``subscribe`` and
+    A subclass names itself and the kinds it ``reads``, subscribes its handlers in ``subscribe`` and
     decides in ``reconcile``.
     """
 
     name: ClassVar[str]
-    wakes: ClassVar[Sequence[Wake]]
     reads: ClassVar[Sequence[Resource]] = ()
     workers: ClassVar[int] = 8
     manager: ClassVar[str] = "kube-controller-manager"

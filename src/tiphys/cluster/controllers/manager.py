@@ -7,10 +7,12 @@ workflows run starts none of these.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from tiphys.cluster.controllers.kit import Controller, Kit
+from tiphys.cluster.controllers.wakes import CONTROLLERS, Row
 from tiphys.machinery.resources import Resource
 
 Object = Mapping[str, Any]
@@ -23,11 +25,12 @@ class Presence(Protocol):
 
 
 class Manager:
-    def __init__(self, kit: Kit, presence: Presence, kinds: Sequence[type[Controller]]) -> None:
+    def __init__(self, kit: Kit, presence: Presence, rows: Iterable[Row] = CONTROLLERS) -> None:
         self._kit = kit
         self._presence = presence
-        self._kinds = kinds
+        self._rows = tuple(rows)
         self.running: dict[str, Controller] = {}
+        self._started: set[str] = set()
         self._ending = False
 
     async def run(self) -> None:
@@ -35,20 +38,27 @@ class Manager:
         async with asyncio.TaskGroup() as tasks:
             self._kit.caches.begin(tasks)
             self._kit.sinks.begin(tasks)
-            for kind in self._kinds:
-                self._arm(kind, tasks)
+            for row in self._rows:
+                self._arm(row, tasks)
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._ending = True  # what exists from now on is for those who come after
 
-    def _arm(self, kind: type[Controller], tasks: asyncio.TaskGroup) -> None:
+    def _arm(self, row: Row, tasks: asyncio.TaskGroup) -> None:
         def start() -> None:
-            if kind.name not in self.running and not self._ending:
-                controller = self.running[kind.name] = kind(self._kit)
-                tasks.create_task(controller.run(), name=kind.name)
+            if row.kind not in self._started and not self._ending:
+                self._started.add(row.kind)
+                controller = load(row)(self._kit)
+                self.running[controller.name] = controller
+                tasks.create_task(controller.run(), name=controller.name)
 
-        for wake in kind.wakes:
+        for wake in row.wakes:
             self._presence.once(wake.resource, wake.when, start)
-        if not kind.wakes:
-            start()
+
+
+def load(row: Row) -> type[Controller]:
+    """The class of a controller; its code is read now."""
+    module = importlib.import_module(f"{__package__}.{row.module}")
+    found: type[Controller] = getattr(module, row.kind)
+    return found

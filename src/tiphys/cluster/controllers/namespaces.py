@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.client.transport import Request
-from tiphys.cluster.controllers.kit import Controller, Wake
+from tiphys.cluster.controllers.kit import Controller
 from tiphys.cluster.controllers.plan.namespaces import Remaining, conditions
 from tiphys.cluster.controllers.plan.statuses import status_patch
+from tiphys.cluster.controllers.wakes import is_leaving
 from tiphys.machinery.errors import ApiError, MethodNotAllowed, NotFound
 from tiphys.machinery.resources import NAMESPACES, PODS, ObjectKey, Resource
 from tiphys.machinery.times import parse_time
@@ -30,13 +31,8 @@ _AGAIN: Final = timedelta(seconds=5)
 FINALIZER: Final = "kubernetes"
 
 
-def is_leaving(namespace: Object) -> bool:
-    return bool(namespace["metadata"].get("deletionTimestamp"))
-
-
 class NamespaceController(Controller):
     name = "namespace-controller"
-    wakes = (Wake(NAMESPACES, is_leaving),)
     reads = (NAMESPACES,)
 
     def subscribe(self) -> None:

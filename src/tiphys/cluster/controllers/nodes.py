@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tiphys.cluster.controllers.kit import Controller, Kit, Wake
+from tiphys.cluster.controllers.kit import Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.eviction import evicted_at, surplus
 from tiphys.cluster.controllers.plan.owners import reference_to
+from tiphys.cluster.controllers.wakes import evicts
 from tiphys.machinery.actions import Action, Delete, Emit
 from tiphys.machinery.errors import Conflict, NotFound
 from tiphys.machinery.resources import NODES, PODS, ObjectKey, key_of
@@ -17,10 +18,6 @@ from tiphys.machinery.times import parse_time, to_time
 from tiphys.runtime.controller import Outcome
 
 Object = Mapping[str, Any]
-
-
-def evicts(node: Object) -> bool:
-    return any(taint.get("effect") == "NoExecute" for taint in (node.get("spec") or {}).get("taints") or ())
 
 
 class _Disrupting(Controller):
@@ -45,7 +42,6 @@ class _Disrupting(Controller):
 
 class TaintEvictionController(_Disrupting):
     name = "taint-eviction-controller"
-    wakes = (Wake(NODES, evicts),)
     reads = (NODES, PODS)
 
     def subscribe(self) -> None:
@@ -86,7 +82,6 @@ class PodGcController(_Disrupting):
     """Deletes pods of nodes that are gone, and the oldest ended ones where there are very many."""
 
     name = "pod-garbage-collector"
-    wakes = (Wake(NODES),)
     reads = (NODES,)
     workers = 1
 

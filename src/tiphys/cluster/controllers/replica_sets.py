@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, Kit, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, Kit
 from tiphys.cluster.controllers.plan import owners, pods
 from tiphys.cluster.controllers.plan.replica_sets import Failure, Observed, manage, status, wanted
 from tiphys.cluster.controllers.plan.statuses import status_patch
@@ -21,7 +21,6 @@ Object = Mapping[str, Any]
 
 class ReplicaSetController(Controller):
     name = "replicaset-controller"
-    wakes = (Wake(REPLICA_SETS),)
     reads = (REPLICA_SETS, PODS)
     kind: ClassVar[Resource] = REPLICA_SETS
 
@@ -101,7 +100,6 @@ class ReplicaSetController(Controller):
 
 class ReplicationControllerController(ReplicaSetController):
     name = "replication-controller"
-    wakes = (Wake(REPLICATION_CONTROLLERS),)
     reads = (REPLICATION_CONTROLLERS, PODS)
     kind = REPLICATION_CONTROLLERS
 

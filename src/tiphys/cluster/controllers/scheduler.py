@@ -18,13 +18,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.client.transport import Request
-from tiphys.cluster.controllers.kit import Controller, Kit, Wake
+from tiphys.cluster.controllers.kit import Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.disruption import allowed_for
 from tiphys.cluster.controllers.plan.owners import reference_to
 from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
 from tiphys.cluster.controllers.plan.scheduling.decide import Decision, decide, rejected
 from tiphys.cluster.controllers.plan.scheduling.volumes import SELECTED_NODE, Claims, Unbound, judge
+from tiphys.cluster.controllers.wakes import SCHEDULER, wants_scheduling
 from tiphys.machinery.actions import Delete, Emit, Patch
 from tiphys.machinery.errors import ApiError, Conflict, NotFound
 from tiphys.machinery.resources import (
@@ -42,23 +43,13 @@ from tiphys.runtime.controller import Outcome
 
 Object = Mapping[str, Any]
 
-SCHEDULER: Final = "default-scheduler"
 _BATCH_MAX: Final = 200
 _BACKOFF_FIRST: Final = timedelta(seconds=1)
 _BACKOFF_MAX: Final = timedelta(seconds=10)
 
 
-def wants_scheduling(pod: Object) -> bool:
-    """A pod that this scheduler has to find a node for."""
-    spec = pod["spec"]
-    if spec.get("nodeName") or spec.get("schedulingGates") or spec.get("schedulerName", SCHEDULER) != SCHEDULER:
-        return False
-    return podfacts.is_active(pod)
-
-
 class Scheduler(Controller):
     name = SCHEDULER
-    wakes = (Wake(PODS, wants_scheduling),)
     reads = (PODS, NODES)
     manager = "kube-scheduler"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, ORPHANS, OWNED, Controller
 from tiphys.cluster.controllers.plan import owners, pods, revisions
 from tiphys.cluster.controllers.plan.revisions import HASH_LABEL, History
 from tiphys.cluster.controllers.plan.stateful_sets import Observed, claim_keys, parent_and_ordinal, plan
@@ -27,7 +27,6 @@ Object = Mapping[str, Any]
 
 class StatefulSetController(Controller):
     name = "statefulset-controller"
-    wakes = (Wake(STATEFUL_SETS),)
     reads = (STATEFUL_SETS, PODS, CONTROLLER_REVISIONS, PERSISTENT_VOLUME_CLAIMS)
 
     def subscribe(self) -> None:

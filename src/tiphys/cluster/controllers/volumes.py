@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from tiphys.cluster.controllers.kit import NAMESPACED, Controller, Wake
+from tiphys.cluster.controllers.kit import NAMESPACED, Controller
 from tiphys.cluster.controllers.plan.claims import Observed, plan_claim, plan_volume, unprotected
 from tiphys.cluster.controllers.plan.scheduling.volumes import claim_names
 from tiphys.cluster.controllers.plan.volumes import CLAIM_PROTECTION, VOLUME_PROTECTION
+from tiphys.cluster.controllers.wakes import leaves_protected
 from tiphys.machinery.actions import Patch
 from tiphys.machinery.errors import Conflict
 from tiphys.machinery.resources import (
@@ -39,7 +40,6 @@ class Places(Protocol):
 
 class VolumeController(Controller):
     name = "persistentvolume-controller"
-    wakes = (Wake(PERSISTENT_VOLUME_CLAIMS), Wake(PERSISTENT_VOLUMES))
     reads = (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, STORAGE_CLASSES)
 
     def subscribe(self) -> None:
@@ -96,17 +96,10 @@ class VolumeController(Controller):
         await self.carry_out(verdict.actions)
 
 
-def leaves_protected(obj: Object) -> bool:
-    meta = obj["metadata"]
-    held = meta.get("finalizers") or ()
-    return bool(meta.get("deletionTimestamp")) and (CLAIM_PROTECTION in held or VOLUME_PROTECTION in held)
-
-
 class ClaimProtectionController(Controller):
     """A claim in use is not deleted before the last pod that uses it is gone."""
 
     name = "pvc-protection-controller"
-    wakes = (Wake(PERSISTENT_VOLUME_CLAIMS, leaves_protected),)
     reads = (PERSISTENT_VOLUME_CLAIMS, PODS)
 
     def subscribe(self) -> None:
@@ -133,7 +126,6 @@ class VolumeProtectionController(Controller):
     """A bound volume is not deleted before its claim is."""
 
     name = "pv-protection-controller"
-    wakes = (Wake(PERSISTENT_VOLUMES, leaves_protected),)
     reads = (PERSISTENT_VOLUMES,)
 
     def subscribe(self) -> None:
