@@ -158,6 +158,9 @@ VOLATILE = (
     (re.compile(r"^[WEI]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ", re.M), "LOG "),
     (re.compile(r"/tmp/(LIVE|MERGED)-\d+"), r"$tmp/\1"),
     (re.compile(r"\$mtime"), "DATE"),
+    (re.compile(r"kube-api-access-(?:\$rand|[a-z0-9]{5})"), "kube-api-access-RAND"),
+    (re.compile(r"X509SHA256=[0-9a-f]{64}"), "X509SHA256"),
+    (re.compile(r"\(x\d+ over "), "(xN over "),
     (re.compile(r"^( *Resource Version: +)\d+$", re.M), r"\1N"),
 )
 

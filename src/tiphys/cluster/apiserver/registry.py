@@ -43,6 +43,7 @@ class Strategy:
     metadata; "any, labels" those as well), "first" where it is 1 for ever, or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
     ``any_finalizer``: finalizers need not be qualified.
+    ``on_admitted`` is for what follows from what admission made of a new object.
     ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (those two with the
     old object, ``on_status`` with the time as well); ``warning`` is what every request for the kind is answered with.
     """
@@ -58,6 +59,7 @@ class Strategy:
     graceful_seconds: Callable[[Object, int | None], int] | None = None
     initial_status: Mapping[str, Any] | None = None
     on_create: Callable[[Object], None] | None = None
+    on_admitted: Callable[[Object], None] | None = None
     on_update: Callable[[Object, Object], None] | None = None
     on_status: Callable[[Object, Object, str], None] | None = None
 

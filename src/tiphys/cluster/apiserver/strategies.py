@@ -54,6 +54,11 @@ def _new_pod(pod: Object) -> None:
         pod["status"]["conditions"] = [gated]
 
 
+def _admitted_pod(pod: Object) -> None:
+    """Admission may have filled in amounts, which the class of the pod follows."""
+    pod["status"]["qosClass"] = qos_class(pod)
+
+
 def _resource_amounts(container: Mapping[str, Any], side: str) -> dict[str, Any]:
     amounts = (container.get("resources") or {}).get(side) or {}
     return {name: amounts[name] for name in ("cpu", "memory") if str(amounts.get(name, "0")) not in ("0", "")}
@@ -229,6 +234,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         graceful_seconds=pod_grace_seconds,
         returns_deleted=True,
         on_create=_new_pod,
+        on_admitted=_admitted_pod,
     ),
     "podtemplates": Strategy(generation="content", returns_deleted=True),
     "namespaces": Strategy(

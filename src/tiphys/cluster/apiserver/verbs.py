@@ -232,6 +232,8 @@ class Verbs:
         obj = request.obj
         for admit in self.admission:
             admit(info, obj, None)
+        if strategy.on_admitted is not None:
+            strategy.on_admitted(obj)
         self._judge(info, obj)
         if not options.trusted:
             options.warnings.extend(advice.warnings_of(info.resource.key, obj, None))

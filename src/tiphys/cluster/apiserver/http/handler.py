@@ -204,7 +204,8 @@ class HttpHandler:
         else:
             body = how.encode(value)
         headers = {**_NO_CACHE, "Content-Type": how.media_type}
-        return web.Response(status=answer.code, body=body, headers=headers)
+        ending = b"" if how.is_yaml else b"\n"  # as Go's encoder ends what it writes
+        return web.Response(status=answer.code, body=body + ending, headers=headers)
 
     async def _watch(
         self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation

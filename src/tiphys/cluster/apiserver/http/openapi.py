@@ -1,4 +1,4 @@
-"""OpenAPI v3: an index with a digest for each group version, and one document each, made when first asked for.
+"""OpenAPI v3 (v2: ``openapi_v2.py``): an index with a digest for each group version, a document each when first asked.
 
 kubectl reads them to learn whether the server validates fields (it does: ``fieldValidation`` is declared) and for
 ``explain``.
@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from tiphys.cluster.apiserver.http import schemas
+from tiphys.cluster.apiserver.http import openapi_v2, schemas
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 
 _FOR_EVER: Final = {"Cache-Control": "public, immutable"}
@@ -54,6 +54,8 @@ class OpenApi:
             self._revision = self._registry.revision
             self._documents.clear()
             self._index = b""
+        if path == "/openapi/v2":
+            return self._older(request)
         if path == "/openapi/v3":
             return web.Response(body=self._index_document(), content_type="application/json")
         body = self._document(path.removeprefix("/openapi/v3/")) if path.startswith("/openapi/v3/") else None
@@ -64,6 +66,22 @@ class OpenApi:
             return web.Response(status=304, headers={"ETag": tag})
         headers = {"ETag": tag, "Vary": "Accept"} | (_FOR_EVER if "hash" in request.query else {})
         return web.Response(body=body, content_type="application/json", headers=headers)
+
+    def _older(self, request: web.BaseRequest) -> web.StreamResponse:
+        """All kinds in one document; kept in both forms until a kind comes or goes."""
+        as_protobuf = openapi_v2.PROTOBUF in request.headers.get("Accept", "")
+        if openapi_v2.PROTOBUF not in self._documents:
+            newer = (orjson.loads(self._document(name) or b"") for name in list(self._names()))
+            made = openapi_v2.document(openapi_v2.all_schemas(newer))
+            self._documents["v2"] = orjson.dumps(made)
+            self._documents[openapi_v2.PROTOBUF] = openapi_v2.encode(made)
+        body = self._documents[openapi_v2.PROTOBUF if as_protobuf else "v2"]
+        tag = f'"{_digest(body)}"'
+        headers = {"ETag": tag, "Vary": "Accept"}
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers=headers)
+        headers["Content-Type"] = openapi_v2.PROTOBUF.replace("@", ".") if as_protobuf else "application/json"
+        return web.Response(body=body, headers=headers)
 
     def _index_document(self) -> bytes:
         if not self._index:
