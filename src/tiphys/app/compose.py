@@ -157,7 +157,7 @@ async def compose(
         network = await stack.enter_async_context(_network(settings, world, folder)) if daemon else None
         services = network.services if network is not None else SERVICE_NETWORK
         kept = home if settings.data_dir else None
-        server = await stack.enter_async_context(api_server(world, kept, service_network=services))
+        server = await stack.enter_async_context(api_server(world, kept, service_network=services, accounts=daemon))
         feed = StoreFeed(server.store, server.registry)
         server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
@@ -237,12 +237,20 @@ async def api_server(
     home: DataDir | None = None,
     definitions: Collection[str] = (),
     service_network: IPv4Network = SERVICE_NETWORK,
+    *,
+    accounts: bool = False,
 ) -> AsyncIterator[ApiServer]:
-    """The API server alone, with its objects in ``home`` or in memory; ``definitions`` as ``ApiServer.start`` has."""
+    """The API server alone, with its objects in ``home`` or in memory; the rest as ``ApiServer.start`` has it."""
     kept = Store(shared_maps=SHARED_MAPS) if home is None else Store.open(home.store, SHARED_MAPS)
     key = SigningKey(home.pki / "sa.key" if home is not None else None)
     server = await ApiServer.start(
-        kept, world.clock, world.ids, definitions, signing_key=key, service_network=service_network
+        kept,
+        world.clock,
+        world.ids,
+        definitions,
+        signing_key=key,
+        service_network=service_network,
+        accounts=accounts,
     )
     try:
         yield server
