@@ -60,11 +60,12 @@ class Launch:
 
     ``place`` begins the names of all files of this life; its directory, the pod's, exists. ``programs`` are files and
     directories that the image map provides, container path → host path. ``pod`` is the pod object, for runtimes that
-    decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths that
-    will be asked for after the end. ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the
-    text of those files in /etc ("": the runtime's own choice). ``root`` is the unpacked image, which is never written
-    to; None: a root derived from this machine. ``image_volumes`` are its directories that are to be writable
-    in any case. ``network`` is the file of the network namespace to live in, "" for the machine's.
+    decide by it. ``split_output`` keeps standard output apart from standard error. ``kept`` are container paths
+    that will be asked for after the end. ``stdin`` and ``tty``: people may attach (``runtimes/console.py``).
+    ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the text of those files in /etc
+    ("": the runtime's own choice). ``root`` is the unpacked image, which is never written to; None: a root derived
+    from this machine. ``image_volumes`` are its directories that are to be writable in any case. ``network`` is the
+    file of the network namespace to live in, "" for the machine's.
     """
 
     pod_uid: str
@@ -88,6 +89,9 @@ class Launch:
     split_output: bool = False
     kept: frozenset[str] = frozenset()
     umask: int = USUAL_UMASK
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 

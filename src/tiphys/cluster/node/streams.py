@@ -11,6 +11,7 @@ from tiphys.cluster.apiserver.streams import RemoteOptions
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.inprocess import InProcessContainer
 from tiphys.cluster.node.runtime import STDERR, STDOUT, Command, Container, Launch, Session, StartFailure
+from tiphys.cluster.node.runtimes.attaching import ConsoleSession
 from tiphys.machinery.errors import DriverError
 from tiphys.machinery.resources import key_of
 
@@ -40,6 +41,8 @@ class StreamSource:
 
     def attach(self, pod: Object, options: RemoteOptions) -> Session:
         container, launch = self._find(pod, options.container)
+        if launch.stdin or launch.tty:
+            return ConsoleSession(container, launch.place, has_input=options.stdin)
         return OutputSession(container, self._agent.runtime.log_files(launch.place, launch.split_output), self._changes)
 
     async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -61,10 +61,12 @@ class Cluster:
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.kubeconfig.parent)},
         )
 
-    async def pod(self, name: str, *containers: Mapping[str, Any]) -> ObjectKey:
+    async def pod(self, name: str, *containers: Mapping[str, Any], restart: str = "Always") -> ObjectKey:
         """Makes a pod and waits until it runs."""
         made = list(containers) or [{"name": "c", "image": "busybox", "command": FOREVER}]
-        key = await self.node.create({"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": made}})
+        key = await self.node.create(
+            {"metadata": {"name": name, "namespace": "default"}, "spec": {"restartPolicy": restart, "containers": made}}
+        )
         await self.node.until(key, lambda pod: (pod.get("status") or {}).get("phase") == "Running")
         return key
 

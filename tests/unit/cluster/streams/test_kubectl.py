@@ -6,9 +6,12 @@ One for each way of speaking; with TIPHYS_EVERY_KUBECTL=1 every one there is.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
 import re
+import struct
+import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -56,23 +59,35 @@ async def test_exec_of_what_is_not_there(running: Cluster, kubectl: str) -> None
 
 
 async def test_exec_at_a_terminal(running: Cluster, kubectl: str) -> None:
+    script = "tty; read line; echo got-$line; stty size; exit 3"
+    words = [kubectl, "exec", "-it", "p", "--", "sh", "-c", script]
+    code, said = await _at_terminal(running, words, b"hello\n", b"/dev/pts/", b"24 80")
+    assert code == 3
+    assert b"got-hello" in said
+
+
+async def _at_terminal(
+    running: Cluster, words: list[str], typed: bytes, before: bytes, after: bytes
+) -> tuple[int, bytes]:
+    """Runs kubectl at a terminal of its own; types once ``before`` was said and waits for ``after`` and the end."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {**os.environ, "KUBECONFIG": str(running.kubeconfig), "HOME": str(running.kubeconfig.parent)}
-    words = ("exec", "-it", "p", "--", "sh", "-c", "tty; read line; echo got-$line; stty size; exit 3")
     process = await asyncio.create_subprocess_exec(
-        kubectl, *words, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        *words, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
     )
     os.close(slave)
-    said = b""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(DEADLINE):
-        while b"/dev/pts/" not in said:
-            said += await loop.run_in_executor(None, os.read, master, 4096)
-        os.write(master, b"hello\n")
-        while b"got-hello" not in said:
-            said += await loop.run_in_executor(None, os.read, master, 4096)
-        assert await process.wait() == 3
-    os.close(master)
+    said, loop = b"", asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while before not in said:
+                said += await loop.run_in_executor(None, os.read, master, 4096)
+            os.write(master, typed)
+            while after not in said:
+                said += await loop.run_in_executor(None, os.read, master, 4096)
+            return await process.wait(), said
+    finally:
+        os.close(master)
 
 
 async def test_cp_both_ways(running: Cluster, kubectl: str, tmp_path: Path) -> None:
@@ -101,6 +116,22 @@ async def test_attach(running: Cluster, kubectl: str) -> None:
     *numbers, last = out.decode().split()
     assert (process.returncode, last) == (0, "last")
     assert [int(n) for n in numbers] == [first + 1 + n for n in range(len(numbers))]
+
+
+async def test_attach_with_input(running: Cluster, kubectl: str) -> None:
+    once = {"name": "c", "image": "busybox", "command": ["sh", "-c", "cat; echo eof"], "stdin": True, "stdinOnce": True}
+    await running.pod("reads", once, restart="Never")
+    ran = await running.kubectl(kubectl, "attach", "reads", "-i", stdin=b"hello\nworld\n")
+    assert (ran.code, ran.out) == (0, "hello\nworld\neof\n")
+    assert (await running.kubectl(kubectl, "logs", "reads")).out == "hello\nworld\neof\n"
+
+
+async def test_run_at_a_terminal(running: Cluster, kubectl: str) -> None:
+    words = ("run", "shell", "-it", "--rm", "--restart=Never", "--image=busybox", "--", "sh", "-c")
+    script = "test -t 0 && read line && stty size && echo got-$line"
+    code, said = await _at_terminal(running, [kubectl, *words, script], b"hello\n", b"pressing enter", b"got-hello")
+    assert code == 0, said
+    assert b"24 80" in said
 
 
 async def test_logs_follow(running: Cluster, kubectl: str) -> None:

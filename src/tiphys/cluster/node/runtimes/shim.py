@@ -18,14 +18,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from tiphys.cluster.node.runtime import Launch
+from tiphys.cluster.node.runtimes import console
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.spawn import Action, Order, Spawner
 from tiphys.machinery.podlife import Exit
@@ -172,9 +175,18 @@ def spawn(
         life.begun(pid, failure)
 
     entered = ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
-    argv = [*entered, SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}", *command]
+    script = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}"]
+    argv = [*entered, *script, *_with_console(launch, command)]
     spawner.start(Order(argv, env, actions, told))
     return life
+
+
+def _with_console(launch: Launch, command: Sequence[str]) -> Sequence[str]:
+    """The command below a program that holds its streams, where people may attach to it."""
+    if not (launch.stdin or launch.tty):
+        return command
+    order = {"place": os.fspath(launch.place), "stdin": launch.stdin, "once": launch.stdin_once, "tty": launch.tty}
+    return [sys.executable, "-I", "-S", console.__file__, json.dumps(order), "--", *command]
 
 
 def adopt(
