@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import os
+import socket
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +26,7 @@ Object = Mapping[str, Any]
 CHUNK_BYTES = 64 << 10
 DIAL_SECONDS_MAX = 10.0
 LOOPBACK = "127.0.0.1"
+_CLONE_NEWNET = 0x40000000
 
 
 class StreamSource:
@@ -46,16 +51,21 @@ class StreamSource:
         return OutputSession(container, self._agent.runtime.log_files(launch.place, launch.split_output), self._changes)
 
     async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the pod's own address, where it shares the machine's network to its loopback address.
-
-        Raises DriverError.
+        """To the pod's loopback address, in its own network where it has one; where the machine's network is shared
+        by addresses, to its own one. Raises DriverError.
         """
         worker = self._agent.worker(key_of(pod))
         if worker is None:
             raise DriverError("pod is not running")
+        living = (worker.running(container["name"]) for container in pod["spec"]["containers"])
+        network = next((found[1].network for found in living if found is not None), "")
         try:
             async with asyncio.timeout(DIAL_SECONDS_MAX):
-                return await asyncio.open_connection(worker.own_address or LOOPBACK, port)
+                if not network:
+                    return await asyncio.open_connection(worker.own_address or LOOPBACK, port)
+                link = await asyncio.to_thread(_socket_in, network)
+                await asyncio.get_running_loop().sock_connect(link, (LOOPBACK, port))
+                return await asyncio.open_connection(sock=link)
         except OSError as err:
             why = f"dial tcp4 {LOOPBACK}:{port}: connect: {(err.strerror or str(err)).lower()}"
             raise DriverError(f"failed to connect to localhost:{port} inside the pod: {why}") from err
@@ -67,6 +77,37 @@ class StreamSource:
         if found is None or isinstance(found[0], InProcessContainer):
             raise StartFailure("ContainerGone", f'container not found ("{name}")')
         return found
+
+
+def _socket_in(network: str) -> socket.socket:
+    """A socket of another network namespace. Raises OSError.
+
+    A socket belongs to the namespace of the thread that makes it; a thread of its own changes over and ends.
+    """
+    made: list[socket.socket | OSError] = []
+
+    def make() -> None:
+        try:
+            descriptor = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number))
+            finally:
+                os.close(descriptor)
+            link = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            link.setblocking(False)
+            made.append(link)
+        except OSError as err:
+            made.append(err)
+
+    thread = threading.Thread(target=make, name="tiphys-dial")
+    thread.start()
+    thread.join()
+    found = made[0]
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 class OutputSession:

@@ -94,7 +94,8 @@ class ProcessRuntime:
         except StartFailure as err:
             raise exec_failure(err) from err
         session = ProcessSession(container, self.watch)
-        session.start(self.spawner, [shim.SHELL, "-c", EXEC_SCRIPT, "tiphys", cwd, *argv], env, command)
+        script = [*shim.entered(launch), shim.SHELL, "-c", EXEC_SCRIPT, "tiphys", cwd, *argv]
+        session.start(self.spawner, script, env, command)
         return session
 
     def _real(self, launch: Launch, words: Sequence[str]) -> tuple[list[str], dict[str, str], str]:

@@ -174,11 +174,15 @@ def spawn(
             os.close(here)
         life.begun(pid, failure)
 
-    entered = ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
     script = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}"]
-    argv = [*entered, *script, *_with_console(launch, command)]
+    argv = [*entered(launch), *script, *_with_console(launch, command)]
     spawner.start(Order(argv, env, actions, told))
     return life
+
+
+def entered(launch: Launch) -> list[str]:
+    """The words before a command that shall live in the pod's network."""
+    return ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
 
 
 def _with_console(launch: Launch, command: Sequence[str]) -> Sequence[str]:
