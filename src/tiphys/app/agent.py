@@ -81,6 +81,10 @@ def _candidates(runtime: str, data_dir: Path) -> Sequence[Runtime]:
         "oci": OciRuntime(data_dir),
         "process": ProcessRuntime(data_dir),
     }
+    if runtime == "engine":
+        from tiphys.cluster.node.runtimes.engine import EngineRuntime
+
+        return (EngineRuntime(data_dir),)
     if runtime == "auto":
         return tuple(known.values())
     if runtime not in known:

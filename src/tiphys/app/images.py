@@ -31,6 +31,11 @@ Progress = Callable[[str, int, int], None]
 def image_source(clock: Clock, settings: Settings, runtime: Runtime) -> ImageSource:
     from tiphys.cluster.node.images.map import ImageMap, search_path
 
+    if runtime.name == "engine":
+        from tiphys.cluster.node.runtimes.engine import EngineImages, EngineRuntime
+
+        assert isinstance(runtime, EngineRuntime)
+        return EngineImages(runtime)
     mapped = ImageMap(search_path=search_path(isolated=runtime.isolated))
     if runtime.name not in OVER_IMAGES:
         return mapped

@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 WHAT_RUNTIMES_MEAN = {
     "process": "NO ISOLATION: commands run as ordinary processes of this machine, with your rights and your files",
+    "engine": "each container runs under this machine's Docker or Podman; the network is that machine's",
     "oci": "each container runs under crun or runc, with its own root file system; the network is this machine's",
     "sandbox": "each container has its own root view, /tmp and process space; the network is this machine's",
 }

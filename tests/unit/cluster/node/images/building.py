@@ -16,7 +16,7 @@ from typing import Any
 BUSYBOX = shutil.which("busybox") or "/bin/busybox"
 APPLETS = (
     "sh", "cat", "echo", "id", "ls", "pwd", "sleep", "true", "false", "env", "mkdir", "touch", "rm", "grep", "test",
-    "tail", "stat", "mount", "ln", "head", "wc", "sed", "chmod", "printf", "hostname", "ps", "kill",
+    "tail", "stat", "mount", "ln", "head", "wc", "sed", "chmod", "printf", "hostname", "ps", "kill", "stty", "tty",
 )  # fmt: skip
 OCI = "application/vnd.oci.image"
 
