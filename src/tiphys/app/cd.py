@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.registry import Registry
 from tiphys.cluster.controllers.manager import Presence
-from tiphys.machinery.resources import Resource
-from tiphys.runtime.clock import Clock
+from tiphys.machinery.errors import AlreadyExists
+from tiphys.machinery.resources import ObjectKey, Resource
+from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 
 if TYPE_CHECKING:
     from tiphys.cd.plan.objects import Gvk
-    from tiphys.cd.settings import ControllerSettings
+    from tiphys.cd.preview import Preview
+    from tiphys.cd.rendering import Renderer
+    from tiphys.cd.sources.credentials import Credentials
 
+Object = Mapping[str, Any]
+_GITOPS = "gitops"
+_OFTEN, _SOON = timedelta(seconds=5), timedelta(seconds=1)
 _APPLICATIONS = Resource("argoproj.io", "v1alpha1", "applications", "Application")
 
 
@@ -74,37 +83,129 @@ async def run_cd(
     place: Path,
     clock: Clock,
     rng: random.Random,
-    settings: ControllerSettings | None = None,
+    repository: str | None = None,
 ) -> None:
-    """Runs the controller from the first Application on, until cancelled. ``place`` is where repositories are kept."""
+    """Runs the controller from the first Application on, until cancelled. ``place`` is where repositories are kept;
+    ``repository`` (``Settings.gitops``) makes that first Application at once, and has it looked at often."""
     seen = asyncio.Event()
+    if repository is not None:
+        await _keep_as(client, repository)
     presence.once(_APPLICATIONS, None, seen.set)
     await seen.wait()
-    async with asyncio.TaskGroup() as group:
-        import aiohttp
+    from tiphys.cd.controller import ApplicationController
+    from tiphys.cd.repositories import credentials_for
+    from tiphys.cd.settings import ControllerSettings
 
-        from tiphys.cd.controller import ApplicationController
-        from tiphys.cd.repositories import credentials_for
-        from tiphys.cd.settings import ControllerSettings
-        from tiphys.cd.sources.charts import ChartStore
-        from tiphys.cd.sources.credentials import Credentials
-        from tiphys.cd.sources.git import GitStore
-        from tiphys.cd.sources.renderer import SourceRenderer
-        from tiphys.cd.sources.workers import RenderPool
+    def credentials(url: str, project: str) -> Credentials:
+        return credentials_for(controller.caches.secrets.objects(), url, project)
 
-        def credentials(url: str, project: str) -> Credentials:
-            return credentials_for(controller.caches.secrets.objects(), url, project)
+    async with source_renderer(place, clock, credentials) as renderer, asyncio.TaskGroup() as group:
+        settings = (
+            ControllerSettings()
+            if repository is None
+            else ControllerSettings(refresh_period=_OFTEN, refresh_jitter=_SOON)
+        )
+        events = EventRecorder(client, clock, "argocd-application-controller")
+        controller = ApplicationController(
+            client, RegistryKinds(registry), renderer, settings,
+            clock=clock, rng=rng, events=events,
+        )  # fmt: skip
+        group.create_task(events.run(), name="cd-events")
+        await controller.run()
 
-        async with aiohttp.ClientSession() as session:
-            charts, pool = ChartStore(place / "charts", session), RenderPool(clock, place / "renders")
-            renderer = SourceRenderer(GitStore(place / "git"), charts, pool, credentials)
-            events = EventRecorder(client, clock, "argocd-application-controller")
-            controller = ApplicationController(
-                client, RegistryKinds(registry), renderer, settings or ControllerSettings(),
-                clock=clock, rng=rng, events=events,
-            )  # fmt: skip
-            group.create_task(events.run(), name="cd-events")
-            try:
-                await controller.run()
-            finally:
-                await renderer.close()
+
+async def _keep_as(client: Client, repository: str) -> None:
+    """The application that is the whole cluster: everything in the repository, synced, healed and pruned."""
+    from tiphys.cd.writing import furnish
+
+    spec = {
+        "project": "default",
+        "source": _source(repository),
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": "default"},
+        "syncPolicy": {"automated": {"prune": True, "selfHeal": True}, "syncOptions": ["CreateNamespace=true"]},
+    }
+    await furnish(client, "argocd")
+    app = {"apiVersion": _APPLICATIONS.api_version, "kind": "Application", "spec": spec}
+    try:
+        await client.create(_APPLICATIONS, {**app, "metadata": {"name": _GITOPS, "namespace": "argocd"}})
+    except AlreadyExists:
+        await client.patch(_APPLICATIONS, ObjectKey("argocd", _GITOPS), {"spec": spec})
+
+
+def _source(repository: str) -> dict[str, str]:
+    """``REPO[//PATH][?ref=REVISION]`` as an application's source; a path of this machine in full."""
+    whole, _, revision = repository.partition("?ref=")
+    scheme, colon, rest = whole.rpartition("://")
+    url, _, path = rest.partition("//")
+    url = f"{scheme}{colon}{url}"
+    is_local = not colon and Path(url).exists()
+    source = {"repoURL": str(Path(url).absolute()) if is_local else url, "path": path or "."}
+    if revision:
+        source["targetRevision"] = revision
+    return source
+
+
+@asynccontextmanager
+async def source_renderer(
+    place: Path, clock: Clock, credentials: Callable[[str, str], Credentials] | None = None
+) -> AsyncIterator[Renderer]:
+    """The renderer of all sources, which keeps repositories and charts in ``place``."""
+    import aiohttp
+
+    from tiphys.cd.sources.charts import ChartStore
+    from tiphys.cd.sources.credentials import Credentials
+    from tiphys.cd.sources.git import GitStore
+    from tiphys.cd.sources.renderer import SourceRenderer
+    from tiphys.cd.sources.workers import RenderPool
+
+    async with aiohttp.ClientSession() as session:
+        charts, pool = ChartStore(place / "charts", session), RenderPool(clock, place / "renders")
+        renderer = SourceRenderer(
+            GitStore(place / "git"), charts, pool, credentials or (lambda url, project: Credentials())
+        )
+        try:
+            yield renderer
+        finally:
+            await renderer.close()
+
+
+async def plan_applications(apps: Sequence[Object], others: Sequence[Object], remote: Client | None) -> list[Preview]:
+    """What a sync of each would do, in ``remote``'s cluster or in one that is empty but for the ``others``."""
+    from tiphys.cd.kinds import DiscoveredKinds, KindTable
+    from tiphys.cd.preview import preview
+    from tiphys.cd.settings import ControllerSettings
+    from tiphys.cd.writing import furnish
+
+    clock, rng = SystemClock(), random.Random()
+    async with AsyncExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-plan-")))
+        renderer = await stack.enter_async_context(source_renderer(place, clock))
+        kinds: KindTable
+        if remote is not None:
+            client, kinds = remote, DiscoveredKinds(remote.transport, clock)
+        else:
+            from tiphys.app.compose import World, api_server
+
+            server = await stack.enter_async_context(api_server(World()))
+            client, kinds = Client(server.transport()), RegistryKinds(server.registry)
+            await furnish(client, ControllerSettings().namespace)
+            for obj in others:
+                info = server.registry.by_kind(*_group_version(obj), str(obj.get("kind")))
+                if info is not None:
+                    await client.create(info.resource, _in_namespace(obj, info.resource.namespaced))
+        settings = ControllerSettings()
+        return [
+            await preview(_in_namespace(app, True), client, kinds, renderer, settings, clock=clock, rng=rng)
+            for app in apps
+        ]
+
+
+def _group_version(obj: Object) -> tuple[str, str]:
+    group, _, version = str(obj.get("apiVersion") or "").rpartition("/")
+    return group, version
+
+
+def _in_namespace(obj: Object, namespaced: bool) -> Object:
+    if not namespaced or obj["metadata"].get("namespace"):
+        return obj
+    return {**obj, "metadata": {**obj["metadata"], "namespace": "argocd"}}

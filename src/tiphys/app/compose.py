@@ -177,7 +177,7 @@ async def compose(
         if settings.simulated_nodes:
             await stack.enter_async_context(_simulated(server, settings, world))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
-        gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng)
+        gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng, settings.gitops)
         await stack.enter_async_context(_background(gitops))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         endpoint = s3_endpoint(settings, folder, s3_keys, world.clock, daemon=daemon)

@@ -40,6 +40,7 @@ class Settings:
     s3_listen: Annotated[str, "address:port of the artifact store's S3; none: `tiphys up` takes 127.0.0.1:9000"] = ""
     s3_names: Annotated[str, "S3 endpoints, with commas, that mean the local artifact store"] = "minio:9000"
     network: Annotated[str, "of pods under `tiphys up`: auto (bridge, else loopback), bridge, loopback, host"] = "auto"
+    gitops: Annotated[str | None, "REPO[//PATH][?ref=REVISION] that `tiphys up` keeps the cluster as"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 
 @click.command("explain")
-@click.argument("name", metavar="WORKFLOW|@latest")
+@click.argument("name", metavar="WORKFLOW|@latest|app/NAME")
 @options.namespace()
 @options.cluster()
 def command(name: str, **given: Any) -> int:
-    """Say in sentences what a workflow waits for.
+    """Say in sentences what a workflow waits for, or why an application is not Synced and Healthy.
 
     The controller's own decision is made once more, from what the cluster holds now, and not carried out.
     """
-    from tiphys.cli import session
+    from tiphys.cli import application_plan, session
 
+    kind, _, rest = name.partition("/")
+    if rest and kind in ("app", "application", "applications"):
+        return session.run(application_plan.explain(rest, given))
     return session.run(_explain(name, given))
 
 

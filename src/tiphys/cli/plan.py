@@ -19,14 +19,26 @@ if TYPE_CHECKING:
 @click.argument("places", nargs=-1, metavar="[FILE|-|DIR|URL]...")
 @options.submission()
 @options.namespace("default")
-@click.option("-o", "--output", type=click.Choice(["json", "yaml"]), help="The actions as data, pods included.")
+@options.cluster()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["json", "yaml", "diff"]),
+    help="The actions as data, pods included; diff: of Applications, what changes, for a pull request.",
+)
 def command(places: tuple[str, ...], **given: Any) -> int:
     """Show what the first decision about a workflow would create, and why nothing more yet.
 
     Nothing is run and no cluster is asked: the files are put into an empty API server in memory, and the controller's
     own decision about them is printed instead of carried out.
+
+    Of Applications it is what a sync would change, in order; with --context or --kubeconfig in that cluster.
     """
-    from tiphys.cli import session, submission
+    from tiphys.cli import application_plan, session, submission
+
+    applications = application_plan.read(places)
+    if applications is not None:
+        return session.run(application_plan.show(applications, given))
 
     return session.run(_plan(submission.read(places, given), given))
 

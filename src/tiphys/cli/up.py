@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--runtime", metavar="NAME", help="What runs pods: auto, sandbox, oci, process, engine or stage.")
 @click.option("--simulated-nodes", metavar="N", type=int, help="Add N nodes whose pods only pretend to run.")
 @click.option("--network", metavar="NAME", help="Of the pods: auto, bridge, loopback or host.")
+@click.option("--gitops", metavar="REPO", help="Keep the cluster as REPO[//PATH][?ref=REVISION] says.")
 @click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
 def command(
     data_dir: str | None,
@@ -26,6 +27,7 @@ def command(
     runtime: str | None,
     simulated_nodes: int | None,
     network: str | None,
+    gitops: str | None,
     detach: bool,
 ) -> int:
     """Keep the embedded cluster running.
@@ -45,6 +47,7 @@ def command(
         "runtime": runtime,
         "simulated_nodes": simulated_nodes,
         "network": network,
+        "gitops": gitops,
     }
     chosen = settings.load(flags)
     if detach:
