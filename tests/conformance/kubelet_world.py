@@ -35,7 +35,7 @@ from tiphys.cluster.node.images.pulling import Images
 from tiphys.cluster.node.images.store import Store as ImageStore
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import AlreadyExists, ApiError, NotFound
+from tiphys.machinery.errors import AlreadyExists, ApiError, Invalid, NotFound
 from tiphys.machinery.resources import (
     CONFIG_MAPS,
     EVENTS,
@@ -143,7 +143,8 @@ async def world(runtime: Runtime, directory: Path) -> AsyncIterator[World]:
     status = {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
     await client.patch(NODES, ObjectKey("", NODE), status, subresource="status")
     ports = {"ports": [{"name": "https", "port": 443}], "clusterIP": "10.96.0.1"}
-    await client.create(SERVICES, {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": ports})
+    with contextlib.suppress(AlreadyExists, Invalid):  # the server may have made its own
+        await client.create(SERVICES, {"metadata": {"name": "kubernetes", "namespace": "default"}, "spec": ports})
     places = HostPlaces(directory / "claims")
     feed = StoreFeed(store, server.registry)
     controllers = ClusterControllers(server.transport(), feed, clock, random.Random(1), lambda: "CA\n", places)

@@ -23,7 +23,10 @@ from tiphys.cluster.apiserver.streams import LogOptions
 from tiphys.cluster.node.changes import FileChanges
 
 CHUNK = 65_536
+# A line longer than this is handed on in pieces.
+PIECE_BYTES = 1 << 20
 NOTES_MAX = 4096
+NEWLINE = 0x0A
 
 
 @dataclass(slots=True)
@@ -70,7 +73,10 @@ class LifeLog:
 
 
 async def read(log: LifeLog, options: LogOptions, changes: FileChanges) -> AsyncIterator[bytes]:
-    """The log in chunks of whole lines (the last may lack its end). With ``follow`` until the container ends."""
+    """The log in chunks of whole lines (the last may lack its end, and very long ones come in pieces).
+
+    With ``follow`` until the container ends.
+    """
     budget = options.limit_bytes
     async for chunk in _lines(log, options, changes):
         if budget is not None:
@@ -86,6 +92,7 @@ async def _lines(log: LifeLog, options: LogOptions, changes: FileChanges) -> Asy
     log.note()
     positions = {path: _start(path, options.tail_lines) for path in log.files}
     held: dict[Path, bytes] = dict.fromkeys(log.files, b"")
+    inside: dict[Path, bool] = dict.fromkeys(log.files, False)
     with contextlib.ExitStack() as stack:
         changed = stack.enter_context(changes.watch(log.files)) if options.follow else None
         while True:
@@ -97,15 +104,16 @@ async def _lines(log: LifeLog, options: LogOptions, changes: FileChanges) -> Asy
                         break
                     log.note()
                     text = held[path] + data
-                    cut = text.rfind(b"\n") + 1
+                    cut = text.rfind(b"\n") + 1 or (len(text) if len(text) >= PIECE_BYTES else 0)
                     held[path] = text[cut:]
                     start = positions[path] + len(data) - len(text)
                     positions[path] += len(data)
                     if cut:
-                        yield _dress(log, path, start, text[:cut], options)
+                        yield _dress(log, path, start, text[:cut], options, inside[path])
+                        inside[path] = text[cut - 1] != NEWLINE
                 if over and held[path]:
                     rest, held[path] = held[path], b""
-                    yield _dress(log, path, positions[path] - len(rest), rest, options)
+                    yield _dress(log, path, positions[path] - len(rest), rest, options, inside[path])
             if over or changed is None:
                 return
             await _either(changed, log.finished)
@@ -121,8 +129,8 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
             wait.cancel()
 
 
-def _dress(log: LifeLog, path: Path, start: int, text: bytes, options: LogOptions) -> bytes:
-    """Adds times to lines, and drops those that are too old."""
+def _dress(log: LifeLog, path: Path, start: int, text: bytes, options: LogOptions, inside: bool) -> bytes:
+    """Adds times to lines, and drops those that are too old. ``inside``: the text begins within a line."""
     if not options.timestamps and options.since is None:
         return text
     clock = log.clocks.get(path) or LineClock()
@@ -133,7 +141,8 @@ def _dress(log: LifeLog, path: Path, start: int, text: bytes, options: LogOption
         moment = clock.at(at, log.ended or log.now())
         if options.since is not None and moment < options.since:
             continue
-        stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z ").encode() if options.timestamps else b""
+        stamped = options.timestamps and not (inside and at - len(line) == start)
+        stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%f000Z ").encode() if stamped else b""
         out.append(stamp + line)
     return b"".join(out)
 

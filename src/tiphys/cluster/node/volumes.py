@@ -353,16 +353,13 @@ def _sub_path(volume: Path, path: str) -> Path:
     if relative.is_absolute() or ".." in relative.parts:
         why = "must not contain '..'" if ".." in relative.parts else "must not be an absolute path"
         raise ConfigError(f"unable to provision SubPath `{path}`: {why}")
-    place = volume / relative
     root = volume.resolve()
-    existing = place
-    while not existing.exists() and existing != volume:
-        existing = existing.parent
-    if not existing.resolve().is_relative_to(root):
+    place = Path(os.path.realpath(volume / relative))  # also through links that lead nowhere yet
+    if not place.is_relative_to(root):
         raise ConfigError(f"subPath {path!r} leads out of its volume")
     if not place.exists():
-        _make_like(place, volume)
-    return place.resolve()
+        _make_like(place, root)
+    return place
 
 
 def _make_like(place: Path, volume: Path) -> None:

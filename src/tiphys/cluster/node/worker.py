@@ -716,18 +716,18 @@ class PodWorker:
         self._runtime.discard(self.uid, self.directory)
 
     async def _leave(self) -> None:
-        """Waits for the deletion of the ended pod, confirms it, and removes what is left of the pod here."""
+        """Waits for the deletion of the ended pod, removes what is left of it here, and confirms."""
         while not self._absent and not self.pod["metadata"].get("deletionTimestamp"):
             await self._wake.wait()
             self._wake.clear()
-        if not self._absent:
-            self._agent.effects.before("delete", self.pod)
-            await self._writer.confirm_deletion()
         await self._detach()
         self._agent.effects.before("remove", self.pod)
         self._agent.discard(self.uid, self.directory)
         if self._runtime.uses_files:
             await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+        if not self._absent:  # last: when the object is gone, so are its secrets
+            self._agent.effects.before("delete", self.pod)
+            await self._writer.confirm_deletion()
 
     # Status.
 

@@ -128,6 +128,7 @@ class EngineRuntime:
     name = "engine"
     isolated = True
     uses_files = True
+    same_users = True
 
     def __init__(self, directory: Path, place: Path | None = None) -> None:
         self._directory = directory

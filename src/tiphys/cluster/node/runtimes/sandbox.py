@@ -306,8 +306,13 @@ class SandboxRuntime:
         binds = [word for mount in kept for word in _bind(mount)]
         words += [*files, *binds] if launch.read_only_root else [*binds, *files]
         words += [word for mount in view.mounts for word in _bind(mount)]
-        if launch.cwd not in ("", "/") and view.resolve(launch.cwd) is None:
-            words += ["--dir", launch.cwd]
+        if launch.cwd not in ("", "/"):
+            place = view.resolve(launch.cwd)
+            if place is None or not place.exists():
+                words += ["--dir", launch.cwd]
+            elif not place.is_dir():
+                said = f"{CANNOT_START}error during container init: mkdir {launch.cwd}: not a directory"
+                raise StartFailure("StartError", said)
         words += ["--remount-ro", "/"] if launch.read_only_root else []
         words += ["--hostname", launch.hostname or "localhost", "--die-with-parent", "--as-pid-1"]
         words += ["--chdir", launch.cwd or "/"]
