@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,8 @@ from tiphys.cd.plan.tracking import tracked
 from tiphys.cd.rendering import Rendered, Wanted
 from tiphys.cd.settings import ControllerSettings
 from tiphys.client.client import Client
+from tiphys.client.http import HttpTransport
+from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.machinery.actions import Emit
 from tiphys.machinery.errors import AlreadyExists, NotFound
 from tiphys.machinery.resources import CONFIG_MAPS, ObjectKey, Resource
@@ -82,6 +84,7 @@ class Scene:
     sources: Sources
     controller: ApplicationController
     events: Events
+    server: ApiServer
 
     async def create(self, name: str = "app", **spec: Any) -> Object:
         return await self.client.create(APPLICATIONS, application(name, **spec))
@@ -117,6 +120,11 @@ class Scene:
             lambda app: sync_of(app) == "Synced" and app["status"]["sync"]["revision"] == wanted and not running(app),
             name,
         )
+
+    async def eventually(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(5):
+            while not await holds():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
 
     async def gone(self, resource: Resource, name: str, namespace: str = "default") -> None:
         async with asyncio.timeout(5):
@@ -178,7 +186,9 @@ def running(app: Object) -> bool:
 
 
 @asynccontextmanager
-async def scene(settings: ControllerSettings | None = None, **data: str) -> AsyncIterator[Scene]:
+async def scene(
+    settings: ControllerSettings | None = None, connect: Callable[[Any], Any] = HttpTransport, **data: str
+) -> AsyncIterator[Scene]:
     """``data`` is that of ``argocd-cm``."""
     async with api_server() as server:
         client = Client(server.transport())
@@ -191,7 +201,7 @@ async def scene(settings: ControllerSettings | None = None, **data: str) -> Asyn
                 await client.create(resource, obj)
         controller = ApplicationController(
             client, RegistryKinds(server.registry), sources, settings or ControllerSettings(),
-            clock=SystemClock(), rng=random.Random(1), events=events,
+            clock=SystemClock(), rng=random.Random(1), events=events, connect=connect,
         )  # fmt: skip
         feed = StoreFeed(server.store, server.registry)
         cluster = ClusterControllers(server.transport(), feed, SystemClock(), random.Random(2))
@@ -207,7 +217,7 @@ async def scene(settings: ControllerSettings | None = None, **data: str) -> Asyn
         try:
             for name in ("argocd",):
                 await _namespace(client, name)
-            yield Scene(client, sources, controller, events)
+            yield Scene(client, sources, controller, events, server)
             assert controller.bugs == 0
         finally:
             running_controller.cancel()

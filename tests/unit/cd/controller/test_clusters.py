@@ -1,0 +1,87 @@
+"""Several clusters, projects and their windows, settings, and plans that are only shown."""
+
+import base64
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.unit.cd.controller.scenes import AUTOMATED, Scene, application, config_map, scene, sync_of
+from tests.unit.client.servers import serving
+from tiphys.app.cd import RegistryKinds
+from tiphys.cd.caches import APP_PROJECTS
+from tiphys.cd.preview import preview
+from tiphys.cd.settings import ControllerSettings
+from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey
+from tiphys.runtime.clock import SystemClock
+
+
+async def test_another_cluster_is_synced_by_its_secret(tmp_path: Path) -> None:
+    async with serving("http", tmp_path) as other, scene(connect=lambda _cluster: other.transport) as it:
+        it.sources.commit(config_map())
+        destination = {"name": "other", "namespace": "default"}
+        await it.create(syncPolicy=AUTOMATED, destination=destination)
+        app = await it.until(lambda app: app["status"].get("conditions"))
+        assert app["status"]["conditions"][0]["message"] == "there are no clusters with this name: other"
+        await it.client.create(SECRETS, _secret("other", "https://other.example.com"))
+        await it.synced()
+        there = await other.get(CONFIG_MAPS, ObjectKey("default", "one"))
+        assert there["data"] == {"a": "b"}
+        assert await it.find(CONFIG_MAPS, "one") is None
+
+
+async def test_a_window_that_denies_holds_auto_sync_back() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map())
+        window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["*"]}
+        await _project(it, "quiet", syncWindows=[window])
+        await it.create(project="quiet", syncPolicy=AUTOMATED)
+        app = await it.until(lambda app: sync_of(app) == "OutOfSync")
+        assert "operation" not in app
+        await it.sync()
+        app = await it.until(lambda app: (app["status"].get("operationState") or {}).get("message"))
+        assert app["status"]["operationState"]["message"] == "Sync operation blocked by sync window"
+        await it.client.patch(APP_PROJECTS, ObjectKey("argocd", "quiet"), {"spec": {"syncWindows": None}})
+        await it.synced()
+
+
+async def test_a_project_that_does_not_permit_a_kind() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map())
+        await _project(it, "strict", namespaceResourceBlacklist=[{"group": "", "kind": "ConfigMap"}])
+        await it.create(project="strict")
+        await it.sync()
+        app = await it.until(lambda app: (app["status"].get("operationState") or {}).get("finishedAt"))
+        message = app["status"]["operationState"]["message"]
+        assert "resource :ConfigMap is not permitted in project strict" in message
+        assert await it.find(CONFIG_MAPS, "one") is None
+
+
+async def test_a_preview_shows_and_does_nothing() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map("one"), config_map("two"))
+        await it.create(syncPolicy=AUTOMATED)
+        await it.synced()
+        it.sources.commit(config_map("two", a="changed"), config_map("three"))
+        kinds: Any = RegistryKinds(it.server.registry)
+        clock, settings = SystemClock(), ControllerSettings()
+        app = application(syncPolicy=AUTOMATED)
+        found = await preview(app, it.client, kinds, it.sources, settings, clock=clock, rng=random.Random(1))
+        assert {(step.key.name, step.does) for step in found.steps} == {
+            ("one", "prune"),
+            ("two", "change"),
+            ("three", "create"),
+        }
+        assert await it.find(CONFIG_MAPS, "three") is None
+
+
+def _secret(name: str, server: str) -> dict[str, Any]:
+    values = {"name": name, "server": server, "config": json.dumps({"bearerToken": "t"})}
+    labels = {"argocd.argoproj.io/secret-type": "cluster"}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return {"metadata": {"name": f"cluster-{name}", "namespace": "argocd", "labels": labels}, "data": data}
+
+
+async def _project(it: Scene, name: str, **spec: Any) -> None:
+    usual = {"sourceRepos": ["*"], "destinations": [{"namespace": "*", "server": "*"}]}
+    await it.client.create(APP_PROJECTS, {"metadata": {"name": name, "namespace": "argocd"}, "spec": usual | spec})
