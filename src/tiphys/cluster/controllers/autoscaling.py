@@ -24,7 +24,7 @@ from tiphys.runtime.controller import Outcome
 
 Object = Mapping[str, Any]
 _EVERY: Final = timedelta(seconds=15)
-_SHOWN: Final = frozenset(("desiredReplicas", "currentMetrics", "currentReplicas"))
+_SHOWN: Final = frozenset(("desiredReplicas", "currentMetrics"))
 
 
 class AutoscalerController(Controller):
@@ -64,7 +64,6 @@ class _Look:
         self.spec: Mapping[str, Any] = scaler["spec"]
         self.namespace: str = scaler["metadata"]["namespace"]
         self.status: dict[str, Any] = {**(scaler.get("status") or {})}
-        self.status["observedGeneration"] = scaler["metadata"].get("generation")
         self.conditions: list[dict[str, Any]] = list(self.status.get("conditions") or ())
 
     def shown(self) -> dict[str, Any]:
@@ -139,29 +138,29 @@ class _Look:
     async def _count(self, current: int, selector: str) -> Count | None:
         """The highest of what the metrics want; None where too few of them could be had."""
         counts: list[Count] = []
-        failures: list[tuple[str, str]] = []
+        failures: list[tuple[str, str, str]] = []
         specs: Sequence[Mapping[str, Any]] = self.spec.get("metrics") or ()
         for metric in specs:
             try:
                 counts.append(await self._of_metric(metric, current, selector))
             except MetricsError as err:
-                failures.append((f"FailedGet{metric['type']}Metric", str(err)))
+                failures.append((f"FailedGet{metric['type']}Metric", str(err), _what(metric)))
         best = max(counts, key=lambda each: each.replicas, default=None)
         if best is None or (failures and best.replicas < current):
-            reason, text = failures[0] if failures else ("InvalidMetricSourceType", "no metrics are given")
+            reason, text, what = failures[0] if failures else ("InvalidMetricSourceType", "no metrics are given", "any")
             message = f"the HPA was unable to compute the replica count: {text}"
             self._say("ScalingActive", (False, reason, message))
-            self._complain(reason, text, len(failures), len(specs))
+            self._complain(reason, text, f"failed to get {what} metric value: {text}", len(failures), len(specs))
             return None
         self.status["currentMetrics"] = [each.current for each in counts]
         text = f"the HPA was able to successfully calculate a replica count from {best.name}"
         self._say("ScalingActive", (True, "ValidMetricFound", text))
         return best
 
-    def _complain(self, reason: str, text: str, failed: int, total: int) -> None:
+    def _complain(self, reason: str, text: str, first: str, failed: int, total: int) -> None:
         events, kind = self.controller.events, HORIZONTAL_POD_AUTOSCALERS
         telling.warning(events, self.scaler, kind, reason, text)
-        whole = f"invalid metrics ({failed} invalid out of {total}), first error is: {text}"
+        whole = f"invalid metrics ({failed} invalid out of {total}), first error is: {first}"
         telling.warning(events, self.scaler, kind, "FailedComputeMetricsReplicas", whole)
 
     async def _of_metric(self, metric: Mapping[str, Any], current: int, selector: str) -> Count:
@@ -241,6 +240,16 @@ class _Look:
             self.conditions.append(said)
         else:
             self.conditions = [said if each is held else each for each in self.conditions]
+
+
+def _what(metric: Mapping[str, Any]) -> str:
+    """How a failure calls a metric."""
+    kind = metric["type"]
+    if kind == "Resource":
+        return f"{metric['resource']['name']} resource"
+    if kind == "ContainerResource":
+        return f"{metric['containerResource']['name']} container"
+    return f"{metric['external']['metric']['name']} external" if kind == "External" else str(kind).lower()
 
 
 def _requests(pods: Sequence[Object], name: str, container: str) -> dict[str, int]:

@@ -265,7 +265,7 @@ def _manage(facts: Facts, step: Step) -> int:
     if more <= 0:
         return active
     if facts.spec.get("backoffLimitPerIndex") is None:
-        ready_at = _backoff(facts.pods, facts)
+        ready_at = _backoff(facts.pods)
         if ready_at is not None and ready_at > facts.now:
             step.wake_at = ready_at
             return active
@@ -281,10 +281,11 @@ def _ended_early(pods: Sequence[Object], why: str) -> list[Sequence[Action]]:
     return [[_release(pod) for pod in pods if has_finalizer(pod)], [_delete(pod, why) for pod in pods]]
 
 
-def _backoff(pods: Sequence[Object], facts: Facts) -> datetime | None:
+def _backoff(pods: Sequence[Object]) -> datetime | None:
     """When a pod may follow failed ones: 10 s after the first in a row, then twice as long each."""
     succeeded = max((_ended_at(pod) for pod in pods if podfacts.phase(pod) == "Succeeded"), default=None)
-    failed = [pod for pod in pods if podfacts.phase(pod) == "Failed" and not facts.is_ignored(pod)]
+    # Ignored failures do not count, but they are waited for as well.
+    failed = [pod for pod in pods if podfacts.phase(pod) == "Failed"]
     failures = [at for at in map(_ended_at, failed) if succeeded is None or at > succeeded]
     if not failures:
         return None
@@ -319,7 +320,7 @@ def _new_pods(facts: Facts, step: Step, count: int) -> list[Create]:
             continue
         mine = [pod for pod in facts.pods if index_of(pod) == index]
         if facts.spec.get("backoffLimitPerIndex") is not None:
-            ready_at = _backoff(mine, facts)
+            ready_at = _backoff(mine)
             if ready_at is not None and ready_at > facts.now:
                 step.wake_at = min(ready_at, step.wake_at or ready_at)
                 continue
