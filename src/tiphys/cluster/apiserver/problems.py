@@ -59,7 +59,9 @@ def invalid(kind: str, group: str, name: str, complaints: Sequence[Complaint]) -
 
 
 def invalid_object(info: ResourceInfo, name: str, complaints: Sequence[Complaint]) -> Invalid:
-    return invalid(info.kind, info.resource.group, name, complaints)
+    # Events of both groups are refused as core/v1's.
+    group = "" if info.collection == "events" else info.resource.group
+    return invalid(info.kind, group, name, complaints)
 
 
 def invalid_options(kind: str, complaints: Sequence[Complaint]) -> Invalid:

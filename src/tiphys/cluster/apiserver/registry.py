@@ -42,7 +42,7 @@ class Strategy:
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
     metadata; "any, labels" those as well), "first" where it is 1 for ever, or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
-    ``any_finalizer``: finalizers need not be qualified.
+    ``any_finalizer``: finalizers need not be qualified. ``names_writer``: the spec says who created the object.
     ``on_admitted`` is for what follows from what admission made of a new object.
     ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (those two with the
     old object, ``on_status`` with the time as well); ``warning`` is what every request for the kind is answered with.
@@ -56,6 +56,7 @@ class Strategy:
     unconditional_update: bool = True
     warning: str = ""
     any_finalizer: bool = False
+    names_writer: bool = False
     graceful_seconds: Callable[[Object, int | None], int] | None = None
     initial_status: Mapping[str, Any] | None = None
     on_create: Callable[[Object], None] | None = None

@@ -310,7 +310,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "rolebindings.rbac.authorization.k8s.io": _RBAC,
     "clusterrolebindings.rbac.authorization.k8s.io": _RBAC,
     "certificatesigningrequests.certificates.k8s.io": Strategy(
-        name_rule=any_name, status="isolated", initial_status={}
+        names_writer=True, name_rule=any_name, status="isolated", initial_status={}
     ),
     "volumeattachments.storage.k8s.io": Strategy(
         status="isolated", initial_status={"attached": False}, returns_deleted=True

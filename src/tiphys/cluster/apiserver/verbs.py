@@ -225,6 +225,8 @@ class Verbs:
             obj["status"] = dict(strategy.initial_status)
         if strategy.on_create is not None:
             strategy.on_create(obj)
+        if strategy.names_writer and not options.trusted:
+            _name_writer(obj, options.user)
         obj["metadata"] = metadata.ordered(obj["metadata"])
         request = Attributes(info, "CREATE", namespace, obj["metadata"].get("name") or "", obj, **_asked(options))
         await self._admit(request)
@@ -536,23 +538,37 @@ class Verbs:
         resource = info.resource
         kind, version = body.pop("kind", None), body.pop("apiVersion", None)
         if (kind or resource.kind) != resource.kind or (version or resource.api_version) != resource.api_version:
-            raise bad_request(
-                f'{kind} in version "{version}" cannot be handled as a {resource.kind}'
-                if version == resource.api_version
-                else f"the API version in the data ({version}) does not match the expected API version"
-                f" ({resource.api_version})"
-            )
+            raise bad_request(self._other_kind(info, kind or resource.kind, version or resource.api_version))
         meta = body.get("metadata")
         if meta is None:
             meta = {}
         if not isinstance(meta, dict):
-            raise bad_request("metadata: must be an object")
+            word = {str: "string", list: "array", bool: "bool"}.get(type(meta), "number")
+            place = f"Go struct field {resource.kind}.metadata of type v1.ObjectMeta"
+            raise bad_request(_unreadable(info, f"json: cannot unmarshal {word} into {place}"))
         found = {"kind": resource.kind, "apiVersion": resource.api_version} | body | {"metadata": meta}
         if not isinstance(body, Repeated):
             return found
         again = Repeated(found)
         again.repeated, again.told = body.repeated, body.told
         return again
+
+    def _other_kind(self, info: ResourceInfo, kind: Any, version: Any) -> str:
+        """Why an object of this kind is none of the resource's."""
+        resource = info.resource
+        group, _, number = str(version).rpartition("/")
+        known = self.registry.by_kind(group, number, str(kind))
+        head = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        if info.custom is not None and version == resource.api_version:
+            return head
+        if info.custom is None and known is None:
+            scheme = 'in scheme "pkg/runtime/scheme.go:111"'
+            return f'{head}: no kind "{kind}" is registered for version "{version}" {scheme}'
+        if info.custom is None and (kind != resource.kind or group != resource.group):
+            package = resource.group.partition(".")[0] or "core"
+            return f"{head}: converting ({number}.{kind}) to ({package}.{resource.kind}): unknown conversion"
+        expected = f"expected API version ({resource.api_version})"
+        return f"the API version in the data ({version}) does not match the {expected}"
 
     def _namespace_of(self, info: ResourceInfo, namespace: str | None, obj: Object) -> str:
         """The object's namespace, "" for none; raises BadRequest where body and path disagree."""
@@ -599,6 +615,18 @@ def without_empty_scale(obj: Object) -> Object:
         return obj
     entries = [each for each in obj["metadata"].get("managedFields") or () if each.get("subresource") != "scale"]
     return obj | {"metadata": obj["metadata"] | {"managedFields": entries}}
+
+
+def _name_writer(obj: Object, user: User) -> None:
+    """A request for a certificate says who asks, and nobody owns its fields."""
+    obj["metadata"].pop("managedFields", None)
+    spec = {k: v for k, v in (obj.get("spec") or {}).items() if k not in ("username", "uid", "groups", "extra")}
+    spec |= {"username": user.name, "groups": list(user.groups)}
+    if user.uid:
+        spec["uid"] = user.uid
+    if user.extra:
+        spec["extra"] = {key: list(values) for key, values in user.extra.items()}
+    obj["spec"] = spec
 
 
 def _asked(options: WriteOptions) -> dict[str, Any]:

@@ -36,6 +36,12 @@ def _compiled(source: str) -> Expression | str:
     return found
 
 
+def problem_of(source: str) -> str:
+    """Why an expression does not compile, "" where it does."""
+    found = _compiled(source)
+    return found if isinstance(found, str) else ""
+
+
 class Scope:
     """One request's values; ``evaluate`` charges one budget."""
 

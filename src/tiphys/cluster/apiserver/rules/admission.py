@@ -152,6 +152,8 @@ def _conditions(conditions: Sequence[Fields], at: str) -> Iterator[Complaint]:
         here, name = f"{at}[{number}]", condition.get("name") or ""
         if not (condition.get("expression") or "").strip():
             yield required(f"{here}.expression")
+        else:
+            yield from _uncompiled(condition["expression"].strip(), f"{here}.expression")
         if not name:
             yield required(f"{here}.name")
             continue
@@ -159,6 +161,14 @@ def _conditions(conditions: Sequence[Fields], at: str) -> Iterator[Complaint]:
         if name in names:
             yield duplicate(f"{here}.name", name)
         names.add(name)
+
+
+def _uncompiled(source: str, at: str) -> Iterator[Complaint]:
+    from tiphys.cluster.apiserver.admission.expressions import problem_of  # the language is loaded for who writes it
+
+    problem = problem_of(source)
+    if problem:
+        yield invalid_value(at, source, f"compilation failed: {problem}")
 
 
 # Policies
@@ -247,12 +257,16 @@ def _variable(variable: Fields, at: str) -> Iterator[Complaint]:
         yield invalid_value(f"{at}.name", name, "must be a valid CEL identifier")
     if not (variable.get("expression") or "").strip():
         yield required(f"{at}.expression", "expression is not specified")
+    else:
+        yield from _uncompiled(variable["expression"], f"{at}.expression")
 
 
 def _validation(validation: Fields, at: str) -> Iterator[Complaint]:
     message, made = validation.get("message") or "", validation.get("messageExpression") or ""
     if not (validation.get("expression") or "").strip():
         yield required(f"{at}.expression", "expression is not specified")
+    else:
+        yield from _uncompiled(validation["expression"], f"{at}.expression")
     if made and not made.strip():
         yield invalid_value(f"{at}.messageExpression", made, "must be non-empty if specified")
     if message and not message.strip():
