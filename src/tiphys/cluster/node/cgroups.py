@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from tiphys.cluster.node.runtime import Launch, StartFailure
 
 CONTROLLERS = ("memory", "cpu", "pids")
 FOLDER = "tiphys"
+KILL_ROUNDS_MAX = 100
 PERIOD_MICROSECONDS = 100_000
 QUOTA_MICROSECONDS_MIN = 1000
 # A kubelet's (pkg/kubelet/cm/helpers_linux.go): shares of a request, and the least there are.
@@ -104,6 +106,18 @@ class Group:
                 if name == "oom_kill":
                     return int(count) > 0
         return False
+
+    def kill(self) -> None:
+        """Ends every process in the groups, also those that start while this goes on."""
+        for entry in self.limits:
+            for _ in range(KILL_ROUNDS_MAX):
+                with contextlib.suppress(OSError, ValueError):
+                    pids = [int(word) for word in entry.read_text().split()]
+                    if not pids:
+                        break
+                    for pid in pids:
+                        with contextlib.suppress(ProcessLookupError, PermissionError):
+                            os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> None:
         """Once its processes are gone; what still has some stays until the next attempt."""

@@ -111,14 +111,15 @@ async def test_a_fork_bomb_stays_its_own_trouble(oci: OciRuntime, tmp_path: Path
 
 
 async def test_nothing_is_left_of_a_container_whose_keepers_were_killed(oci: OciRuntime, tmp_path: Path) -> None:
-    life = launch(oci, tmp_path / "pod", "sh", "-c", "echo up; exec sleep 4321.5")
+    seconds = f"4321.{os.getpid()}"  # which nobody else on this machine sleeps
+    life = launch(oci, tmp_path / "pod", "sh", "-c", f"echo up; exec sleep {seconds}")
     container = oci.start(life)
     await until(lambda: output(oci, life) == "up\n")
     record = shim.read_life(life.place)
     assert record is not None
     os.killpg(record.pid, signal.SIGKILL)
     assert (await end_of(container)).code == 137
-    await until(lambda: not running_with("4321.5"))
+    await until(lambda: not running_with(seconds))
     oci.discard("uid", tmp_path / "pod")
     assert not any((tmp_path / "shared" / "oci").glob("uid*"))
     assert not mounted_below(tmp_path)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -115,6 +116,7 @@ class OciContainer(shim.ShimContainer):
             return
         if record is None or record.code is None:  # the shell was killed; what it ran must not outlive it
             self._kill_first(signal.SIGKILL)
+            self._groups.find(self.place).kill()  # runc may not have written down yet whom it started
         super().finish(record)
 
     def conclude(self, end: Exit) -> Exit:
@@ -310,10 +312,11 @@ class OciRuntime:
                         os.kill(first, signal.SIGKILL)
                     if shim.is_shim(record.pid, place):
                         os.killpg(record.pid, signal.SIGKILL)
+                self._groups.find(place).kill()
             self._groups.find(place).remove()
             name = container_id(pod_uid, container, attempt)
             shutil.rmtree(self._state / name, ignore_errors=True)
-            for left in Path("/sys/fs/cgroup").glob(f"*/{RUNC_FOLDER}/{name}"):
+            for left in Path("/sys/fs/cgroup").glob(f"*/{RUNC_FOLDER}/{group_name(place)}"):
                 with contextlib.suppress(OSError):
                     left.rmdir()
 
@@ -355,7 +358,7 @@ class OciRuntime:
             own=[Mount(own / name, target) for target, name in OWN_FILES.items()],
             volumes=[Mount(own / name, target) for target, name in image_volumes(launch).items()],
             groups={} if self._chosen().groups else groups.places,
-            cgroups_path=f"/{RUNC_FOLDER}/{container_name(launch)}" if self._chosen().groups else "",
+            cgroups_path=f"/{RUNC_FOLDER}/{group_name(launch.place)}" if self._chosen().groups else "",
         )
         guarded = self._groups.guards_devices or self._chosen().groups
         config = bundle.config(launch, security, places, without=frozenset() if guarded else NO_DEVICES)
@@ -425,6 +428,11 @@ def container_name(launch: Launch) -> str:
     return container_id(launch.pod_uid, launch.container, launch.attempt)
 
 
+def group_name(place: Path) -> str:
+    """What runc's own control group of a life is called: unlike any other's on this machine."""
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:24]
+
+
 def own_directory(place: Path) -> Path | None:
     record = shim.read_life(place)
     return None if record is None else Path(f"{place}.{record.tag}")
@@ -448,9 +456,9 @@ def first_process(place: Path) -> int | None:
 
 
 def _is_being_made(pid: int) -> bool:
-    """Whether it is still crun or runc that prepares to become the container's process."""
+    """Whether it is still runc that prepares to become the container's process; a signal would end that."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip().startswith((*PROGRAMS, "exe"))
+        return Path(f"/proc/{pid}/comm").read_text().startswith("runc:[")
     except OSError:
         return True
 
@@ -552,7 +560,10 @@ def _complaint(own: Path | None) -> str:
     except OSError:
         return ""
     began = (own / "pid").exists()
-    return "; ".join(said for line in lines if (said := _said(line, began=began)))
+    said = [said for line in lines if (said := _said(line, began=began))]
+    if began and any(RUNC_FOLDER in each for each in said):  # it could not tidy up; the container was none the worse
+        return ""
+    return "; ".join(said)
 
 
 def _said(line: str, *, began: bool) -> str:
