@@ -25,6 +25,8 @@ from tiphys.cluster.node.runtime import Launch, StartFailure
 CONTROLLERS = ("memory", "cpu", "pids")
 FOLDER = "tiphys"
 KILL_ROUNDS_MAX = 100
+# A group without processes that is younger may be about to be entered.
+LEFT_AFTER_SECONDS = 300.0
 PERIOD_MICROSECONDS = 100_000
 QUOTA_MICROSECONDS_MIN = 1000
 # A kubelet's (pkg/kubelet/cm/helpers_linux.go): shares of a request, and the least there are.
@@ -119,11 +121,15 @@ class Group:
                         with contextlib.suppress(ProcessLookupError, PermissionError):
                             os.kill(pid, signal.SIGKILL)
 
-    def remove(self) -> None:
-        """Once its processes are gone; what still has some stays until the next attempt."""
+    def remove(self) -> bool:
+        """Once its processes are gone; False while some are still on their way out."""
         for place in dict.fromkeys(self.places.values()):
-            with contextlib.suppress(OSError):
-                place.rmdir()
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    place.rmdir()
+                except OSError:
+                    return False
+        return True
 
 
 class Cgroups:
@@ -221,6 +227,15 @@ def hierarchies(mounts: str) -> Hierarchies:
                 controllers.setdefault(option, Path(place))
     found = {name: controllers[name] for name in (*CONTROLLERS, "devices") if name in controllers}
     return Hierarchies(found, unified)
+
+
+def sweep(homes: Mapping[str, Path], now: float) -> None:
+    """Takes away what earlier agents had no time to: groups without processes that are not new."""
+    for home in dict.fromkeys(homes.values()):
+        for place in home.iterdir():
+            with contextlib.suppress(OSError):
+                if place.is_dir() and now - place.stat().st_mtime > LEFT_AFTER_SECONDS:
+                    place.rmdir()
 
 
 def find() -> Cgroups:

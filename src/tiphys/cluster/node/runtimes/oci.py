@@ -67,6 +67,7 @@ PROGRAMS = ("crun", "runc")
 TERMINATION_LOG = "/dev/termination-log"
 # How long a signal that came before the container had a process waits between looks.
 EARLY_SIGNAL_SECONDS = 0.01
+REMOVAL_SECONDS = (0.05, 0.5, 5.0)
 COMPLAINT_MAX = 4096
 # Of one word, and of all with the environment: linux/binfmts.h MAX_ARG_STRLEN, and three quarters of its usual stack.
 ARGUMENT_MAX, ARGUMENTS_MAX = 128 << 10, 6 << 20
@@ -123,7 +124,7 @@ class OciContainer(shim.ShimContainer):
         """What the shell cannot know: the kernel's hand, or that the container never began."""
         group = self._groups.find(self.place)
         killed = group.out_of_memory()
-        group.remove()
+        remove_soon(group)
         if killed:
             return replace(end, reason="OOMKilled")
         complaint = "" if end.code == 0 else _complaint(own_directory(self.place))
@@ -179,6 +180,7 @@ class OciRuntime:
     async def probe(self, scratch: Path) -> None:
         """Tries each program, with and without overlayfs, by really running a container."""
         self._groups = cgroups.find()
+        cgroups.sweep(self._groups.homes, shim.CLOCK.now().timestamp())
         variants = self._variants()
         if not variants:
             raise RuntimeUnusable("neither crun nor runc is installed")
@@ -313,7 +315,7 @@ class OciRuntime:
                     if shim.is_shim(record.pid, place):
                         os.killpg(record.pid, signal.SIGKILL)
                 self._groups.find(place).kill()
-            self._groups.find(place).remove()
+            remove_soon(self._groups.find(place))
             name = container_id(pod_uid, container, attempt)
             shutil.rmtree(self._state / name, ignore_errors=True)
             for left in Path("/sys/fs/cgroup").glob(f"*/{RUNC_FOLDER}/{group_name(place)}"):
@@ -426,6 +428,12 @@ def container_id(pod_uid: str, container: str, attempt: int) -> str:
 
 def container_name(launch: Launch) -> str:
     return container_id(launch.pod_uid, launch.container, launch.attempt)
+
+
+def remove_soon(group: cgroups.Group, waits: Sequence[float] = REMOVAL_SECONDS) -> None:
+    """A process that was killed needs a moment to be gone; whatever is left then, the next agent sweeps."""
+    if not group.remove() and waits:
+        asyncio.get_running_loop().call_later(waits[0], remove_soon, group, waits[1:])
 
 
 def group_name(place: Path) -> str:
