@@ -283,11 +283,12 @@ def _retained(facts: _Facts) -> list[Sequence[Action]]:
             if claim is None:
                 continue
             wanted: list[dict[str, Any]] = []
-            if _policy(facts, "whenDeleted") == "Delete":
-                wanted.append(controller_reference(facts.set, STATEFUL_SETS))
             if _policy(facts, "whenScaled") == "Delete" and name in condemned:
-                wanted.append({**controller_reference(pod, PODS), "controller": None, "blockOwnerDeletion": None})
-                wanted = [{k: v for k, v in each.items() if v is not None} for each in wanted]
+                # The pod alone: with the set as an owner beside it the claim would outlive the pod.
+                reference = controller_reference(pod, PODS)
+                wanted.append({key: reference[key] for key in ("apiVersion", "kind", "name", "uid")})
+            elif _policy(facts, "whenDeleted") == "Delete":
+                wanted.append(controller_reference(facts.set, STATEFUL_SETS))
             patches += _owned_by(claim, wanted, {uid, pod["metadata"]["uid"]})
     return [patches] if patches else []
 
