@@ -17,7 +17,9 @@ from aiohttp import web
 
 from tiphys.client.transport import Request, Verb
 from tiphys.cluster.apiserver.http import bodies, escalation, representation, reviews
+from tiphys.cluster.apiserver.http.connections import Connection
 from tiphys.cluster.apiserver.http.discovery import Discovery
+from tiphys.cluster.apiserver.http.fairness import Fairness, Seat
 from tiphys.cluster.apiserver.http.health import Health, is_health
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.impersonation import impersonated
@@ -46,6 +48,7 @@ from tiphys.serving.jwt import ALGORITHM
 
 _ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
+_SEAT: Final = web.RequestKey("seat", Seat)
 _WARNINGS: Final = web.RequestKey("warnings", list[str])
 _KEYS: Final = "/openid/v1/jwks"
 _CONFIGURATION: Final = "/.well-known/openid-configuration"
@@ -66,13 +69,20 @@ class HttpHandler:
         self._openapi = OpenApi(server.registry)
         self._conversations = Conversations(server, authorizer)
         self._health = Health()
+        self._fairness = Fairness()
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         request[_WARNINGS] = []
+        connection = request.protocol if isinstance(request.protocol, Connection) else None
         try:
+            if connection is not None:
+                connection.begin()
             return await self._serve(request)
         except ApiError as err:
             return refusal(err)
+        finally:
+            if connection is not None:
+                connection.finish()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = request.rel_url.raw_path
@@ -82,6 +92,10 @@ class HttpHandler:
         if raw in ("/version", "/version/"):
             return web.Response(body=orjson.dumps(VERSION, option=orjson.OPT_INDENT_2), headers={**_NO_CACHE, **_JSON})
         user = impersonated(request.headers, known, self._authorizer)
+        async with self._fairness.seat(user) as request[_SEAT]:
+            return await self._route(request, raw, user)
+
+    async def _route(self, request: web.BaseRequest, raw: str, user: User) -> web.StreamResponse:
         where = parse(raw)
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
@@ -139,6 +153,7 @@ class HttpHandler:
         if where.subresource in SUBRESOURCES:
             if info.subresource(where.subresource) is None:
                 raise no_such_page()
+            request[_SEAT].give_back()
             return await self._conversations.serve(request, info, where, user)
         kind_request = self._request(info.resource, where, verb, query)
         if where.subresource == "log":
@@ -216,6 +231,7 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.media_type})
             response.enable_chunked_encoding()
             await response.prepare(request)
+            request[_SEAT].give_back()
             has_columns = False
             async for event in watcher:
                 table = None
@@ -251,6 +267,7 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
+            request[_SEAT].give_back()
             async for chunk in chunks:
                 await response.write(chunk)
         await response.write_eof()

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from tiphys.client import kubeconfig
+from tiphys.cluster.apiserver.http.connections import Connections
 from tiphys.cluster.apiserver.http.handler import HttpHandler
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.rbac import Rbac
@@ -56,7 +57,7 @@ async def serve(
     server.ca_certificate = await asyncio.to_thread(authority.ca.certificate.read_bytes)
     handler = HttpHandler(server, authenticator or Authenticator([server.tokens]), authorizer or Rbac(server.store))
     runner = web.ServerRunner(
-        web.Server(handler, handler_cancellation=True, access_log=None, max_line_size=65_536, max_field_size=65_536),
+        Connections(handler, handler_cancellation=True, access_log=None, max_line_size=65_536, max_field_size=65_536),
         handle_signals=False,
         shutdown_timeout=CLOSE_SECONDS_MAX,
     )
