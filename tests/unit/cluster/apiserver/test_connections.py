@@ -26,7 +26,7 @@ async def port() -> AsyncIterator[int]:
         finally:
             request.protocol.finish()
 
-    runner = web.ServerRunner(Connections(handle, head_seconds=0.1))
+    runner = web.ServerRunner(Connections(handle, head_seconds=0.1, handler_cancellation=True, access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield int(runner.addresses[0][1])

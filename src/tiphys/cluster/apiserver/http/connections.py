@@ -72,8 +72,15 @@ class Connection(RequestHandler):
 class Connections(web.Server):
     """A ``web.Server`` whose connections are ``Connection``."""
 
-    def __init__(self, handler: Any, *, head_seconds: float = HEAD_SECONDS_MAX, **settings: Any) -> None:
-        super().__init__(handler, **settings)
+    def __init__(
+        self,
+        handler: Any,
+        *,
+        head_seconds: float = HEAD_SECONDS_MAX,
+        handler_cancellation: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(handler, handler_cancellation=handler_cancellation, **settings)
         self.head_seconds = head_seconds
         self.open = 0
         self._settings = settings
