@@ -9,11 +9,13 @@ costs the look at that object.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tiphys.cd.act import SyncActor
 from tiphys.cd.caches import Caches
 from tiphys.cd.clusters import ClusterSet
 from tiphys.cd.kinds import ServedKinds
@@ -23,6 +25,7 @@ from tiphys.cd.plan.diff import Comparator, Diff
 from tiphys.cd.plan.diff.ignoring import IgnoreError
 from tiphys.cd.plan.health import Health, resource_health
 from tiphys.cd.plan.health.custom import CustomHealth
+from tiphys.cd.plan.markers import COMPARE_OPTIONS, has_option
 from tiphys.cd.plan.objects import (
     Gvk,
     Object,
@@ -41,6 +44,7 @@ from tiphys.cd.plan.tracking import TrackingError
 from tiphys.cd.plan.validation import Clusters, Condition, DestinationError, problems_of
 from tiphys.cd.plan.windows import Destination
 from tiphys.cd.rendering import Rendered, Renderer, Wanted
+from tiphys.cd.settings import ControllerSettings
 from tiphys.machinery.equality import same
 from tiphys.machinery.errors import ApiError
 from tiphys.runtime.clock import Clock
@@ -94,9 +98,10 @@ class Compared:
 
 class Comparer:
     def __init__(
-        self, caches: Caches, clusters: ClusterSet, renderer: Renderer, control_namespace: str, clock: Clock
+        self, caches: Caches, clusters: ClusterSet, renderer: Renderer, settings: ControllerSettings, clock: Clock
     ) -> None:
-        self.control_namespace = control_namespace
+        self.control_namespace = settings.namespace
+        self._server_side_diff = settings.server_side_diff
         self._caches = caches
         self._clusters = clusters
         self._renderer = renderer
@@ -188,11 +193,17 @@ class Comparer:
         except ApiError as err:
             problem = f"{err}"
         check = self.check()
+        asker = _Asker(found) if self._asks_server(app) else None
+        # What is not asked yet is taken for equal at first: that must not be remembered.
+        first = kept if asker is None else _Kept(rules=kept.rules, equal=dict(kept.equal))
         seen = Observed(
             app, self.control_namespace, chosen.sources, rendered, found, cluster, project, settings,
-            ServedKinds(live.kinds).scope, check, problem, compare=self._comparing(app, settings, kept),
+            ServedKinds(live.kinds).scope, check, problem, compare=self._comparing(app, settings, first, asker),
         )  # fmt: skip
         comparison = compare(seen)
+        if asker is not None and asker.needed:
+            await asker.ask(SyncActor(live, self._clock, live.client))
+            comparison = compare(replace(seen, compare=self._comparing(app, settings, kept, asker)))
         return Compared(comparison, project, cluster, live, check)
 
     async def rendered(self, app: Mapping[str, Any], chosen: Sources, project: Project, live: LiveCluster) -> Rendered:
@@ -245,8 +256,14 @@ class Comparer:
             targets.append(target)
         return replace(rendered, targets=targets)
 
+    def _asks_server(self, app: Mapping[str, Any]) -> bool:
+        """Whether the server says what an apply would change."""
+        if has_option(app, "ServerSideDiff=false", COMPARE_OPTIONS):
+            return False
+        return self._server_side_diff or has_option(app, "ServerSideDiff=true", COMPARE_OPTIONS)
+
     def _comparing(
-        self, app: Mapping[str, Any], settings: Settings, kept: _Kept
+        self, app: Mapping[str, Any], settings: Settings, kept: _Kept, asker: _Asker | None
     ) -> Callable[[Object | None, Object | None], Diff]:
         """The comparison of a pair; one that was equal, and is as it was, is not looked at again."""
         try:
@@ -258,12 +275,46 @@ class Comparer:
                 raise problem
 
             return refuse
-        known = ((app.get("spec") or {}).get("ignoreDifferences"), id(settings), rules.structured_merge)
+        if asker is not None:
+            rules = replace(rules, dry_run=asker)
+        known = ((app.get("spec") or {}).get("ignoreDifferences"), id(settings), rules.structured_merge, asker is None)
         if kept.rules != known:
             kept.rules, kept.equal = known, {}
         return lambda target, live: _compared(rules, kept, target, live)
 
 
+@dataclass
+class _Asker:
+    """A ``diff.DryRun`` of answers that were fetched before; it notes what it was asked in vain."""
+
+    live: Mapping[ResourceKey, Object]
+    answers: dict[ResourceKey, Object | ApiError] = field(default_factory=dict)
+    needed: dict[ResourceKey, tuple[Object, str]] = field(default_factory=dict)
+
+    def __call__(self, target: Object, manager: str) -> Object:
+        answer = self.answers.get(key_of(target))
+        if isinstance(answer, ApiError):
+            raise answer
+        if answer is None:
+            self.needed[key_of(target)] = (target, manager)
+            return self.live.get(key_of(target), target)
+        return answer
+
+    async def ask(self, actor: SyncActor) -> None:
+        """Fetches what was noted."""
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(key: ResourceKey, target: Object, manager: str) -> None:
+            async with limit:
+                try:
+                    self.answers[key] = await actor.dry_run_apply(target, manager)
+                except ApiError as err:
+                    self.answers[key] = err
+
+        await asyncio.gather(*(one(key, *asked) for key, asked in self.needed.items()))
+
+
+_AT_ONCE = 32
 _NAMESPACE = Gvk("", "v1", "Namespace")
 _NO_DIFFERENCE = Diff(False, {}, {})
 

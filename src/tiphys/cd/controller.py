@@ -83,7 +83,7 @@ class ApplicationController:
         self._clock = clock
         self._rng = rng
         self._applications = Applications(client, self.caches, events)
-        self._comparer = Comparer(self.caches, self.clusters, renderer, namespace, clock)
+        self._comparer = Comparer(self.caches, self.clusters, renderer, settings, clock)
         self._syncer = Syncer(self._comparer, self._applications, settings, clock, self._on_wait)
         self._deleter = Deleter(self._comparer, self._applications, clock)
         self._queue = WorkQueue[ObjectKey](clock, rng)

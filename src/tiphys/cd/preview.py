@@ -70,7 +70,7 @@ async def preview(
     """``client`` is that of the cluster in which applications live; the application itself need not be there."""
     caches = Caches(client, settings.namespace, clock=clock, rng=rng)
     clusters = ClusterSet(client, kinds, lambda: caches.settings, lambda _instance: None, clock=clock, rng=rng)
-    comparer = Comparer(caches, clusters, renderer, settings.namespace, clock)
+    comparer = Comparer(caches, clusters, renderer, settings, clock)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(caches.run())]
         await caches.synced()

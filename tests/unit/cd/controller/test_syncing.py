@@ -191,6 +191,23 @@ async def test_a_project_that_is_not_there() -> None:
         assert condition["message"] == "Application referencing project other which does not exist"
 
 
+async def test_the_server_may_say_what_differs() -> None:
+    async with scene() as it:
+        it.sources.commit(_deployment("web"), config_map())
+        asks = {"argocd.argoproj.io/compare-options": "ServerSideDiff=true"}
+        await it.create(syncPolicy=AUTOMATED | {"syncOptions": ["ServerSideApply=true"]}, annotations=asks)
+        await it.synced()
+        await it.client.patch(DEPLOYMENTS, ObjectKey("default", "web"), {"spec": {"replicas": 3}})
+        app = await it.until(
+            lambda app: (
+                app["status"]["operationState"]["operation"]["sync"].get("autoHealAttemptsCount") and not running(app)
+            )
+        )
+        assert sync_of(app) == "Synced"
+        live = await it.find(DEPLOYMENTS, "web")
+        assert live is not None and live["spec"]["replicas"] == 1
+
+
 async def test_one_waits_for_another() -> None:
     async with scene() as it:
         it.sources.commit(_deployment("first"))
