@@ -7,7 +7,8 @@ mount namespace of their own and disappears with it, so that no mount outlives a
 groups are made by the agent (``cgroups.py``), which removes them when the container has ended.
 
 crun before 1.9 refuses machines with both versions of control groups mounted, and runc insists on managing some: the
-mounts that are in the way are taken out of that same namespace. What works is found by running it (``probe``).
+mounts that are in the way are taken out of that same namespace. What works is found by running it (``probe``). crun
+hands our files on to the container; runc copies its two outputs, so that their order among each other may be lost.
 
 A life keeps ``<place>.<tag>/``: the bundle (config.json), ``pid`` (process 1, once it exists), ``runtime.log`` (what
 crun or runc had to complain of), ``upper`` (what the container changed in its root) and the files mounted into /etc.
