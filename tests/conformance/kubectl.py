@@ -20,7 +20,7 @@ from tiphys.client.client import Client
 from tiphys.cluster.apiserver.streams import RemoteOptions
 from tiphys.cluster.node.agent import Agent
 from tiphys.cluster.node.runtime import STDERR, STDOUT, Command, Session, StartFailure
-from tiphys.machinery.errors import ApiError
+from tiphys.machinery.errors import ApiError, DriverError
 from tiphys.machinery.resources import PODS, ObjectKey
 
 Object = Mapping[str, Any]
@@ -232,12 +232,20 @@ class Kubectl:
         if phase != "Running":
             raise Failed(f"error: unable to forward port because pod is not running. Current status={phase}")
         port = line.words[1].rpartition(":")[2]
-        reader, writer = await self._agent.stream_source.connect(pod, int(port))
+        reader, writer = await self._connect(pod, int(port))
         said.stdout, said.rc = f"Forwarding from 127.0.0.1:EPHEMERAL -> {port}\n", None
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode())
         head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
         writer.close()
         said.response = {"status": int(head.split()[1]), "body": body}
+
+    async def _connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for _ in range(BEGINNING_TRIES):
+            try:
+                return await self._agent.stream_source.connect(pod, port)
+            except DriverError:  # it runs, but does not listen yet
+                await asyncio.sleep(0.05)
+        return await self._agent.stream_source.connect(pod, port)
 
     async def _debug(self, line: Line, said: Said, stdin: str | None) -> None:
         del stdin

@@ -35,7 +35,7 @@ from tiphys.cluster.node.images.pulling import Images
 from tiphys.cluster.node.images.store import Store as ImageStore
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import AlreadyExists, ApiError, Invalid, NotFound
+from tiphys.machinery.errors import AlreadyExists, ApiError, DriverError, Invalid, NotFound
 from tiphys.machinery.resources import (
     CONFIG_MAPS,
     EVENTS,
@@ -183,7 +183,7 @@ class Replay:
             tasks = [watching.create_task(self._watch_pods()), watching.create_task(self._watch_events())]
             try:
                 await self._play()
-            except ApiError as err:
+            except (ApiError, DriverError) as err:
                 self.seen.trouble = f"{type(err).__name__}: {err}"
             finally:
                 for task in tasks:

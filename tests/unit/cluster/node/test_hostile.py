@@ -142,6 +142,7 @@ async def test_who_ignores_sigterm_is_killed(here: Node) -> None:
     await here.gone(key)
 
 
+@pytest.mark.slow
 async def test_a_fork_bomb_under_limits_is_its_own_problem(here: Node) -> None:
     """Within a limit on memory there is one on processes; the machine and the other pods go on."""
     limits = {"resources": {"limits": {"memory": "64Mi", "cpu": "200m"}}}
