@@ -1,7 +1,7 @@
 """``make sim``: many seeds, or one with its trace.
 
-    python -m tests.sim --seeds 10000 [--first 0]     each seed once; failing ones are listed
-    python -m tests.sim --seed 7                      one seed, its trace printed
+    python -m tests.sim --seeds 10000 [--first 0] [--jobs N]     each seed once, on all cores; failing ones are listed
+    python -m tests.sim --seed 7                                 one seed, its trace printed
 
 The exit code is 0 when nothing was violated.
 """
@@ -13,8 +13,12 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Iterator
+from multiprocessing import get_context
 
-from tiphys.testing.sim import Result, interrupted, simulate, undisturbed
+from tests.sim.seeds import Outcome, check, outcome
+
+_PROGRESS_SECONDS = 30.0
 
 
 def main() -> int:
@@ -22,19 +26,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     if options.seed is not None:
         return show(options.seed)
-    return many(range(options.first, options.first + options.seeds))
-
-
-def check(seed: int) -> Result:
-    """Raises when an invariant is broken, by a shutdown too, or the end differs from that of an undisturbed run."""
-    interrupted(seed)
-    disturbed, calm = simulate(seed), undisturbed(seed)
-    assert disturbed.phase == calm.phase, f"ended {disturbed.phase}, undisturbed {calm.phase}"
-    assert disturbed.nodes == calm.nodes, f"nodes differ: {disturbed.nodes.items() ^ calm.nodes.items()}"
-    return disturbed
+    return many(range(options.first, options.first + options.seeds), options.jobs)
 
 
 def show(seed: int) -> int:
@@ -48,21 +44,38 @@ def show(seed: int) -> int:
     return 0
 
 
-def many(seeds: range) -> int:
-    began, failed, crashes = time.perf_counter(), [], 0
-    for seed in seeds:
-        try:
-            crashes += check(seed).crashes
-        except Exception as err:  # noqa: BLE001 - the other seeds still run
-            failed.append(seed)
-            while isinstance(err, ExceptionGroup):
-                err = err.exceptions[0]
-            print(f"seed {seed}: {type(err).__name__}: {str(err)[:300]}")
+def outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
+    """In no particular order."""
+    if jobs <= 1:
+        yield from map(outcome, seeds)
+        return
+    with get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(outcome, seeds, chunksize=5)
+
+
+def many(seeds: range, jobs: int) -> int:
+    began = time.perf_counter()
+    failed, crashes = [], 0
+    for each in told(outcomes(seeds, jobs), len(seeds)):
+        crashes += each.crashes
+        if each.failure:
+            failed.append(each.seed)
+            print(f"seed {each.seed}: {each.failure}", flush=True)
     took = time.perf_counter() - began
-    print(f"{len(seeds)} seeds, {crashes} crashes, {len(failed)} failed, {1000 * took / len(seeds):.0f} ms each")
+    print(f"{len(seeds)} seeds, {crashes} crashes, {len(failed)} failed, {took:.0f} s with {jobs} processes")
     if failed:
-        print(f"again: make sim SEED={failed[0]}")
+        print(f"again: make sim SEED={min(failed)}")
     return 1 if failed else 0
+
+
+def told(found: Iterable[Outcome], total: int) -> Iterator[Outcome]:
+    """Says now and then how far it is."""
+    last = time.perf_counter()
+    for number, each in enumerate(found, 1):
+        yield each
+        if time.perf_counter() - last >= _PROGRESS_SECONDS:
+            last = time.perf_counter()
+            print(f"{number} of {total}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.__main__ import check
+from tests.sim.seeds import check
 from tiphys.testing.sim import Faults, simulate
 
-SEEDS = 250
+SEEDS = 500
 BATCH = 25
 
 

@@ -11,20 +11,22 @@ from tiphys.app.compose import World
 from tiphys.app.follow import follow
 from tiphys.app.local import LocalCluster
 from tiphys.app.settings import Settings
-from tiphys.machinery.resources import WORKFLOWS, key_of
-from tiphys.testing.sim.generate import workflow_and_script
+from tiphys.machinery.resources import CONFIG_MAPS, WORKFLOWS, key_of
+from tiphys.testing.sim.generate import scene
 from tiphys.testing.stage import run_on_stage, stage
 from tiphys.workflows.replay import replay
 
 
 def record(seed: int, path: Path) -> None:
-    workflow, script = workflow_and_script(seed)
+    what = scene(seed)
 
     async def job(world: World) -> None:
         settings = Settings(flight_record=path)
-        async with LocalCluster.start(settings, node=stage(script), world=world) as cluster:
-            made = await cluster.client.create(WORKFLOWS, workflow)
-            async for _ in follow(cluster.client, [key_of(made)]):
+        async with LocalCluster.start(settings, node=stage(what.script), world=world) as cluster:
+            for obj in what.objects:
+                await cluster.client.create(CONFIG_MAPS, obj)
+            made = [await cluster.client.create(WORKFLOWS, workflow) for workflow in what.workflows]
+            async for _ in follow(cluster.client, [key_of(workflow) for workflow in made]):
                 pass
 
     run_on_stage(job)

@@ -22,7 +22,7 @@ from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan import graph as graphs
 from tiphys.workflows.plan import hooks, locks, loops, memoize, outputs, references
 from tiphys.workflows.plan.canonical import dumps
-from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.nodes import UNSUCCESSFUL, Node
 from tiphys.workflows.plan.problems import Blocked, MissingVariable, Outcome, Problem, TimedOut, TooDeep
 from tiphys.workflows.plan.scope import Scope, last_attempt_or_self
 from tiphys.workflows.plan.state import Call, State
@@ -194,8 +194,13 @@ def _visit(state: State, frame: Frame, node: Node, name: str, dirty: dict[str, N
     if copies is not None:
         _execute_copies(state, frame, task, name, copies, dirty)
     made = state.nodes.by_id.get(task_id)
-    if made is not None:
-        _track(frame, made)
+    if made is None:
+        return
+    ends = made.fulfilled and task_node is not None
+    if ends and not _run_hooks(state, frame, task, made):  # before what depends on it, or the DAG, goes on without them
+        frame.open[task_id] = None
+        return
+    _track(frame, made)
 
 
 def _track(frame: Frame, node: Node) -> None:
@@ -573,10 +578,10 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
             return None
         if not current.fulfilled:
             healed = _heal(state, frame, current)
-            if healed is None:
+            if healed is None and not _is_given_up(state, node, current):
                 return None
-            branch = healed
-        elif current.completed:
+            branch = healed or branch
+        elif current.completed and not _only_hides_failure(node, current, branch):
             branch = current.phase
         if node_id in found and found[node_id] not in ("Failed", "Error"):
             found[node_id] = branch
@@ -586,6 +591,25 @@ def _branch_phases(state: State, frame: Frame, node: Node) -> dict[str, str] | N
                 seen.add((child, branch))
                 todo.append((child, branch))
     return found
+
+
+def _is_given_up(state: State, node: Node, current: Node) -> bool:
+    """Whether a composite node will never end, since what it is part of has ended without it.
+
+    Steps end at once when a hook's expression is wrong, whatever retries wait; the original waits for these for ever.
+    """
+    boundary = state.nodes.by_id.get(current.boundary_id)
+    if boundary is None or boundary is node or current.type not in _COMPOSITE:
+        return False
+    return boundary.phase_fulfilled
+
+
+def _only_hides_failure(node: Node, current: Node, branch: str) -> bool:
+    """Whether a node is a hook that succeeded below a task that failed: what was omitted after it failed as well."""
+    return current.hooked and current.boundary_id == node.id and branch in UNSUCCESSFUL and not current.unsuccessful
+
+
+_COMPOSITE = frozenset(("Retry", "Steps", "StepGroup", "DAG", "TaskGroup"))
 
 
 def _may_heal(state: State, frame: Frame) -> bool:

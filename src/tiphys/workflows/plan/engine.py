@@ -176,6 +176,8 @@ class Run:
             state.has_agent = True
             return
         state.pod_of[node_id] = name
+        if node_id not in state.nodes.by_id:
+            state.orphans[node_id] = annotations.get(ANNOTATION_NODE_NAME, "")
         state.finished_pods[name] = None
         state.nodes.set_pod_exists(node_id, True)
 
@@ -192,6 +194,7 @@ class Run:
         if node_id and state.pod_of.get(node_id) == name:
             del state.pod_of[node_id]
         if node_id:
+            state.orphans.pop(node_id, None)
             state.nodes.set_pod_exists(node_id, False)
             state.missing[node_id] = None
             state.mark(node_id)

@@ -316,4 +316,6 @@ def new_node(
     if node.id in state.task_results:  # of a pod of the same name, before a retry
         state.fresh_results[node.id] = None
     state.updated = True
+    if state.orphans.pop(node.id, None) is not None:
+        state.active_pods += 1
     return state.nodes.add(node)

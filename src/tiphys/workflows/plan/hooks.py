@@ -18,7 +18,7 @@ import orjson
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan.canonical import any_string, dumps
 from tiphys.workflows.plan.nodes import Node
-from tiphys.workflows.plan.problems import Problem
+from tiphys.workflows.plan.problems import Blocked, Problem
 from tiphys.workflows.plan.references import Strings, resolve_artifacts
 from tiphys.workflows.plan.scope import Scope, last_attempt_or_self
 from tiphys.workflows.plan.state import Call
@@ -86,7 +86,10 @@ def run_hooks(state: State, at: Place, holder: Holder, node: Node) -> bool:
         if not evaluate_bool(hook["expression"], state.values(at.scope)) and known is None:
             continue
         outputs = last_attempt_or_self(state, node).outputs
-        made = _execute(state, at, hook, node, hook_name, outputs, resolves=outputs is not None, on_exit=False)
+        try:
+            made = _execute(state, at, hook, node, hook_name, outputs, resolves=outputs is not None, on_exit=False)
+        except Blocked:  # it waits for its turn; the original ends the node in an error
+            made = None
         done = done and made is not None and made.fulfilled
     return done
 

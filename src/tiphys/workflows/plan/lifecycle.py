@@ -245,6 +245,9 @@ def _run_hooks(state: State) -> bool:
         holder = {key: hook[key] for key in ("template", "templateRef") if hook.get(key)}
         call = _call(state, node_name, holder, hook.get("arguments"), flag={"hooked": True})
         made, problem = execute.execute(state, call)
+        if isinstance(problem, Blocked):  # it waits for its turn; the original ends the workflow
+            done = False
+            continue
         if problem is not None:
             raise problem
         root = state.nodes.by_id[state.name]

@@ -40,7 +40,7 @@ THIS_TURN = Limit("turn", "", TURN_MAX)
 def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
     """The limit that the template must wait for now, if any. May fail a node whose children failed fast."""
     most = state.spec.get("parallelism")
-    if most is not None and state.active_pods >= most:
+    if most is not None and state.active_pods + len(state.orphans) >= most and not _has_orphan(state, call):
         return Limit("pods", "", most)
     if node is not None and type_of(template) in ("DAG", "Steps"):
         if _failed_fast(state, node, template):
@@ -51,6 +51,11 @@ def reached(state: State, call: Call, node: Node | None, template: Template) -> 
     if call.boundary_id and (node is None or node.phase not in ACTIVE):
         return _reached_in(state, call.boundary_id)
     return None
+
+
+def _has_orphan(state: State, call: Call) -> bool:
+    """Whether a pod that no node claims yet is of this call: of an earlier life, whose last words were not stored."""
+    return any(name.startswith(call.name) for name in state.orphans.values())
 
 
 def next_turn(state: State) -> Limit | None:
@@ -110,7 +115,7 @@ def _room(state: State, limit: Limit) -> int:
     if limit.of == "turn":
         return limit.most - len(state.actions)
     if limit.of == "pods" and not limit.node_id:
-        return limit.most - state.nodes.active_pods
+        return limit.most - state.nodes.active_pods - len(state.orphans)
     counts = state.nodes.counts(limit.node_id)
     if limit.of == "failed":
         return 1 if counts.active_pods == 0 else 0

@@ -331,8 +331,10 @@ def without_pods(state: State) -> None:
         if node.fulfilled:
             continue
         if state.shutdown and not state.lets_run(state.is_in_exit_handler(node)) and _ends_by_shutdown(state, node):
-            state.mark_phase(node, "Failed", f"Stopped with strategy '{state.shutdown}'")
+            why = f"Stopped with strategy '{state.shutdown}'"
+            state.mark_phase(node, "Failed", why)
             state.mark(node_id)
+            _end_below(state, node, why)  # an attempt that is a DAG would count as a running child for ever
         elif past and not state.is_in_exit_handler(node) and (node.phase == "Pending" or node.is_active_suspend):
             state.mark_phase(node, "Failed", "Step exceeded its deadline")
             state.mark(node_id)

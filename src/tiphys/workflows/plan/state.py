@@ -132,6 +132,7 @@ class State:
     timers: list[tuple[datetime, str]] = field(default_factory=list)
 
     pods: dict[str, PodView] = field(default_factory=dict)
+    orphans: dict[str, str] = field(default_factory=dict)
     pod_of: dict[str, str] = field(default_factory=dict)
     task_results: dict[str, Object] = field(default_factory=dict)
     fresh_pods: dict[str, None] = field(default_factory=dict)
@@ -318,13 +319,13 @@ class State:
     def attempts(self, node: Node) -> list[Node]:
         """The attempts of a retry node, first to last."""
         found = (self.nodes.by_id.get(child) for child in node.children)
-        return [child for child in found if child is not None and child.retried]
+        return [child for child in found if child is not None and _is_attempt(child, node)]
 
     def last_attempt(self, node: Node) -> Node | None:
         """The newest attempt; hooks are children of the retry node too, but no attempts."""
         for child_id in reversed(node.children):
             child = self.nodes.by_id.get(child_id)
-            if child is not None and child.retried:
+            if child is not None and _is_attempt(child, node):
                 return child
         return None
 
@@ -357,3 +358,8 @@ class State:
     def emit(self, type_: str, reason: str, message: str, node: Node | None = None) -> None:
         """Notes a Kubernetes event about the workflow."""
         self.events.append((type_, reason, message, node))
+
+
+def _is_attempt(child: Node, node: Node) -> bool:
+    """Whether a child of a retry node is an attempt: a hook below it that is itself retried has the same flag."""
+    return child.retried and child.name.startswith(f"{node.name}(")

@@ -1,0 +1,95 @@
+"""What seeds of the simulation found, each as the smallest workflow that shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.workflows.kit import Cluster, container
+
+ENDED = 'tasks["a"].status == "Succeeded" || tasks["a"].status == "Failed"'
+RUNS = 'workflow.status == "Running"'
+
+
+def cluster_of(entry: dict[str, Any], *templates: dict[str, Any], **spec: Any) -> Cluster:
+    return Cluster({"entrypoint": "main", "templates": [{"name": "main", **entry}, *templates], **spec})
+
+
+def test_a_retried_hook_of_a_retried_root_is_no_attempt_of_it() -> None:
+    once = {"retryStrategy": {"limit": "1"}}
+    cluster = Cluster(
+        {
+            "entrypoint": "main",
+            "templates": [container("main", **once), container("hook", **once)],
+            "hooks": {"runs": {"expression": RUNS, "template": "hook"}},
+        }
+    )
+    cluster.decide()
+    cluster.set_pod("wf(0)", "Running")
+    assert cluster.running_pods() == ["wf(0)", "wf.hooks.runs(0)"]
+
+
+def test_a_hook_that_parallelism_keeps_waiting_ends_nothing() -> None:
+    tasks = [{"name": "a", "template": "t", "hooks": {"ended": {"expression": ENDED, "template": "t"}}}]
+    tasks.append({"name": "b", "template": "t"})
+    cluster = cluster_of({"dag": {"tasks": tasks}}, container("t"), parallelism=1)
+    cluster.decide()
+    cluster.succeed("wf.a")
+    while cluster.running_pods():
+        cluster.succeed(cluster.running_pods()[0])
+    assert cluster.phase == "Succeeded"
+    assert cluster.nodes()["wf.a.hooks.ended"] == "Succeeded"
+
+
+def test_a_hook_of_the_workflow_that_parallelism_keeps_waiting_does_not_end_it() -> None:
+    entry = {"steps": [[{"name": "a", "template": "t"}]]}
+    hooks = {"runs": {"expression": RUNS, "template": "again"}}
+    again = container("again", retryStrategy={"limit": "1"})
+    cluster = cluster_of(entry, container("t"), again, parallelism=2, hooks=hooks)
+    cluster.decide()
+    cluster.set_pod("wf[0].a", "Running")
+    cluster.set_pod("wf.hooks.runs(0)", "Running")
+    assert cluster.phase == "Running"
+    cluster.succeed("wf[0].a")
+    cluster.succeed("wf.hooks.runs(0)")
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_dag_does_not_end_before_a_hook_of_its_last_task() -> None:
+    hook = {"ended": {"expression": ENDED, "template": "t"}}
+    tasks: list[dict[str, Any]] = [{"name": "a", "template": "again", "hooks": hook}]
+    tasks.append({"name": "b", "template": "t", "dependencies": ["a"]})
+    again = container("again", retryStrategy={"limit": "0", "retryPolicy": "Always"})
+    cluster = cluster_of({"dag": {"failFast": False, "tasks": tasks}}, container("t"), again)
+    cluster.decide()
+    cluster.fail("wf.a(0)")
+    assert cluster.running_pods() == ["wf.a.hooks.ended"]
+    cluster.succeed("wf.a.hooks.ended")
+    assert cluster.phase == "Failed"
+
+
+def test_a_pod_of_an_earlier_life_has_its_place_before_its_node_is_known() -> None:
+    tasks = [{"name": name, "template": "t"} for name in "ab"]
+    cluster = cluster_of({"dag": {"tasks": tasks}}, container("t"), parallelism=1)
+    stored = cluster.workflow
+    cluster.decide()
+    cluster.workflow = stored  # the pod was made, the status was not written
+    cluster.reload()
+    cluster.decide()
+    assert cluster.running_pods() == ["wf.a"]
+    cluster.succeed("wf.a")
+    assert cluster.running_pods() == ["wf.b"]
+
+
+def test_a_stop_leaves_no_attempt_that_takes_a_place() -> None:
+    inner = {"name": "inner", "dag": {"tasks": [{"name": "x", "template": "t"}]}, "retryStrategy": {"limit": "1"}}
+    steps = [[{"name": "a", "template": "inner"}, {"name": "b", "template": "t"}]]
+    cluster = cluster_of({"steps": steps, "parallelism": 1}, inner, container("t"))
+    cluster.decide()
+    cluster.workflow = {**cluster.workflow, "spec": {**cluster.workflow["spec"], "shutdown": "Stop"}}
+    cluster.lookup.live_pods = {
+        name: {**pod, "status": {"phase": "Succeeded"}} for name, pod in cluster.lookup.live_pods.items()
+    }
+    cluster.reload()
+    cluster.decide()
+    cluster.advance(60)
+    assert cluster.phase == "Failed"
