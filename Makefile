@@ -3,8 +3,8 @@
 #   make demo     run a real workflow of ours, with live progress
 #   make test     all tests (make check: the quick ones with format, types and import contracts, about a minute)
 #   make golden   recorded answers of the original programs against us   [FILES="…"]
-#   make bench    measure, print a table, write benchmarks/latest.json   [ONLY=substring]
-#   make sim      deterministic simulation of the whole platform         [SEED=7 | SEEDS=200]
+#   make bench    measure, print a table, write benchmarks/latest.json   [ONLY=substring] [FULL=1: 100,000 nodes too]
+#   make sim      deterministic simulation of the whole platform         [SEED=7 | SEEDS=10000]
 #   make fuzz     a minute of fuzzing for each language                  [SECONDS_EACH=60]
 #   make docs     check links and snippets of the docs, build ./site
 #   make codegen  generate again what is generated (make check-codegen: is it up to date?)
@@ -52,7 +52,7 @@ test: compiled
 	$(BIN)/pytest -rfEs -n $(JOBS) --durations=15 tests
 
 bench: compiled
-	@$(BIN)/python -m benchmarks $(ONLY)
+	@$(if $(FULL),TIPHYS_BENCH_FULL=1 )$(BIN)/python -m benchmarks $(ONLY)
 
 sim: compiled
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))

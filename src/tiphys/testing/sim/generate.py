@@ -121,7 +121,8 @@ class _Maker:
         if self.chance(0.1):
             step["continueOn"] = {"failed": True, "error": True}
         hooks: Object = {}
-        if self.chance(0.1):
+        # Not on a looped task: as in the original, its DAG may end before the handlers of all items have begun.
+        if self.chance(0.1) and not (family == "tasks" and _LOOPS & step.keys()):
             hooks["exit"] = {"template": self.leaf()}
         if self.chance(0.08) and not (family == "steps" and _LOOPS & step.keys()):  # whose items have other names
             ended = " || ".join(f'{family}["{name}"].status == "{phase}"' for phase in ("Succeeded", "Failed"))
@@ -194,7 +195,7 @@ class _Maker:
         if self.chance(0.1):
             # Not on a retried root: as in the original, its end and an open hook make it try once more.
             spec["entrypoint"] = self.add("steps", {"steps": [[{"name": "main", "template": spec["entrypoint"]}]]})
-            spec["hooks"] = {"runs": {"expression": 'workflow.status == "Running"', "template": self.leaf()}}
+            spec["hooks"] = {"runs": {"expression": 'workflow.status != "Pending"', "template": self.leaf()}}
         if self.chance(0.15):
             spec["parallelism"] = self.rng.randint(1, 4)
         if self.chance(0.1):
