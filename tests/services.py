@@ -81,7 +81,10 @@ class _S3Handler(_Answering):
 
 
 class HttpBin(_Server):
-    """``/get`` answers what was asked, ``/basic-auth/…`` and ``/bearer`` whoever authenticates, ``/put`` takes."""
+    """``/get`` answers what was asked, ``/basic-auth/…`` and ``/bearer`` whoever authenticates, ``/put`` takes.
+
+    ``/token`` gives a token for client credentials, whichever way they come.
+    """
 
     def __init__(self) -> None:
         super().__init__(_HttpBinHandler)
@@ -93,6 +96,15 @@ class _HttpBinHandler(_Answering):
             self.answer(401)
             return
         self.answer(200, json.dumps({"url": self.path, "headers": dict(self.headers)}).encode())
+
+    def do_POST(self) -> None:
+        form = parse_qs(self.body().decode())
+        knows = "client_secret" in form or (self.path == "/token" and self.headers.get("Authorization"))
+        if form.get("grant_type") != ["client_credentials"] or not knows:
+            self.answer(401, b"who is there?")
+        else:
+            token = {"access_token": form.get("scope", ["any"])[0], "token_type": "bearer"}
+            self.answer(200, json.dumps(token).encode())
 
     def do_PUT(self) -> None:
         self.answer(200, json.dumps({"data": self.body().decode("utf-8", "replace")}).encode())

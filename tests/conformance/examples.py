@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from typing import Any
 from tests.conformance.golden import ROOT
 from tiphys.cli import loading, sources
 from tiphys.cli.endings import Problems
+from tiphys.runtime.clock import SystemClock
+from tiphys.serving.certificates import Authority
 
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
 APPLIED = ("WorkflowTemplate", "ClusterWorkflowTemplate", "ConfigMap", "PersistentVolumeClaim", "Secret")
@@ -34,6 +37,18 @@ _CREDENTIALS = {
     "secretKeySecret": {"name": "my-minio-cred", "key": "secretkey"},
 }
 _REPOSITORY = {"s3": {"bucket": "my-bucket", "endpoint": MINIO, "insecure": True, **_CREDENTIALS}}
+
+
+def _httpbin_credentials() -> dict[str, str]:
+    """Of every kind that the suite's httpbin takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        authority, now = Authority(Path(folder)), SystemClock().now()
+        authority.ensure(now)
+        pair = authority.client("admin", (), now)
+        certificate, key = pair.certificate.read_text(), pair.key.read_text()
+    basic = {"user": "admin", "pass": "password"}
+    oauth2 = {"clientID": "admin", "clientSecret": "password", "tokenURL": f"http://{HTTPBIN}/token"}
+    return {**basic, **oauth2, "cert.pem": certificate, "key.pem": key}
 
 
 def _made(kind: str, name: str, annotations: Mapping[str, str] | None = None, **body: Any) -> dict[str, Any]:
@@ -77,7 +92,7 @@ SUITES = (
         shares=False,
         made_by_hand=(
             _made("Secret", "my-minio-cred", stringData={"accesskey": "admin", "secretkey": "password"}),
-            _made("Secret", "my-httpbin-cred", stringData={"user": "admin", "pass": "password"}),
+            _made("Secret", "my-httpbin-cred", stringData=_httpbin_credentials()),
             LIMITS,
             _made(
                 "ConfigMap",
