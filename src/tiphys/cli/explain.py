@@ -35,12 +35,16 @@ async def _explain(name: str, given: dict[str, Any]) -> int:
     from tiphys.app.follow import is_finished
     from tiphys.cli import naming, session
     from tiphys.machinery.resources import key_of
-    from tiphys.workflows.preview import preview
+    from tiphys.workflows.plan.artifact_collection import is_concerned
+    from tiphys.workflows.preview import preview, preview_artifact_gc
 
     async with session.remote(given) as cluster:
         workflow = await naming.workflow(cluster, name)
         if is_finished(workflow):
             print("\n".join(how_it_ended(workflow)))
+            if is_concerned(workflow):
+                plan = await preview_artifact_gc(cluster.client, key_of(workflow), cluster.clock)
+                print("\n".join(what_its_artifacts_wait_for(plan)))
             return OK
         plan = await preview(cluster.client, key_of(workflow), cluster.clock)
         print("\n".join(what_it_waits_for(workflow, plan)))
@@ -56,6 +60,12 @@ def how_it_ended(workflow: Mapping[str, Any]) -> Iterator[str]:
     wrong = [n for n in nodes if n.get("phase") in ("Failed", "Error") and n.get("type") not in _GROUPS]
     for node in sorted(wrong, key=lambda n: n.get("finishedAt") or "")[:_SHOWN_MAX]:
         yield f"  {_short(node['name'])} {node['phase']}: {node.get('message') or 'no message'}"
+
+
+def what_its_artifacts_wait_for(plan: Plan) -> Iterator[str]:
+    """What keeps artifacts of an ended workflow that are meant to be deleted, and with them the workflow."""
+    for sentence in plan.waits.values():
+        yield f"  its artifacts wait for {sentence}"
 
 
 def what_it_waits_for(workflow: Mapping[str, Any], plan: Plan) -> Iterator[str]:

@@ -114,3 +114,11 @@ def test_explaining_what_runs() -> None:
         "in pods:",
         "  wf.a is Pending no image",
     ]
+
+
+def test_explaining_what_keeps_an_ended_workflow() -> None:
+    plan = Plan(waits={"wf": "its deletion, to delete artifacts then"})
+    assert list(explain.what_its_artifacts_wait_for(plan)) == [
+        "  its artifacts wait for its deletion, to delete artifacts then"
+    ]
+    assert list(explain.what_its_artifacts_wait_for(Plan())) == []

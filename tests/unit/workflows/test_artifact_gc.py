@@ -17,8 +17,10 @@ from tiphys.client.client import Client
 from tiphys.machinery.actions import Create, Delete, Emit, Patch, Plan
 from tiphys.machinery.patches import merge
 from tiphys.machinery.resources import PODS, WORKFLOW_ARTIFACT_GC_TASKS, WORKFLOWS, ObjectKey, Resource, key_of
+from tiphys.runtime.clock import SystemClock
 from tiphys.workflows.plan.artifact_collection import Observed, plan
 from tiphys.workflows.plan.artifact_gc import FINALIZER
+from tiphys.workflows.preview import preview_artifact_gc
 from tiphys.workflows.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -233,6 +235,8 @@ async def test_artifacts_really_go(tmp_path: Path) -> None:
             pass
         await until(cluster.client, WORKFLOWS, key, lambda found: names_of_deleted(found) == ["a"])
         assert [place.name for place in store.rglob("*.tgz")] == ["b.tgz"]
+        waits = (await preview_artifact_gc(cluster.client, key, SystemClock())).waits
+        assert waits == {"gc": "its deletion, to delete artifacts then"}
         await cluster.client.delete(WORKFLOWS, key)
         await until(cluster.client, WORKFLOWS, key, is_gone)
         assert not store.exists()
