@@ -80,6 +80,8 @@ class Staged:
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
     a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
     ``env`` is added to the containers' environment, under what the pod itself says; ``umask`` is theirs (None: usual).
+    ``supervised``: their commands run below a process of the runtime's, so that a signal ends them that process 1 of a
+    container would ignore (where containers have process numbers of their own).
     """
 
     mounts: Sequence[tuple[Path, str, bool]] = ()
@@ -90,6 +92,7 @@ class Staged:
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int | None = None
+    supervised: bool = False
     deadline: datetime | None = None
     in_process: Mapping[str, InProcess] = field(default_factory=dict)
     failure: Failure | None = None

@@ -39,6 +39,7 @@ from tiphys.runtime.later import Later
 from tiphys.runtime.queue import WorkQueue
 from tiphys.runtime.recorder import FlightRecorder
 from tiphys.runtime.trace import NO_TRACE, Trace
+from tiphys.workflows import firstlook
 from tiphys.workflows.caches import WORKFLOW_LABEL, CacheLookup, Caches, Interest
 from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
@@ -302,6 +303,8 @@ class WorkflowController:
             workflow = await self._client.get(WORKFLOWS, key)
         except NotFound:
             return None
+        if not (workflow.get("status") or {}).get("phase"):
+            await firstlook.fill(self.caches, self._client, workflow)
         self._pending.pop(key, None)  # whatever it was, the caches have it, and the run is built from them
         lookup = CacheLookup(self.caches, key)
         if self._recorder is None:

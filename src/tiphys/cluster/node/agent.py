@@ -218,6 +218,8 @@ class Agent:
         for worker in workers:
             worker.end(grace_seconds)
         await asyncio.gather(*(worker.ended.wait() for worker in workers))
+        for worker in self._workers.values():  # what is mounted would keep its place from being removed
+            memoryfs.release(self.pods_directory / worker.uid / "volumes")
 
     # Services for the workers.
 

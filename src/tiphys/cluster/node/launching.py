@@ -84,6 +84,7 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         umask=USUAL_UMASK if staged.umask is None else staged.umask,
+        supervised=staged.supervised,
         pod=pod,
     )
 

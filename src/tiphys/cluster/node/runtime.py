@@ -65,7 +65,8 @@ class Launch:
     ``host_aliases`` are lines for /etc/hosts. ``hosts`` and ``resolv_conf`` are the text of those files in /etc
     ("": the runtime's own choice). ``root`` is the unpacked image, which is never written to; None: a root derived
     from this machine. ``image_volumes`` are its directories that are to be writable in any case. ``network`` is the
-    file of the network namespace to live in, "" for the machine's.
+    file of the network namespace to live in, "" for the machine's. ``supervised``: the command is not to be process 1,
+    where there are numbers of the container's own.
     """
 
     pod_uid: str
@@ -92,6 +93,7 @@ class Launch:
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    supervised: bool = False
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -147,6 +147,7 @@ class NativeExecutor:
             main=job.main,
             after=job.dependencies,
             env={PROGRESS_VARIABLE: PROGRESS_FILE} if wanted.progress else {},
+            supervised=True,  # as the original's emissary does: process 1 would ignore what nobody handles
             umask=0 if dirs.isolated else None,  # steps of other users read what this one makes, as in the original
             deadline=job.deadline,
             in_process=self._in_process(pod, dirs, job),

@@ -88,6 +88,15 @@ async def test_term_reaches_process_one_only(sandbox: SandboxRuntime, tmp_path: 
     assert (await end_of(container)).code == 137
 
 
+async def test_term_ends_a_supervised_command(sandbox: SandboxRuntime, tmp_path: Path) -> None:
+    """Steps of workflows run below a process of the runtime's, as they run below the original's emissary."""
+    life = launch(sandbox, tmp_path / "pod", "sh", "-c", "echo $$; exec sleep 1000", supervised=True)
+    container = sandbox.start(life)
+    await until(lambda: output(sandbox, life) not in ("", "1\n"))
+    container.signal(signal.SIGTERM)
+    assert (await end_of(container)).code == 143
+
+
 async def test_links_of_a_container_do_not_lead_out(sandbox: SandboxRuntime, tmp_path: Path) -> None:
     script = "ln -s /tmp/x /tmp/a; ln -s ../../../../../tmp /tmp/b; ln -s /etc/passwd /tmp/c; ln -s /root /tmp/d"
     life = launch(sandbox, tmp_path / "pod", "sh", "-c", script)

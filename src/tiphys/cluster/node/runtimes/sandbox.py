@@ -21,6 +21,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,8 @@ _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class SandboxContainer(shim.ShimContainer):
-    """Signals reach process 1 of the container, not the shell and bubblewrap around it.
+    """Signals reach the command: process 1 of the container, or what is below bubblewrap's own process 1; not the
+    shell and bubblewrap around them.
 
     ``groups`` are the control groups that some containers of this machine are in; None: none is.
     """
@@ -85,11 +87,20 @@ class SandboxContainer(shim.ShimContainer):
 
     def deliver(self, number: int) -> None:
         first = first_process(self.pid)
+        commands = list(_children(first)) if first and number != signal.SIGKILL and _is_bubblewrap(first) else [first]
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if first:
-                os.kill(first, number)
+                for command in commands:
+                    os.kill(command, number)
             else:  # not set up yet: end the attempt from outside
                 os.killpg(self.pid, number)
+
+
+def _is_bubblewrap(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "bwrap"
+    except OSError:
+        return False
 
 
 def first_process(pid: int) -> int:
@@ -314,7 +325,8 @@ class SandboxRuntime:
                 said = f"{CANNOT_START}error during container init: mkdir {launch.cwd}: not a directory"
                 raise StartFailure("StartError", said)
         words += ["--remount-ro", "/"] if launch.read_only_root else []
-        words += ["--hostname", launch.hostname or "localhost", "--die-with-parent", "--as-pid-1"]
+        words += ["--hostname", launch.hostname or "localhost", "--die-with-parent"]
+        words += [] if launch.supervised else ["--as-pid-1"]
         words += ["--chdir", launch.cwd or "/"]
         for key, value in launch.env.items():
             if key not in env:

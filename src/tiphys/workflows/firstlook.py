@@ -1,0 +1,72 @@
+"""What a new workflow refers to may be younger than the caches: each kind comes through a watch of its own.
+
+Whoever applies a template and a workflow that uses it, one right after the other, expects that it is found. So before
+the first decision about a workflow, templates and config maps that it names and that no cache holds are asked for
+directly. What is not there either is the decision's to complain about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tiphys.client.client import Client, Object
+from tiphys.machinery.errors import NotFound
+from tiphys.machinery.resources import (
+    CLUSTER_WORKFLOW_TEMPLATES,
+    CONFIG_MAPS,
+    WORKFLOW_TEMPLATES,
+    ObjectKey,
+    Resource,
+)
+from tiphys.workflows.caches import Caches
+
+ASKED_MAX = 100
+"""Objects asked for in vain before one workflow; who names more that do not exist may wait for an Error."""
+
+
+async def fill(caches: Caches, client: Client, workflow: Object) -> None:
+    """Puts into the caches what ``workflow`` names, directly or through what it names."""
+    namespace = str(workflow["metadata"].get("namespace", ""))
+    todo, seen = [workflow.get("spec") or {}], set[tuple[Resource, ObjectKey]]()
+    asked = 0
+    while todo:
+        for resource, name in references(todo.pop()):
+            key = ObjectKey("" if resource is CLUSTER_WORKFLOW_TEMPLATES else namespace, name)
+            if (resource, key) in seen or "{{" in name:
+                continue
+            seen.add((resource, key))
+            found = caches.shared[resource].get(key)
+            if found is None and asked < ASKED_MAX:
+                asked += 1
+                found = await _ask(caches, client, resource, key)
+            if found is not None and resource is not CONFIG_MAPS:
+                todo.append(found.get("spec") or {})
+
+
+def references(value: Any) -> Iterator[tuple[Resource, str]]:
+    """(kind, name) of every template and config map that a spec names."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        if key in ("workflowTemplateRef", "templateRef") and isinstance(inner, dict):
+            yield (
+                (CLUSTER_WORKFLOW_TEMPLATES if inner.get("clusterScope") else WORKFLOW_TEMPLATES),
+                str(inner.get("name")),
+            )
+        elif key == "configMapKeyRef" and isinstance(inner, dict):
+            yield CONFIG_MAPS, str(inner.get("name"))
+        elif isinstance(inner, (dict, list)):
+            yield from references(inner)
+
+
+async def _ask(caches: Caches, client: Client, resource: Resource, key: ObjectKey) -> Object | None:
+    try:
+        found = await client.get(resource, key)
+    except NotFound:
+        return None
+    caches.shared[resource].learn(found)
+    return found
