@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -60,7 +61,7 @@ class _S3Handler(_Answering):
     def do_PUT(self) -> None:
         parts = urlsplit(self.path)
         if "/" in parts.path.strip("/"):
-            self.server.objects[parts.path] = self.body()
+            self.server.objects[unquote(parts.path)] = self.body()
         self.answer(200)
 
     def do_GET(self) -> None:
@@ -68,15 +69,15 @@ class _S3Handler(_Answering):
         if parts.query:
             prefix = parse_qs(parts.query).get("prefix", [""])[0]
             keys = [path.removeprefix(f"{parts.path}/") for path in sorted(self.server.objects)]
-            found = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys if key.startswith(prefix))
+            found = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in keys if key.startswith(prefix))
             self.answer(200, f"<ListBucketResult>{found}</ListBucketResult>".encode())
-        elif parts.path in self.server.objects:
-            self.answer(200, self.server.objects[parts.path])
+        elif unquote(parts.path) in self.server.objects:
+            self.answer(200, self.server.objects[unquote(parts.path)])
         else:
             self.answer(404)
 
     def do_DELETE(self) -> None:
-        self.server.objects.pop(urlsplit(self.path).path, None)
+        self.server.objects.pop(unquote(urlsplit(self.path).path), None)
         self.answer(204)
 
 

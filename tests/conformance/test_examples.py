@@ -173,8 +173,9 @@ async def run_all(suite: Suite, every: list[Example], runtime: str) -> dict[str,
 
 def message_of(workflow: Any) -> str:
     status = workflow["status"]
-    said = (f"{n['name']}: {n['message']}" for n in status.get("nodes", {}).values() if n.get("message"))
-    return status.get("message") or next(said, "")
+    nodes = status.get("nodes", {}).values()
+    said = [f"{n['name']}: {n['message']}" for n in nodes if n.get("message") and n["type"] == "Pod"]
+    return "; ".join(filter(None, (status.get("message"), *said[:2])))
 
 
 def test_the_tables_name_files(tmp_path: Path) -> None:
