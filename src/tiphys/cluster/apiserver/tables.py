@@ -128,6 +128,24 @@ def _printed(info: ResourceInfo) -> tuple[Sequence[Mapping[str, Any]], Printer]:
     return _columns()[name], printer
 
 
+def scale_table(scale: Object, version: str, now: datetime) -> Object:
+    """The Table of one Scale."""
+    desired = "replicas is the desired number of instances for the scaled object."
+    actual = "replicas is the actual number of observed instances of the scaled object."
+    columns = [_NAME, _count("Desired", desired), _count("Available", actual), _AGE]
+
+    def row(obj: Object, now: datetime) -> Row:
+        counts = [(obj.get(part) or {}).get("replicas") or 0 for part in ("spec", "status")]
+        return Row([obj["metadata"]["name"], *counts, age(obj["metadata"].get("creationTimestamp"), now)])
+
+    table = Table(columns, row, now, "Metadata", version)
+    return table.document([Record("", 0, 0, scale)], {"resourceVersion": scale["metadata"].get("resourceVersion", "")})
+
+
+def _count(name: str, description: str) -> Mapping[str, Any]:
+    return {"name": name, "type": "integer", "format": "", "description": description, "priority": 0}
+
+
 def columns_of(table: str) -> Sequence[Mapping[str, Any]] | None:
     """The column definitions of a built-in table such as ``apps/Deployment`` or ``/Pod``."""
     return _columns().get(table)

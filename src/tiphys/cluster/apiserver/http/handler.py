@@ -33,7 +33,7 @@ from tiphys.cluster.apiserver.problems import no_such_page, not_allowed
 from tiphys.cluster.apiserver.record import Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.server import Answer, ApiServer
-from tiphys.cluster.apiserver.tables import Table, table_for
+from tiphys.cluster.apiserver.tables import Table, scale_table, table_for
 from tiphys.cluster.apiserver.tokens import ISSUER
 from tiphys.cluster.apiserver.users import User
 from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, WriteOptions, Writer
@@ -216,6 +216,8 @@ class HttpHandler:
             if how.shape == "PartialObjectMetadataList":
                 raise _wrong_shape(how, f"the requested object is not a list (*core.{info.kind})")
             body = representation.one(info, value, how, table)
+        elif how.shape == "Table" and value.get("kind") == "Scale":
+            body = how.encode(scale_table(value, how.version, self._server.clock.now()))
         else:
             body = how.encode(value)
         headers = {**_NO_CACHE, "Content-Type": how.media_type}
