@@ -34,6 +34,7 @@ from tiphys.app.settings import Settings
 from tiphys.app.signing import AuthoritySigner
 from tiphys.client.client import Client
 from tiphys.client.transport import Transport
+from tiphys.cluster.apiserver.expiry import EventLimits
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.services import SERVICE_NETWORK
 from tiphys.cluster.apiserver.store import Store
@@ -157,7 +158,9 @@ async def compose(
         network = await stack.enter_async_context(_network(settings, world, folder)) if daemon else None
         services = network.services if network is not None else SERVICE_NETWORK
         kept = home if settings.data_dir else None
-        server = await stack.enter_async_context(api_server(world, kept, service_network=services, accounts=daemon))
+        events = EventLimits(settings.event_ttl, settings.events_max)
+        serving = api_server(world, kept, service_network=services, accounts=daemon, event_limits=events)
+        server = await stack.enter_async_context(serving)
         feed = StoreFeed(server.store, server.registry)
         server.verbs.admission.append(OnlyNode(feed, server.store))
         client = Client(_transport(server, trace))
@@ -239,6 +242,7 @@ async def api_server(
     service_network: IPv4Network = SERVICE_NETWORK,
     *,
     accounts: bool = False,
+    event_limits: EventLimits | None = None,
 ) -> AsyncIterator[ApiServer]:
     """The API server alone, with its objects in ``home`` or in memory; the rest as ``ApiServer.start`` has it."""
     kept = Store(shared_maps=SHARED_MAPS) if home is None else Store.open(home.store, SHARED_MAPS)
@@ -251,6 +255,7 @@ async def api_server(
         signing_key=key,
         service_network=service_network,
         accounts=accounts,
+        event_limits=event_limits,
     )
     try:
         yield server

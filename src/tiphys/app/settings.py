@@ -43,6 +43,8 @@ class Settings:
     gitops: Annotated[str | None, "REPO[//PATH][?ref=REVISION] that `tiphys up` keeps the cluster as"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
+    event_ttl: Annotated[int, "seconds that an Event is kept after its last write; 0: for ever"] = 3600
+    events_max: Annotated[int, "Events kept at most, the oldest go first; 0: any number"] = 10_000
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"
 
     def __post_init__(self) -> None:
@@ -54,6 +56,9 @@ class Settings:
             raise SpecError("network", f"must be one of {', '.join(NETWORKS)}, got {self.network!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
+        for name in ("event_ttl", "events_max"):
+            if getattr(self, name) < 0:
+                raise SpecError(name, f"must not be negative, got {getattr(self, name)}")
         if not 0 <= self.simulated_nodes <= 10_000:
             raise SpecError("simulated_nodes", f"must be from 0 to 10000, got {self.simulated_nodes}")
         host, _, port = self.listen.rpartition(":")

@@ -29,6 +29,7 @@ from tiphys.cluster.apiserver.admission.defaults import assemble
 from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
 from tiphys.cluster.apiserver.bootstrap import FIRST_BINDINGS, first_binding, own_service, with_first_owners
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
+from tiphys.cluster.apiserver.expiry import EventExpiry, EventLimits
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners, owned_once
 from tiphys.cluster.apiserver.patching import patcher
@@ -80,6 +81,7 @@ class ApiServer:
     accounts: bool = False
     """Whether new pods get their account's token and what else a cluster that others reach gives them."""
     service_network: IPv4Network = SERVICE_NETWORK
+    event_limits: EventLimits | None = None
 
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
@@ -99,6 +101,8 @@ class ApiServer:
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)
         self.store.subscribe(self._quota_keeper.heard)
+        limits = self.event_limits
+        self._expiry = EventExpiry(self.store, self.clock, limits) if limits is not None else None
 
     @classmethod
     async def start(
@@ -111,16 +115,25 @@ class ApiServer:
         signing_key: SigningKey | None = None,
         accounts: bool = False,
         service_network: IPv4Network = SERVICE_NETWORK,
+        event_limits: EventLimits | None = None,
     ) -> ApiServer:
         """A server on ``store``; a fresh store gets the namespaces and the definitions that every cluster has.
 
         ``definitions`` names the only ones wanted (``plural.group``): a simulation starts ten times faster. ``roles``:
         with the users' cluster roles; by default where nothing was left out. ``signing_key`` is for tokens; by default
         one that is gone with the server. ``accounts``: see the field. ``service_network`` is where the addresses of
-        Services come from.
+        Services come from. ``event_limits``: which events are kept; by default all.
         """
         key = signing_key or SigningKey()
-        server = cls(store, clock, ids, signing_key=key, accounts=accounts, service_network=service_network)
+        server = cls(
+            store,
+            clock,
+            ids,
+            signing_key=key,
+            accounts=accounts,
+            service_network=service_network,
+            event_limits=event_limits,
+        )
         await server._bootstrap(definitions, not definitions if roles is None else roles)
         return server
 
@@ -138,6 +151,8 @@ class ApiServer:
         """Ends all watches, makes what is staged durable and closes the store."""
         self.hub.close()
         await self._quota_keeper.close()
+        if self._expiry is not None:
+            await self._expiry.close()
         await self.store.close()
 
     # Requests
