@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tiphys.client.client import Client
 from tiphys.cluster.apiserver.registry import Registry
 from tiphys.cluster.controllers.manager import Presence
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import ObjectKey, Resource
+from tiphys.machinery.resources import SECRETS, ObjectKey, Resource
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 
@@ -76,17 +77,31 @@ class RegistryKinds:
         self._texts = sorted(texts)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where repositories are kept, and where config management plugins are looked for: else in a folder of it."""
+
+    path: Path
+    plugins: Path | None = None
+
+    @property
+    def plugin_folder(self) -> Path:
+        return self.plugins or self.path / "plugins"
+
+
 async def run_cd(
     client: Client,
     registry: Registry,
     presence: Presence,
-    place: Path,
+    place: Place,
     clock: Clock,
     rng: random.Random,
     repository: str | None = None,
 ) -> None:
-    """Runs the controller from the first Application on, until cancelled. ``place`` is where repositories are kept;
-    ``repository`` (``Settings.gitops``) makes that first Application at once, and has it looked at often."""
+    """Runs the controller from the first Application on, until cancelled.
+
+    ``repository`` (``Settings.gitops``) makes that first Application at once, and has it looked at often.
+    """
     seen = asyncio.Event()
     if repository is not None:
         await _keep_as(client, repository)
@@ -147,39 +162,44 @@ def _source(repository: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def source_renderer(
-    place: Path, clock: Clock, credentials: Callable[[str, str], Credentials] | None = None
+    place: Place, clock: Clock, credentials: Callable[[str, str], Credentials]
 ) -> AsyncIterator[Renderer]:
-    """The renderer of all sources, which keeps repositories and charts in ``place``."""
+    """The renderer of all sources, which keeps repositories and charts in ``place``; plugins are read now."""
     import aiohttp
 
+    from tiphys.cd.sources import plugins
     from tiphys.cd.sources.charts import ChartStore
-    from tiphys.cd.sources.credentials import Credentials
     from tiphys.cd.sources.git import GitStore
     from tiphys.cd.sources.renderer import SourceRenderer
     from tiphys.cd.sources.workers import RenderPool
 
     async with aiohttp.ClientSession() as session:
-        charts, pool = ChartStore(place / "charts", session), RenderPool(clock, place / "renders")
-        renderer = SourceRenderer(
-            GitStore(place / "git"), charts, pool, credentials or (lambda url, project: Credentials())
-        )
+        charts, pool = ChartStore(place.path / "charts", session), RenderPool(clock, place.path / "renders")
+        installed = plugins.installed(place.plugin_folder)
+        renderer = SourceRenderer(GitStore(place.path / "git"), charts, pool, credentials, installed)
         try:
             yield renderer
         finally:
             await renderer.close()
 
 
-async def plan_applications(apps: Sequence[Object], others: Sequence[Object], remote: Client | None) -> list[Preview]:
-    """What a sync of each would do, in ``remote``'s cluster or in one that is empty but for the ``others``."""
+async def plan_applications(
+    apps: Sequence[Object], others: Sequence[Object], remote: Client | None, plugins: Path | None = None
+) -> list[Preview]:
+    """What a sync of each would do, in ``remote``'s cluster or in one that is empty but for the ``others``.
+
+    Repositories are read with the credentials of that cluster's secrets. Raises ApiError where those may not be read.
+    """
+    from tiphys.cd.caches import SOURCE_SECRETS
     from tiphys.cd.kinds import DiscoveredKinds, KindTable
     from tiphys.cd.preview import preview
+    from tiphys.cd.repositories import credentials_for
     from tiphys.cd.settings import ControllerSettings
     from tiphys.cd.writing import furnish
 
-    clock, rng = SystemClock(), random.Random()
+    clock, rng, settings = SystemClock(), random.Random(), ControllerSettings()
     async with AsyncExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiphys-plan-")))
-        renderer = await stack.enter_async_context(source_renderer(place, clock))
         kinds: KindTable
         if remote is not None:
             client, kinds = remote, DiscoveredKinds(remote.transport, clock)
@@ -188,12 +208,15 @@ async def plan_applications(apps: Sequence[Object], others: Sequence[Object], re
 
             server = await stack.enter_async_context(api_server(World()))
             client, kinds = Client(server.transport()), RegistryKinds(server.registry)
-            await furnish(client, ControllerSettings().namespace)
+            await furnish(client, settings.namespace)
             for obj in others:
                 info = server.registry.by_kind(*_group_version(obj), str(obj.get("kind")))
                 if info is not None:
                     await client.create(info.resource, _in_namespace(obj, info.resource.namespaced))
-        settings = ControllerSettings()
+        secrets = (await client.list(SECRETS, settings.namespace, labelSelector=SOURCE_SECRETS))["items"]
+        renderer = await stack.enter_async_context(
+            source_renderer(Place(place, plugins), clock, partial(credentials_for, secrets))
+        )
         return [
             await preview(_in_namespace(app, True), client, kinds, renderer, settings, clock=clock, rng=rng)
             for app in apps

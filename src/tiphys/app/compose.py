@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tiphys.app.artifacts import furnish_artifacts, s3_endpoint
-from tiphys.app.cd import run_cd
+from tiphys.app.cd import Place, run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
 from tiphys.app.feed import StoreFeed
@@ -180,7 +180,8 @@ async def compose(
         if settings.simulated_nodes:
             await stack.enter_async_context(_simulated(server, settings, world))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
-        gitops = partial(run_cd, client, server.registry, feed, home.cd, world.clock, world.rng, settings.gitops)
+        place = Place(home.cd, settings.cd_plugins)
+        gitops = partial(run_cd, client, server.registry, feed, place, world.clock, world.rng, settings.gitops)
         await stack.enter_async_context(_background(gitops))
         served = await stack.enter_async_context(_listening(server, settings, folder)) if daemon else None
         endpoint = s3_endpoint(settings, folder, s3_keys, world.clock, daemon=daemon)

@@ -41,6 +41,7 @@ class Settings:
     s3_names: Annotated[str, "S3 endpoints, with commas, that mean the local artifact store"] = "minio:9000"
     network: Annotated[str, "of pods under `tiphys up`: auto (bridge, else loopback), bridge, loopback, host"] = "auto"
     gitops: Annotated[str | None, "REPO[//PATH][?ref=REVISION] that `tiphys up` keeps the cluster as"] = None
+    cd_plugins: Annotated[Path | None, "folder of ConfigManagementPlugin files; none: data_dir/cd/plugins"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     event_ttl: Annotated[int, "seconds that an Event is kept after its last write; 0: for ever"] = 3600

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 APPLICATIONS: Final = Resource("argoproj.io", "v1alpha1", "applications", "Application")
 APP_PROJECTS: Final = Resource("argoproj.io", "v1alpha1", "appprojects", "AppProject")
 CONFIG_MAP: Final = "argocd-cm"
+SOURCE_SECRETS: Final = f"{SECRET_TYPE} in (cluster,repository,repo-creds)"
+"""The label selector of clusters, repositories and their credentials."""
 
 
 class Caches:
@@ -33,7 +35,7 @@ class Caches:
         self.applications = informer(APPLICATIONS, None)
         self.projects = informer(APP_PROJECTS, namespace)
         self.config = informer(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={CONFIG_MAP}")
-        self.secrets = informer(SECRETS, namespace, labelSelector=f"{SECRET_TYPE} in (cluster,repository,repo-creds)")
+        self.secrets = informer(SECRETS, namespace, labelSelector=SOURCE_SECRETS)
         self._settings = Settings.of(None)
 
     @property

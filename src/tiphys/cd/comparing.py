@@ -90,6 +90,10 @@ class Compared:
     cluster: Cluster
     live: LiveCluster
     check: Callable[[Object], Health | None]
+    unrendered: str = ""
+    """Why there are no targets."""
+    unseen: str = ""
+    """Why live objects are not known."""
 
     @property
     def kinds(self) -> ServedKinds:
@@ -204,7 +208,7 @@ class Comparer:
         if asker is not None and asker.needed:
             await asker.ask(SyncActor(live, self._clock, live.client))
             comparison = compare(replace(seen, compare=self._comparing(app, settings, kept, asker)))
-        return Compared(comparison, project, cluster, live, check)
+        return Compared(comparison, project, cluster, live, check, rendered.problem, problem)
 
     async def rendered(self, app: Mapping[str, Any], chosen: Sources, project: Project, live: LiveCluster) -> Rendered:
         """What the sources give at the revisions that the application was compared with last."""

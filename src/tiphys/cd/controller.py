@@ -15,7 +15,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.cd.caches import Caches
@@ -57,6 +58,8 @@ from tiphys.runtime.queue import Backoff, WorkQueue
 logger = logging.getLogger(__name__)
 
 _CHANGED: Final = Refresh("something changed")
+_AGAIN: Final = Refresh("the last look failed", resolve=True)
+_RETRY: Final = Backoff(first_seconds=1.0, cap_seconds=60.0)
 
 
 class ApplicationController:
@@ -90,6 +93,8 @@ class ApplicationController:
         self._controller = Controller("applications", self._queue, self._reconcile, settings.workers)
         self._changed: set[ObjectKey] = set()
         self._looked: dict[ObjectKey, datetime] = {}
+        self._failed: dict[ObjectKey, _Failed] = {}
+        """Those whose last look did not show their sources or their live objects."""
         self._waiting: dict[ObjectKey, set[ObjectKey]] = {}
         """By application: those that wait for it."""
         self._subscribe()
@@ -197,6 +202,7 @@ class ApplicationController:
     def _forget(self, key: ObjectKey) -> None:
         self._changed.discard(key)
         self._looked.pop(key, None)
+        self._failed.pop(key, None)
         self._applications.written.pop(key, None)
         instance = self._comparer.instance_of({"metadata": {"name": key.name, "namespace": key.namespace}})
         self._comparer.forget(instance)
@@ -226,6 +232,9 @@ class ApplicationController:
             status = invalid_status(app, problems, self._settings.namespace, now)
             return self._next(key, await self._applications.write(app, status, **fields))
         compared = await self._comparer.compare(app, Sources.of_spec(app), resolve=refresh.resolve, hard=refresh.hard)
+        again = self._again(key, compared, now)
+        if again is not None and compared.unrendered and self._is_graced(key, app, refresh, now):
+            return again
         comparison = compared.comparison
         status = compared_status(app, comparison, self._settings.namespace, self._clock.now())
         auto = self._auto_sync(app, compared)
@@ -246,7 +255,24 @@ class ApplicationController:
         if auto is not None and auto.wake_at is not None:
             self._changed.add(key)
             return min(auto.wake_at, wake_at or auto.wake_at)
-        return wake_at
+        return again if again is not None and (wake_at is None or again < wake_at) else wake_at
+
+    def _again(self, key: ObjectKey, compared: Compared, now: datetime) -> datetime | None:
+        """When a look is repeated that failed through no change of ours: soon, then less and less often."""
+        if not compared.unrendered and not compared.unseen:
+            self._failed.pop(key, None)
+            return None
+        before = self._failed.get(key)
+        since, times = (now, 1) if before is None else (before.since, before.times + 1)
+        until = now + timedelta(seconds=_RETRY.seconds(times, self._rng))
+        self._failed[key] = _Failed(since, times, until)
+        return until
+
+    def _is_graced(self, key: ObjectKey, app: Application, refresh: Refresh, now: datetime) -> bool:
+        """Whether a source that does not render is kept quiet for now: what was seen last still stands."""
+        if refresh.told or any(each.get("type") == "ComparisonError" for each in _conditions(app)):
+            return False
+        return now < self._failed[key].since + self._settings.repository_grace
 
     def _wanted(self, key: ObjectKey, app: Application, now: datetime) -> Refresh | None:
         """Why to compare: what the object says; a look that changed nothing is not stored and so only known here."""
@@ -254,6 +280,9 @@ class ApplicationController:
         looked = self._looked.get(key)
         is_fresh = looked is not None and period is not None and now < looked + period
         wanted = refresh_wanted(app, now, None if is_fresh else period)
+        failed = self._failed.get(key)
+        if wanted is None and failed is not None and failed.until <= now:
+            return _AGAIN
         if key not in self._changed:
             return wanted
         return wanted or _CHANGED
@@ -284,6 +313,19 @@ class ApplicationController:
         at = (app.get("status") or {}).get("reconciledAt")
         last = max(filter(None, (stamped(at) if at else None, self._looked.get(key))), default=self._clock.now())
         return last + period + self._settings.refresh_jitter * self._rng.random()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Looks that failed in a row, and when there will be another."""
+
+    since: datetime
+    times: int
+    until: datetime
+
+
+def _conditions(app: Application) -> Iterable[Mapping[str, Any]]:
+    return (app.get("status") or {}).get("conditions") or ()
 
 
 def _key(app: Application) -> ObjectKey:

@@ -37,6 +37,7 @@ def read(places: Sequence[str]) -> tuple[list[Object], list[Object]] | None:
 async def show(found: tuple[list[Object], list[Object]], given: Mapping[str, Any]) -> int:
     from contextlib import AsyncExitStack
 
+    from tiphys.app import settings
     from tiphys.app.cd import plan_applications
     from tiphys.cli import output, session
 
@@ -44,7 +45,7 @@ async def show(found: tuple[list[Object], list[Object]], given: Mapping[str, Any
         remote = None
         if session.names_a_cluster(given):
             remote = (await stack.enter_async_context(session.remote(given))).client
-        previews = await plan_applications(*found, remote)
+        previews = await plan_applications(*found, remote, settings.load({}).cd_plugins)
     match given["output"]:
         case "json":
             print(output.as_json([as_data(each) for each in previews]), end="")

@@ -26,11 +26,13 @@ _TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 
 @dataclass(frozen=True)
 class Refresh:
-    """``resolve`` looks up anew what branches mean; ``hard`` renders anew whatever is known."""
+    """``resolve`` looks up anew what branches mean; ``hard`` renders anew whatever is known; ``told``: what comes of
+    it is said also if it might pass."""
 
     why: str
     resolve: bool = False
     hard: bool = False
+    told: bool = False
 
 
 def refresh_wanted(app: Mapping[str, Any], now: datetime, period: timedelta | None) -> Refresh | None:
@@ -38,16 +40,16 @@ def refresh_wanted(app: Mapping[str, Any], now: datetime, period: timedelta | No
     spec, status = app.get("spec") or {}, app.get("status") or {}
     asked = annotations_of(app).get(REFRESH)
     if asked is not None:
-        return Refresh(f"{asked} refresh requested", resolve=True, hard=asked == "hard")
+        return Refresh(f"{asked} refresh requested", resolve=True, hard=asked == "hard", told=True)
     compared = (status.get("sync") or {}).get("comparedTo") or {}
     wanted = compared_to(spec, sources_of(spec))
     several = has_multiple_sources(spec)
     names = ("sources",) if several else ("source",)
     if any(not same(_plain(wanted.get(name)), _plain(compared.get(name))) for name in names):
-        return Refresh("spec.source differs", resolve=True)
+        return Refresh("spec.source differs", resolve=True, told=True)
     at = status.get("reconciledAt")
     if not at:
-        return Refresh("never compared", resolve=True)
+        return Refresh("never compared", resolve=True, told=True)
     if period is not None and stamped(at) + period <= now:
         return Refresh("comparison expired", resolve=True)
     if not same(_plain(wanted["destination"]), _plain(compared.get("destination") or {})):

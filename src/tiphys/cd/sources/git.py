@@ -30,6 +30,7 @@ _SETTINGS = {
     "protocol.ext.allow": "never",
     "fetch.recurseSubmodules": "false",
     "gc.auto": "0",
+    "maintenance.auto": "false",  # a process of its own after every fetch, also if there is nothing to do
     "safe.directory": "*",
     "advice.detachedHead": "false",
     "filter.lfs.smudge": "git-lfs smudge --skip -- %f",
@@ -114,7 +115,8 @@ class GitStore:
         bare = self._bare(repository)
         async with self._locks.setdefault(_key(repository.url), asyncio.Lock()):
             for commit in (old, new):
-                await self._fetch(repository, commit)
+                if not await self._has(repository, commit):
+                    await self._fetch(repository, commit)
         text = await self._git(["diff", "--name-only", "-z", "--no-renames", old, new, "--"], repository, bare)
         return [name for name in text.split("\0") if name]
 
@@ -139,18 +141,17 @@ class GitStore:
         if not bare.exists():
             bare.parent.mkdir(parents=True, exist_ok=True)
             await self._git(["init", "--bare", "--quiet", str(bare)], repository)
-        elif await self._has(repository, commit):
-            return
         depth = [f"--depth={repository.depth}"] if repository.depth > 0 else []
-        options = ["fetch", "--quiet", "--force", "--no-tags", *depth, "--", repository.url]
+        options = ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", *depth, "--", repository.url]
         if len(commit) == 40:
             try:
                 await self._git([*options, commit], repository, bare)
             except GitError:
-                pass  # servers may refuse to give out commits by their ids
+                pass  # servers may refuse to give out commits by their ids, or be gone
             else:
                 return
-        await self._git([*options, "+refs/*:refs/*"], repository, bare)
+        if not await self._has(repository, commit):
+            await self._git([*options, "+refs/*:refs/*"], repository, bare)
 
     async def _has(self, repository: Repository, commit: str) -> bool:
         try:
@@ -167,8 +168,7 @@ class GitStore:
         bare, index = self._bare(repository), partial.with_suffix(".index")
         try:
             environment = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(partial)}
-            await self._git(["read-tree", commit], repository, bare, environment)
-            await self._git(["checkout-index", "--all"], repository, bare, environment)
+            await self._git(["read-tree", "--reset", "-u", commit], repository, bare, environment)
             if repository.submodules and (partial / ".gitmodules").is_file():
                 await self._submodules(repository, commit, partial)
             if repository.credentials.enable_lfs:

@@ -8,6 +8,7 @@ Source of the behaviour: argo-cd cmpserver/plugin and docs/operator-manual/confi
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,22 @@ from tiphys.cd.sources.request import Manifest, RenderError, Request, Tools
 from tiphys.cd.sources.tools import shown
 from tiphys.lang import globs, goyaml
 
+logger = logging.getLogger(__name__)
+
 Plugin = Mapping[str, Any]
 KIND = "ConfigManagementPlugin"
+
+
+def installed(folder: Path) -> list[Plugin]:
+    """The plugins of a folder in the order of their files: ``NAME.yaml`` as in an ``argocd-cmp-cm`` ConfigMap, or
+    ``NAME/plugin.yaml`` as in a sidecar. One that is not valid is logged and left out."""
+    found = []
+    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"), *folder.glob("*/plugin.yaml"))):
+        try:
+            found.append(load(path))
+        except RenderError as err:
+            logger.warning("a config management plugin is left out: %s", err)
+    return found
 
 
 def load(path: Path) -> Plugin:
@@ -45,6 +60,19 @@ def address(plugin: Plugin) -> str:
     version = plugin["spec"].get("version")
     name = str(plugin["metadata"]["name"])
     return f"{name}-{version}" if version else name
+
+
+def concerning(installed: Sequence[Plugin], source: Mapping[str, Any], *, is_overridden: bool) -> list[Plugin]:
+    """Those that may have to do with a source: named by it, or asked about it because they discover; all of them
+    where a file in the repository may say something else than the source."""
+    if is_overridden:
+        return list(installed)
+    if any(source.get(tool) is not None for tool in ("helm", "kustomize", "directory")) or source.get("chart"):
+        return []
+    named = source.get("plugin")
+    if named is not None and named.get("name"):
+        return [plugin for plugin in installed if address(plugin) == named["name"]]
+    return [plugin for plugin in installed if _is_discovery_defined(plugin)]
 
 
 def chosen(request: Request, place: Path, tools: Tools) -> Plugin | None:

@@ -23,7 +23,7 @@ from tiphys.cd.plan import tracking
 from tiphys.cd.plan.compare import Rendered
 from tiphys.cd.plan.objects import is_crd
 from tiphys.cd.rendering import Wanted
-from tiphys.cd.sources import paths, request
+from tiphys.cd.sources import paths, plugins, request
 from tiphys.cd.sources.charts import ChartRepository, ChartStore
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.git import GitStore, Repository
@@ -36,6 +36,7 @@ from tiphys.lang import gojson
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
 RESOLVED_MAX = 10_000
+_OVERRIDES = ".argocd-source*.yaml"
 Source = Mapping[str, Any]
 CredentialsFor = Callable[[str, str], Credentials]
 """The credentials for a repository's URL in a project."""
@@ -59,13 +60,13 @@ class SourceRenderer:
         charts: ChartStore,
         pool: RenderPool,
         credentials: CredentialsFor = lambda url, project: Credentials(),
-        plugins: Sequence[Mapping[str, Any]] = (),
+        installed: Sequence[plugins.Plugin] = (),
     ) -> None:
         self.git = git
         self.charts = charts
         self.pool = pool
         self.credentials = credentials
-        self.plugins = plugins
+        self.plugins = installed
         self._tools = Toolbox()
         self._resolved: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._asked: dict[str, asyncio.Task[dict[str, str]]] = {}
@@ -190,6 +191,7 @@ class SourceRenderer:
 
     def _request(self, wanted: Wanted, source: Source, fetched: _Fetched, references: Mapping[str, Path]) -> Request:
         settings = wanted.settings
+        is_overridden = bool(self.plugins) and any(_place(fetched.root, source).glob(_OVERRIDES))
         return Request(
             app=wanted.instance,
             source=source,
@@ -204,7 +206,7 @@ class SourceRenderer:
             values_file_schemes=settings.values_file_schemes,
             references=references,
             hidden=[fetched.root, *references.values()],
-            plugins=self.plugins,
+            plugins=plugins.concerning(self.plugins, source, is_overridden=is_overridden),
         )
 
 
@@ -249,15 +251,19 @@ def _key(asked: Request, references: Mapping[str, Path]) -> str:
 def _is_plain(asked: Request) -> bool:
     """Whether nothing but YAML and JSON has to be read, and no program has a say in it."""
     source = asked.source
-    place = asked.root / (source.get("path") or "").lstrip("/")
+    place = _place(asked.root, source)
     if asked.plugins or source.get("chart") or any(source.get(tool) for tool in ("helm", "kustomize", "plugin")):
         return False
     if not place.is_dir() or kustomization_file(place) or any(place.glob("*Chart.yaml")):
         return False
-    if any(place.glob(".argocd-source*.yaml")):
+    if any(place.glob(_OVERRIDES)):
         return False
     pattern = "**/*.jsonnet" if (source.get("directory") or {}).get("recurse") else "*.jsonnet"
     return not any(place.glob(pattern))
+
+
+def _place(root: Path, source: Source) -> Path:
+    return root / (source.get("path") or "").lstrip("/")
 
 
 def _references(sources: Sequence[Source], fetched: Sequence[_Fetched]) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """An application from its creation on: compared, synced, healed, pruned, rolled back."""
 
+from datetime import timedelta
 from typing import Any
 
 from tests.unit.cd.controller.scenes import (
@@ -15,6 +16,7 @@ from tests.unit.cd.controller.scenes import (
     scene,
     sync_of,
 )
+from tiphys.cd.settings import ControllerSettings
 from tiphys.machinery.resources import CONFIG_MAPS, ObjectKey
 
 
@@ -254,3 +256,40 @@ async def _finish(it: Scene, name: str, how: str) -> None:
     if how == "Complete":
         status["completionTime"] = "2024-01-01T00:00:01Z"
     await it.client.patch(JOBS, ObjectKey("default", name), {"status": status}, subresource="status")
+
+
+async def test_a_repository_that_fails_for_a_moment_changes_nothing() -> None:
+    settings = ControllerSettings(refresh_period=timedelta(milliseconds=20), refresh_jitter=timedelta())
+    async with scene(settings) as it:
+        it.sources.commit(config_map())
+        await it.create(syncPolicy=AUTOMATED)
+        before = await it.synced()
+        it.sources.problem, renders = "the server does not answer", it.sources.renders
+        await it.until(lambda _: it.sources.renders > renders)
+        assert (await it.app())["status"] == before["status"]
+        it.sources.problem = ""
+        it.sources.commit(config_map("two"))
+        await it.synced()
+
+
+async def test_a_repository_that_fails_for_long_is_said() -> None:
+    settings = ControllerSettings(
+        refresh_period=timedelta(milliseconds=20), refresh_jitter=timedelta(), repository_grace=timedelta()
+    )
+    async with scene(settings) as it:
+        it.sources.commit(config_map())
+        await it.create(syncPolicy=AUTOMATED)
+        await it.synced()
+        it.sources.problem = "the server does not answer"
+        app = await it.until(lambda app: app["status"].get("conditions"))
+        assert app["status"]["conditions"][0]["message"].endswith("the server does not answer")
+
+
+async def test_a_look_that_failed_is_repeated_soon() -> None:
+    async with scene(ControllerSettings(refresh_period=None)) as it:
+        it.sources.problem = "the server does not answer"
+        await it.create(syncPolicy=AUTOMATED)
+        await it.until(lambda app: app["status"].get("conditions"))
+        it.sources.problem = ""
+        it.sources.commit(config_map())
+        await it.synced()

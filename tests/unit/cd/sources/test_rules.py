@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tiphys.cd.sources import environment, paths, revisions, urls
+from tiphys.cd.sources import environment, paths, plugins, revisions, urls
 
 
 def test_userinfo_never_reaches_a_log() -> None:
@@ -57,3 +57,34 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "answer"), [("$$A", "$A"), ("${A", "A"), ("a$", "a$"), ("${}x", "x"), ("$A$", "1$")])
 def test_dollars(text: str, answer: str) -> None:
     assert environment.substituted(text, {"A": "1"}) == answer
+
+
+_PLUGIN = """apiVersion: argoproj.io/v1alpha1
+kind: ConfigManagementPlugin
+metadata: {name: %s}
+spec: {generate: {command: [cat, map.yaml]}%s}
+"""
+
+
+def test_plugins_of_a_folder_come_in_the_order_of_their_files(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_text(_PLUGIN % ("second", ""))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "plugin.yaml").write_text(_PLUGIN % ("first", ", discover: {fileName: map.yaml}"))
+    (tmp_path / "c.yaml").write_text("kind: Else\nmetadata: {name: c}\n")
+    found = plugins.installed(tmp_path)
+    assert [plugins.address(each) for each in found] == ["first", "second"]
+    assert plugins.installed(tmp_path / "missing") == []
+
+
+def test_only_plugins_that_may_take_a_source_slow_it_down(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(_PLUGIN % ("named", ""))
+    (tmp_path / "b.yaml").write_text(_PLUGIN % ("finds", ", discover: {fileName: map.yaml}"))
+    both = plugins.installed(tmp_path)
+
+    def names(source: dict[str, object], *, is_overridden: bool = False) -> list[str]:
+        return [plugins.address(each) for each in plugins.concerning(both, source, is_overridden=is_overridden)]
+
+    assert names({"path": "."}) == ["finds"]
+    assert names({"path": ".", "plugin": {"name": "named"}}) == ["named"]
+    assert names({"path": ".", "directory": {}}) == []
+    assert names({"path": "."}, is_overridden=True) == ["named", "finds"]
