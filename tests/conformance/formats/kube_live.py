@@ -2,4 +2,4 @@
 
 from tests.conformance.kube_live import FORMAT
 
-__all__ = ["FORMAT"]
+FORMATS = (FORMAT,)

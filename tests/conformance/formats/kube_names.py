@@ -28,8 +28,7 @@ def of_prefix(rule: Callable[[str], list[str]]) -> Rule:
 
 
 def annotations_of(size: int) -> list[str]:
-    found = texts(metadata.annotation_complaints({"a": "x" * (size - 1)}))
-    return [text.replace("metadata.annotations", "f", 1) for text in found]
+    return texts(metadata.annotation_complaints_at({"a": "x" * (size - 1)}, "f"))
 
 
 RULES: dict[str, Rule] = {
@@ -46,7 +45,7 @@ RULES: dict[str, Rule] = {
     "NameIsDNS1035Label/prefix": of_prefix(name_rules.dns1035_label),
     "ValidateRBACName": strategies.path_segment,
     "ValidateLabels": lambda labels: texts(metadata.label_complaints(labels, "metadata.labels")),
-    "ValidateAnnotations": lambda annotations: texts(metadata.annotation_complaints(annotations)),
+    "ValidateAnnotations": lambda given: texts(metadata.annotation_complaints_at(given, "metadata.annotations")),
     "ValidateAnnotations/size": annotations_of,
     "ValidateFinalizers": lambda names: texts(metadata.finalizer_complaints(names, is_custom=True)),
 }

@@ -70,3 +70,10 @@ def test_json_patch_is_bounded() -> None:
     operations = [{"op": "test", "path": "/a", "value": 1}] * (json_patch.OPERATIONS_MAX + 1)
     with pytest.raises(json_patch.TooManyOperations):
         json_patch.apply({"a": 1}, operations)
+
+
+def test_json_patch_may_replace_the_whole_document() -> None:
+    patch = [{"op": "replace", "path": "", "value": {"b": 2}}]
+    assert json_patch.apply({"a": 1}, patch) == {"b": 2}
+    with pytest.raises(json_patch.JsonPatchError, match="must be object or array"):
+        json_patch.apply({"a": 1}, [{"op": "replace", "path": "", "value": 1}])

@@ -34,7 +34,12 @@ class Owners:
     def update(
         self, info: ResourceInfo, subresource: str, live: Object | None, new: Object, who: str, now: str
     ) -> Object:
-        """``new`` with its owners after ``who`` wrote it over ``live`` (None: created)."""
+        """``new`` with its owners after ``who`` wrote it over ``live`` (None: created).
+
+        What is owned through a Scale has no time: the original loses it on the way to the Scale's object.
+        """
+        if subresource == "scale":
+            now = ""
         return self._manager(info, subresource).update(live, new, who, now)
 
     def apply(
@@ -113,7 +118,7 @@ def _ignored(info: ResourceInfo, subresource: str) -> dict[str, Any]:
     if info.strategy.status != "isolated":
         return {}
     if subresource == "status":
-        return {"f:spec": {}, "f:metadata": {} if info.custom is not None else {"f:labels": {}}}
+        return {"f:spec": {}} if info.custom is not None else {"f:spec": {}, "f:metadata": {"f:labels": {}}}
     return {} if subresource else {"f:status": {}}
 
 

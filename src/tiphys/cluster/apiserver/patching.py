@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from tiphys.api.decode import Repeated
 from tiphys.api.kube_types import GoType, strategic_schema
 from tiphys.cluster.apiserver.problems import rejected
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.verbs import Change
+from tiphys.lang.gofmt import sprint
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
 from tiphys.machinery.patches import json as json_patch
@@ -41,6 +44,45 @@ def patcher(info: ResourceInfo, content_type: str, patch: Any) -> Change:
     if schema is None:
         raise UnsupportedMediaType(f"{info.kind} has no strategic merge patches")
     return lambda old: _strategic(old, patch, schema)
+
+
+def strictly(content_type: str, patch: Any) -> tuple[tuple[str, ...], Any]:
+    """What a strict reading of a patch objects to, and the patch without a trace of it."""
+    media = content_type.partition(";")[0].strip()
+    faults = tuple(f'duplicate field "{path}"' for path in _repeated(patch, ""))
+    if media == PatchType.JSON.value and isinstance(patch, list):
+        unknown = (f'unknown field "[{at}].{key}"' for at, key in _unknown_members(patch))
+        return tuple(f"json patch {fault}" for fault in (*faults, *unknown)), patch
+    return faults, _plain(patch) if faults else patch
+
+
+def shown_in_messages(content_type: str, patch: Any) -> str:
+    """How a message shows a patch: strategic ones as Go prints maps; "" for those of which the result is shown."""
+    return sprint(patch) if content_type.partition(";")[0].strip() == PatchType.STRATEGIC.value else ""
+
+
+def _unknown_members(patch: list[Any]) -> Iterator[tuple[int, str]]:
+    for at, operation in enumerate(patch):
+        if isinstance(operation, dict):
+            yield from ((at, key) for key in operation if key not in ("op", "path", "from", "value"))
+
+
+def _repeated(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        inner = f"{at}." if at else ""
+        for key, member in value.items():
+            yield from _repeated(member, f"{inner}{key}")
+        if isinstance(value, Repeated):
+            yield from (f"{inner}{key}" for key in value.repeated)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _repeated(item, f"{at}[{index}]")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _strategic(old: Object, patch: Object, schema: GoType) -> Object:

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from ipaddress import IPv4Network
 from typing import Any, Final
@@ -32,7 +32,7 @@ from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.expiry import EventExpiry, EventLimits
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners, owned_once
-from tiphys.cluster.apiserver.patching import patcher
+from tiphys.cluster.apiserver.patching import patcher, shown_in_messages, strictly
 from tiphys.cluster.apiserver.problems import forbidden, no_such_page, not_allowed, not_found
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo, builtin
@@ -263,6 +263,9 @@ class ApiServer:
                 raise BadRequest("the applied configuration is not an object")
             record, created = await self.verbs.apply(target, body, options)
             return Answer(record, 201 if created else 200, tuple(options.warnings))
+        if not writer.trusted:
+            faults, body = strictly(request.content_type, body)
+            options = replace(options, patch_faults=faults, patch_shown=shown_in_messages(request.content_type, body))
         patch = patcher(target.info, request.content_type, body)
         change = self._checked(target, patch)
         return Answer(await self.verbs.change(target, change, options), 200, tuple(options.warnings))
@@ -273,7 +276,7 @@ class ApiServer:
         def change(old: Object) -> Object:
             new = patch(old)
             if new is not old:
-                self.verbs.check_patched(target, new)
+                self.verbs.check_patched(target, new, old)
             return new
 
         return change
@@ -327,7 +330,7 @@ class ApiServer:
         info, body = target.info, isolated(request.body)
 
         def change(obj: Object) -> Object:
-            scale = subresources.scale_of(info, obj)
+            scale = subresources.scale_of(info, obj, to_change=True)
             wanted = body if request.verb == "update" else patcher(info, request.content_type, body)(scale)
             return subresources.with_scale(info, obj, wanted)
 

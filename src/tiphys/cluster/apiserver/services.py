@@ -283,7 +283,7 @@ def _normalize(spec: Object, before: Object, *, is_new: bool) -> None:
 def _drop_unfitting(spec: Object, before: Object) -> None:
     """What the new type has no use for goes, unless the writer changed it, too."""
     if before.get("type") != "ExternalName" and spec.get("type") == "ExternalName":
-        for fields in (("clusterIP", "clusterIPs"), ("ipFamilies",), ("ipFamilyPolicy",)):
+        for fields in (("clusterIP", "clusterIPs"), ("ipFamilies",), ("ipFamilyPolicy",), ("internalTrafficPolicy",)):
             if all(not spec.get(field) or spec.get(field) == before.get(field) for field in fields):
                 for field in fields:
                     spec.pop(field, None)

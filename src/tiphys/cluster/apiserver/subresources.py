@@ -30,8 +30,8 @@ SUCCESS: Final[dict[str, Any]] = {
 }
 
 
-def scale_of(info: ResourceInfo, obj: Object) -> Object:
-    """The ``autoscaling/v1`` Scale that an object shows."""
+def scale_of(info: ResourceInfo, obj: Object, *, to_change: bool = False) -> Object:
+    """The ``autoscaling/v1`` Scale that an object shows; a custom one without replicas has one only ``to_change``."""
     meta = {
         key: obj["metadata"][key]
         for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
@@ -39,7 +39,7 @@ def scale_of(info: ResourceInfo, obj: Object) -> Object:
     }
     paths = _scale_paths(info)
     replicas = _at(obj, paths["specReplicasPath"])
-    if replicas is None and info.custom is not None:
+    if replicas is None and info.custom is not None and not to_change:
         text = f'the spec replicas field "{paths["specReplicasPath"]}" does not exist'
         raise InternalError(f"Internal error occurred: {text}", {"causes": [{"message": text}]})
     status: dict[str, Any] = {"replicas": _at(obj, paths["statusReplicasPath"]) or 0}

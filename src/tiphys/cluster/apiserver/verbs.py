@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any, Final
 
 from tiphys.api.decode import Repeated
@@ -37,12 +38,13 @@ from tiphys.cluster.apiserver.problems import (
     shown,
     unsupported,
 )
-from tiphys.cluster.apiserver.record import Object, Record, encode, isolated
+from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.typed import Unreadable
 from tiphys.cluster.apiserver.users import IN_PROCESS, User
 from tiphys.cluster.apiserver.versions import Versions
+from tiphys.lang import gojson
 from tiphys.machinery import structural
 from tiphys.machinery.equality import same
 from tiphys.machinery.errors import AlreadyExists, Invalid, NotFound
@@ -92,7 +94,11 @@ TRUSTED: Final = Writer()
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """``manager`` names the writer in managedFields, "" leaves them alone; ``warnings`` goes into Warning headers."""
+    """``manager`` names the writer in managedFields, "" leaves them alone; ``warnings`` goes into Warning headers.
+
+    Of a patch: ``patch_faults`` is what a strict reading of it objects to, ``patch_shown`` how messages show it ("": by
+    what came out).
+    """
 
     dry_run: bool = False
     manager: str = ""
@@ -102,6 +108,8 @@ class WriteOptions:
     applies: bool = False
     warnings: list[str] = field(default_factory=list)
     user: User = IN_PROCESS
+    patch_faults: tuple[str, ...] = ()
+    patch_shown: str = ""
 
     @classmethod
     def parse(
@@ -318,7 +326,7 @@ class Verbs:
             return old_record
         self._check_writer(target, wanted, old)
         if not options.trusted and (not options.applies or info.custom is not None):
-            wanted = self._read(info, wanted, options, patched=True)
+            wanted = self._read(info, wanted, options, patched=True, old=old)
         request = Attributes(
             info,
             "UPDATE",
@@ -368,10 +376,15 @@ class Verbs:
             return await self.create(target, merged, options), True
         return await self.change(target, lambda _: merged, options), False
 
-    def check_patched(self, target: Target, new: Object) -> None:
-        """Raises BadRequest for a patch that makes another object of the one it was for."""
+    def check_patched(self, target: Target, new: Object, old: Object) -> None:
+        """Raises BadRequest or Invalid for a patch that makes another object of the one it was for."""
         self._check_place(target, new["metadata"])
-        resource = target.info.resource
+        resource, meta, held = target.info.resource, new["metadata"], old["metadata"]
+        is_current = meta.get("resourceVersion") in (None, "", "0", held["resourceVersion"])
+        if meta.get("uid") not in (None, "", held["uid"]) and is_current:
+            # Both the generic and the kind's own rules of metadata say so in the original.
+            complaint = invalid_value("metadata.uid", meta["uid"], "field is immutable")
+            raise invalid_object(target.info, target.name or "", [complaint, complaint])
         if (new.get("kind"), new.get("apiVersion")) != (resource.kind, resource.api_version):
             group_version = new.get("apiVersion")
             raise bad_request(
@@ -392,19 +405,33 @@ class Verbs:
         owned = self.owners.update(info, subresource, old, new, options.manager, to_time(self.clock.now()))
         return owned | {"metadata": metadata.ordered(owned["metadata"])}
 
-    def _read(self, info: ResourceInfo, obj: Object, options: WriteOptions, *, patched: bool = False) -> Object:
-        """The object as its type reads it; unknown fields are refused, warned of or ignored as the request asks."""
+    def _read(
+        self,
+        info: ResourceInfo,
+        obj: Object,
+        options: WriteOptions,
+        *,
+        patched: bool = False,
+        old: Object | None = None,
+    ) -> Object:
+        """The object as its type reads it; unknown fields are refused, warned of or ignored as the request asks.
+
+        ``old`` is what was ``patched``.
+        """
         if info.codec is None or (options.trusted and info.collection in _WELL_FORMED):
             return obj
         try:
             read, unknown = info.codec.read(obj)
         except Unreadable as err:
-            raise (_bad_patch(obj, str(err)) if patched else bad_request(_unreadable(info, str(err)))) from None
+            if patched:
+                raise _bad_patch(options.patch_shown or _result_text(obj, old), str(err)) from None
+            raise bad_request(_unreadable(info, str(err))) from None
+        unknown = [*options.patch_faults, *unknown]
         if unknown and not options.trusted:
             if options.validation == "Strict":
                 text = f"strict decoding error: {', '.join(unknown)}"
                 if patched:
-                    raise _bad_patch(obj, text)
+                    raise _bad_patch(options.patch_shown or _result_text(obj, old), text)
                 raise bad_request(_unreadable(info, text))
             if options.validation != "Ignore":
                 options.warnings.extend(unknown)
@@ -461,8 +488,20 @@ class Verbs:
             return new
         if sent is not None and not [entry for entry in sent if entry]:
             new = new | {"metadata": new["metadata"] | {"managedFields": sent}}
-        owned = self._owned(target.info, target.subresource or "", old, new, options)
+        owned = self._owned(target.info, target.subresource or "", old, self._as_sent(target, wanted, new), options)
+        if target.subresource == "status" and target.info.custom is not None:
+            kept = {key: value for key, value in new["metadata"].items() if key != "managedFields"}
+            entries = owned["metadata"].get("managedFields")
+            owned = owned | {"metadata": metadata.ordered(kept | ({"managedFields": entries} if entries else {}))}
         return without_empty_scale(owned) if target.subresource == "scale" else owned
+
+    @staticmethod
+    def _as_sent(target: Target, wanted: Object, new: Object) -> Object:
+        """What ownership is judged by: who sends labels to the status of a custom object owns them, though not kept."""
+        if target.subresource != "status" or target.info.custom is None:
+            return new
+        sent = {key: value for key, value in wanted["metadata"].items() if key in ("labels", "annotations")}
+        return new | {"metadata": new["metadata"] | sent}
 
     def _keep_apart(self, info: ResourceInfo, new: Object, old: Object) -> None:
         """What the main resource may not change, and what the kind itself has to say."""
@@ -647,10 +686,27 @@ def _changed(new: Object, old: Object) -> bool:
     return not all(value is old.get(key) or (key in old and same(value, old[key])) for key, value in new.items())
 
 
-def _bad_patch(patched: Object, why: str) -> Invalid:
-    """A patch whose result cannot be read; the original shows the whole result."""
-    shown_text = encode({key: patched[key] for key in sorted(patched)}).decode()
+def _bad_patch(shown_text: str, why: str) -> Invalid:
+    """A patch whose result cannot be read."""
     return invalid("", "", "", [invalid_value("patch", shown_text, why)])
+
+
+def _result_text(patched: Object, old: Object | None) -> str:
+    """The result of a patch as messages show it: maps that the patch went through are sorted, others are as they were
+    stored."""
+
+    def shown(value: Any, held: Any, at: str) -> Any:
+        if isinstance(value, dict):
+            keys = value if value is held and at != "fieldsV1" else sorted(value)
+            before = held if isinstance(held, dict) else {}
+            return {key: shown(value[key], before.get(key), "fieldsV1" if at == "fieldsV1" else key) for key in keys}
+        if isinstance(value, list):
+            before_items = held if value is held else []
+            pairs = zip_longest(value, before_items[: len(value)])
+            return [shown(item, other, at) for item, other in pairs]
+        return value
+
+    return gojson.dumps(shown(patched, old, ""), keep_order=True)
 
 
 def _unreadable(info: ResourceInfo, why: str) -> str:

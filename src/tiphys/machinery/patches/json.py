@@ -92,6 +92,10 @@ def _remove(document: Any, path: str) -> Any:
 
 
 def _replace(document: Any, path: str, value: Any) -> Any:
+    if path == "":
+        if not isinstance(value, Mapping | list):
+            raise JsonPatchError("replace operation value must be object or array")
+        return value
     place = _Place.find(document, path)
     if place is None:
         raise JsonPatchError(f"replace operation does not apply: doc is missing path: {path}: missing value")

@@ -221,9 +221,10 @@ def _encode(obj: Object, managed: _Managed) -> Object:
 
 def _entry(manager: Manager, owned: Owned, time: str | None) -> Object:
     entry: Object = {"manager": manager.name, "operation": "Apply" if owned.applied else "Update"}
-    entry |= {"apiVersion": owned.version, "fieldsType": "FieldsV1", "fieldsV1": owned.fields}
+    entry["apiVersion"] = owned.version
     if time:
         entry["time"] = time
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": owned.fields}
     if manager.subresource:
         entry["subresource"] = manager.subresource
     return entry

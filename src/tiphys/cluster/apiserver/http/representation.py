@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
-import yaml
 
 from tiphys.cluster.apiserver.listing import Page
 from tiphys.cluster.apiserver.record import Object, Record, encode
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.tables import Table
 from tiphys.cluster.apiserver.watch import Event
+from tiphys.lang import goyaml
 from tiphys.machinery.errors import NotAcceptable
 
 Shape = Literal["object", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
@@ -40,7 +40,7 @@ class Representation:
 
     def encode(self, value: Any) -> bytes:
         body = encode(value)
-        return yaml.dump(orjson.loads(body), Dumper=yaml.CSafeDumper).encode() if self.is_yaml else body
+        return goyaml.dump(orjson.loads(body)).encode() if self.is_yaml else body
 
 
 @lru_cache(maxsize=256)
