@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,15 @@ from tiphys.cluster.node.runtimes.oci import OciRuntime, first_process
 
 
 @pytest.fixture(params=["crun", "runc"])
-async def oci(request: pytest.FixtureRequest, tmp_path: Path) -> OciRuntime:
+async def oci(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OciRuntime]:
     made = OciRuntime(tmp_path / "shared", programs=(request.param,))
     try:
         await choose([made], tmp_path / "probe")
     except RuntimeUnusable as err:
         pytest.skip(str(err))
     (tmp_path / "pod").mkdir()
-    return made
+    yield made
+    made.discard("uid", tmp_path / "pod")
 
 
 def a_pod(**container: object) -> dict[str, object]:
@@ -34,7 +36,7 @@ def a_pod(**container: object) -> dict[str, object]:
 
 
 async def run(oci: OciRuntime, tmp_path: Path, script: str, **more: object) -> str:
-    life = launch(oci, tmp_path / "pod", "sh", "-c", script, **more)
+    life = launch(oci, tmp_path / "pod", "sh", "-c", script, **more)  # type: ignore[arg-type]
     await end_of(oci.start(life))
     return output(oci, life)
 

@@ -195,7 +195,7 @@ def health(status: int | None) -> Serve:
     ("status", "healthy", "text"),
     [
         (1, True, ""),
-        [(1, True, ""), (2, False, '(responded with "NOT_SERVING")'), (None, False, "does not implement")],
+        (2, False, '(responded with "NOT_SERVING")'),
         (None, False, "does not implement"),
     ],
 )

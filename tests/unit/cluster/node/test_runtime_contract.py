@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -42,17 +43,15 @@ DEADLINE = 10.0
 async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Runtime]:
     if request.param == "engine":
         engine = request.getfixturevalue("engine_socket")
-        made = EngineRuntime(tmp_path / "shared", engine)
-        await choose([made], tmp_path / "probe")
-        yield made
-        made.discard("uid", tmp_path / "pod")
-        return
-    made = MAKERS[request.param](tmp_path / "shared")
+        made: Runtime = EngineRuntime(tmp_path / "shared", engine)
+    else:
+        made = MAKERS[request.param](tmp_path / "shared")
     try:
         await choose([made], tmp_path / "probe")
     except RuntimeUnusable as err:
         pytest.skip(str(err))
     yield made
+    made.discard("uid", tmp_path / "pod")
 
 
 async def another(request: pytest.FixtureRequest, directory: Path) -> Runtime:
@@ -165,9 +164,10 @@ async def test_kill_is_137_and_takes_the_children(runtime: Runtime, pod: Path) -
 
 
 async def test_what_is_left_of_the_group_ends_with_the_container(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
-    life = launch(runtime, pod, "sh", "-c", "sleep 1234.5 & exit 3")
+    seconds = f"1234.{os.getpid()}"  # which nobody else on this machine sleeps
+    life = launch(runtime, pod, "sh", "-c", f"sleep {seconds} & exit 3")
     assert (await end_of(runtime.start(life))).code == 3
-    await until(lambda: not running_with("1234.5"))
+    await until(lambda: not running_with(seconds))
 
 
 async def test_a_life_is_started_once(runtime: Runtime, pod: Path) -> None:

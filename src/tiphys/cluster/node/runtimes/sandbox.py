@@ -30,6 +30,7 @@ from typing import Any
 
 from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.cgroups import limits_of_launch
+from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_directories, mount_command, own_namespace
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
@@ -49,11 +50,8 @@ from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner
 from tiphys.machinery.podlife import Exit
 
-# The set that Docker and containerd give a container (moby oci/caps/defaults.go), less MKNOD: there is no device here.
-DEFAULT_CAPABILITIES = (
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
-    "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-)  # fmt: skip
+# A device could not be made here, whatever the container may.
+DEFAULT_CAPABILITIES = tuple(name for name in USUAL_CAPABILITIES if name != "MKNOD")
 # Below 10, where shells keep descriptors of their own; 7 is the shim's.
 RESOLVER_FD, HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 5, 6, 8, 9
 PROGRAMS_PLACE = "/opt/tiphys/bin"
