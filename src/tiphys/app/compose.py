@@ -39,6 +39,7 @@ from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.services import SERVICE_NETWORK
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
+from tiphys.cluster.apiserver.usage import UsageSource
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.network.attachments import choose as choose_network
 from tiphys.cluster.node.network.manager import ServiceNetwork
@@ -92,6 +93,11 @@ class Node(Protocol):
     @property
     def stream_source(self) -> StreamSource | None:
         """Where it runs commands in them, and reaches their ports."""
+        ...
+
+    @property
+    def usage_source(self) -> UsageSource | None:
+        """Where it finds what they use."""
         ...
 
     async def run(self) -> None:
@@ -174,6 +180,8 @@ async def compose(
             server.register_log_source(its_node.log_source)
         if its_node.stream_source is not None:
             server.register_stream_source(its_node.stream_source)
+        if its_node.usage_source is not None:
+            server.register_usage_source(its_node.usage_source)
         await stack.enter_async_context(_background(its_node.run))
         if not daemon:
             stack.push_async_callback(its_node.end_all)

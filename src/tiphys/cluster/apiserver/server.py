@@ -41,6 +41,7 @@ from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.strategies import STRATEGIES
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource, parse_log_options
 from tiphys.cluster.apiserver.tokens import ACCOUNT_OF, LEGACY_TYPE, ServiceAccountTokens
+from tiphys.cluster.apiserver.usage import GROUP, LiveUsage, UsageSource
 from tiphys.cluster.apiserver.verbs import TRUSTED, Change, Target, Verbs, WriteOptions, Writer, check_verb
 from tiphys.cluster.apiserver.versions import Versions
 from tiphys.cluster.apiserver.watch import Hub, Watcher
@@ -101,6 +102,7 @@ class ApiServer:
         customs.load(record.view for record in self.store.collection(crds.COLLECTION).records.values())
         self.store.subscribe(customs.published)
         self.store.subscribe(self._quota_keeper.heard)
+        self._usage: LiveUsage | None = None
         limits = self.event_limits
         self._expiry = EventExpiry(self.store, self.clock, limits) if limits is not None else None
 
@@ -143,6 +145,10 @@ class ApiServer:
     def register_stream_source(self, source: StreamSource) -> None:
         self.stream_source = source
 
+    def register_usage_source(self, source: UsageSource) -> None:
+        """From now on there is metrics.k8s.io."""
+        self._usage = LiveUsage(self.store, self.registry, source)
+
     def transport(self) -> InProcessTransport:
         """A transport with an administrator's rights that calls straight into this server."""
         return InProcessTransport(self)
@@ -173,6 +179,8 @@ class ApiServer:
     async def answer(self, request: Request, writer: Writer = TRUSTED) -> Answer:
         """Carries out one request that has one answer; raises ApiError."""
         target = self.target(request)
+        if self._usage is not None and target.info.resource.group == GROUP:
+            return await self._live(self._usage, target, request)
         if request.subresource not in (None, "status"):
             return await self._subresource(target, request, writer)
         check_verb(target.info, request.verb)
@@ -236,6 +244,13 @@ class ApiServer:
         return _Events(self.open_watch(request), self.store)
 
     # Parts
+
+    async def _live(self, live: LiveUsage, target: Target, request: Request) -> Answer:
+        """What is measured, not stored."""
+        check_verb(target.info, request.verb)
+        if target.name is not None:
+            return Answer(await live.get(target.info, target.namespace, target.name))
+        return Answer(await live.list(target.info, target.namespace, request.query))
 
     async def _delete(self, target: Target, request: Request, writer: Writer) -> Answer:
         options = DeleteOptions.parse(_body(request), request.query)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from tiphys.cluster.apiserver.jsonpaths import find_all
-from tiphys.cluster.apiserver.printers import PRINTERS, Row
+from tiphys.cluster.apiserver.printers import PRINTERS, Row, usage
 from tiphys.cluster.apiserver.record import Object, Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.machinery.ages import age
@@ -120,6 +120,8 @@ def _printed(info: ResourceInfo) -> tuple[Sequence[Mapping[str, Any]], Printer]:
     if info.custom is not None:
         return _custom(info.custom)
     name = f"{info.resource.group}/{info.kind}"
+    if info.resource.group == "metrics.k8s.io":
+        return usage.COLUMNS, usage.print_usage
     printer = PRINTERS.get(name)
     if printer is None or name not in _columns():
         return (_NAME, _CREATED), lambda obj, now: Row(

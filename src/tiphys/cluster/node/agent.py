@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -27,10 +27,11 @@ from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
 from tiphys.cluster.node.images.map import Image, ImageMap, ImageSource, Pulled, PullRequest, search_path
+from tiphys.cluster.node.metrics import UsageOfNode
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.paths import PathLocks
 from tiphys.cluster.node.podnames import go_duration
-from tiphys.cluster.node.runtime import Choice, Runtime, choose
+from tiphys.cluster.node.runtime import Choice, Container, Runtime, choose
 from tiphys.cluster.node.runtimes.process import is_internal
 from tiphys.cluster.node.streams import StreamSource
 from tiphys.cluster.node.worker import PodWorker
@@ -132,6 +133,7 @@ class Agent:
         self.claims_directory = data_dir / "claims"
         self.log_source = LogSource(self)
         self.stream_source = StreamSource(self)
+        self.usage_source = UsageOfNode(self)
         self._scratch = data_dir / "probe"
         self._make_images = images
         self._images: ImageSource | None = None
@@ -329,6 +331,12 @@ class Agent:
         self.emit(pod, "Warning", "FailedSync", f"error determining status: {err}")
 
     # Pods.
+
+    def containers(self) -> Iterator[tuple[str, Container]]:
+        """(pod's uid, container) of all that run."""
+        for uid, worker in self._workers.items():
+            for container in worker.living():
+                yield uid, container
 
     def worker(self, key: ObjectKey) -> PodWorker | None:
         return self._workers.get(self._by_key.get(key, ""))

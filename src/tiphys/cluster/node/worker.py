@@ -655,6 +655,10 @@ class PodWorker:
             return self.pod
         return {**self.pod, "status": {**status, "podIP": self._attachment.address}}
 
+    def living(self) -> list[Container]:
+        """The containers that run."""
+        return [container for container in self._containers.values() if not container.ended.done()]
+
     def running(self, name: str) -> tuple[Container, Launch] | None:
         """The container while it runs, and how it was started."""
         container = self._containers.get(name)

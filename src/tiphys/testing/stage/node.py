@@ -33,6 +33,7 @@ class StageNode:
     runtime_name = "stage"
     runtime_why = "pods do not run: a script decides how they end"
     log_source = None
+    usage_source = None
     stream_source = None
 
     def __init__(self, context: NodeContext, script: Script) -> None:

@@ -121,6 +121,9 @@ class OciContainer(shim.ShimContainer):
             self._groups.find(self.place).kill()  # runc may not have written down yet whom it started
         super().finish(record)
 
+    def group(self) -> cgroups.Group | None:
+        return self._groups.find(self.place)
+
     def conclude(self, end: Exit) -> Exit:
         """What the shell cannot know: the kernel's hand, or that the container never began."""
         group = self._groups.find(self.place)

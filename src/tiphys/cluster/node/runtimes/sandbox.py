@@ -74,6 +74,9 @@ class SandboxContainer(shim.ShimContainer):
         super().__init__(*what)
         self._groups = groups
 
+    def group(self) -> cgroups.Group | None:
+        return None if self._groups is None else self._groups.find(self.place)
+
     def conclude(self, end: Exit) -> Exit:
         """Whether the kernel ended it because its memory was used up."""
         if self._groups is None:

@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from tiphys.cluster.node.cgroups import Group
 from tiphys.cluster.node.runtime import Launch
 from tiphys.cluster.node.runtimes import console
 from tiphys.cluster.node.runtimes.exits import ExitWatch
@@ -110,6 +111,10 @@ class ShimContainer:
             code, finished = record.code, record.changed
         # A file's time is coarser than the clock: a short life must not end before it began.
         self.ended.set_result(self.conclude(Exit(code, min(self.started_at, finished), finished)))
+
+    def group(self) -> Group | None:
+        """The control groups that count what it uses; None where there are none."""
+        return None
 
     def conclude(self, end: Exit) -> Exit:
         """What a runtime knows of the end beyond the exit code."""
