@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -461,19 +461,21 @@ class ApiServer:
         return [(services, with_first_owners("v1", own_service(self.service_network), to_time(self.clock.now())))]
 
     async def _bootstrap(self, only: Collection[str], roles: bool) -> None:
-        """Creates what is missing, all at once: one group commit."""
-        wanted: list[tuple[ResourceInfo, Object]] = []
+        """Creates what is missing: the namespaces, then all else at once, in one group commit each."""
         namespaces, definitions = self.registry.find(*_NAMESPACE_PLACE), self.registry.find(*crds.PLACE)
         assert namespaces is not None
         assert definitions is not None
-        wanted += [(namespaces, {"metadata": {"name": name}}) for name in NAMESPACES_AT_START]
-        wanted += [(definitions, crd) for crd in crds.bundled(only)]
+        await self._create_missing([(namespaces, {"metadata": {"name": name}}) for name in NAMESPACES_AT_START])
+        wanted: list[tuple[ResourceInfo, Object]] = [(definitions, crd) for crd in crds.bundled(only)]
         if roles:
             wanted += self._first_roles()
             classes = self.registry.find("scheduling.k8s.io", "v1", "priorityclasses")
             assert classes is not None
             wanted += [(classes, each) for each in system_classes()]
             wanted += self._own_service()
+        await self._create_missing(wanted)
+
+    async def _create_missing(self, wanted: Sequence[tuple[ResourceInfo, Object]]) -> None:
         missing = [
             self.verbs.create(
                 Target(info, obj["metadata"].get("namespace")),
