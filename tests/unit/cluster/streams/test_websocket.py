@@ -63,6 +63,15 @@ async def test_binary_channels(http: aiohttp.ClientSession, protocol: str) -> No
     assert got == [b"\1", b"\1hei\n", b'\3{"metadata":{},"status":"Success"}']
 
 
+async def test_text_is_taken_for_bytes(http: aiohttp.ClientSession) -> None:
+    """The protocol says what a message holds, not its type: kubernetes' Python client sends stdin as text."""
+    where = path("sh", "-c", "read%20x;echo%20got-$x", stdin="true", stdout="true")
+    async with http.ws_connect(where, protocols=["v4.channel.k8s.io"]) as socket:
+        await socket.send_str("\0you\n")
+        got = await messages(socket)
+    assert got[:2] == [b"\1", b"\1got-you\n"]
+
+
 async def test_base64_channels(http: aiohttp.ClientSession) -> None:
     where = path("sh", "-c", "read%20x;echo%20got-$x", stdin="true", stdout="true")
     async with http.ws_connect(where, protocols=["v4.base64.channel.k8s.io"]) as socket:

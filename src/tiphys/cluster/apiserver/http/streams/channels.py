@@ -45,7 +45,9 @@ class Channels:
         """Sorts what comes until the client is gone."""
         try:
             while (message := await self.response.receive()).type in (WSMsgType.BINARY, WSMsgType.TEXT):
-                data = _decoded(message.data) if message.type is WSMsgType.TEXT else message.data
+                # The protocol decides, not the type of the message: kubernetes' Python client sends stdin as text.
+                payload = message.data.encode() if message.type is WSMsgType.TEXT else message.data
+                data = _decoded(payload) if self.is_text else payload
                 if not data:
                     continue
                 if data[0] == CLOSED and self.can_close:
@@ -88,6 +90,6 @@ async def open_channels(request: web.BaseRequest, inputs: frozenset[int]) -> Cha
     return Channels(response, inputs)
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(text: bytes) -> bytes:
     """The digit as a number, then what is behind it."""
-    return bytes((int(text[0]) if text[:1].isdigit() else CLOSED - 1,)) + base64.b64decode(text[1:], validate=True)
+    return bytes((int(text[:1]) if text[:1].isdigit() else CLOSED - 1,)) + base64.b64decode(text[1:], validate=True)
