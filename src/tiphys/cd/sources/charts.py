@@ -6,6 +6,7 @@ repository's credentials go along only where host and scheme are the repository'
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import shutil
@@ -42,6 +43,7 @@ class ChartStore:
     def __init__(self, place: Path, session: aiohttp.ClientSession) -> None:
         self.place = place
         self.session = session
+        self._unpacking = asyncio.Lock()
 
     async def resolve(self, repository: ChartRepository, chart: str, revision: str) -> str:
         """The version of a chart that a revision means. Raises `RenderError`."""
@@ -62,7 +64,8 @@ class ChartStore:
         wanted = str(entry.get("digest") or digest).removeprefix("sha256:")
         if digest != wanted:
             raise RenderError(f"chart {chart} {version} has digest {digest}, the index says {wanted}")
-        return self._unpacked(data, digest, chart)
+        async with self._unpacking:
+            return await asyncio.to_thread(self._unpacked, data, digest, chart)
 
     def _unpacked(self, data: bytes, digest: str, chart: str) -> Path:
         target = self.place / digest

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from tiphys.cd.sources import revisions, urls
 from tiphys.cd.sources.credentials import Credentials
@@ -25,6 +26,10 @@ from tiphys.cd.sources.request import RenderError
 PROTOCOLS = "file:git:http:https:ssh"
 DEADLINE_SECONDS = 90.0
 CHECKOUTS_MAX = 64
+FILES_MAX = 100_000
+BYTES_MAX = 4 * 1024 * 1024 * 1024
+"""Of the files of one commit: a few kilobytes of a packed repository may be any number of them."""
+
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "protocol.ext.allow": "never",
@@ -60,7 +65,8 @@ class GitStore:
         self.place = place
         self.deadline = deadline
         self.checkouts_max = checkouts_max
-        self._locks: dict[str, asyncio.Lock] = {}
+        self.files_max = FILES_MAX
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._checkouts: OrderedDict[Path, None] = OrderedDict()
 
     async def references(self, repository: Repository) -> dict[str, str]:
@@ -103,9 +109,11 @@ class GitStore:
             raise GitError(f"{commit} is no commit")
         key = _key(repository.url)
         target = self.place / key / "commits" / commit
-        async with self._locks.setdefault(key, asyncio.Lock()):
+        # By commit: a repository may be its own submodule, but no commit can be.
+        async with self._lock(str(target)):
             if not target.exists():
-                await self._fetch(repository, commit)
+                async with self._lock(key):
+                    await self._fetch(repository, commit)
                 await self._write(repository, commit, target)
         self._used(target)
         return target
@@ -113,7 +121,7 @@ class GitStore:
     async def changed_files(self, repository: Repository, old: str, new: str) -> list[str]:
         """The paths that differ between two commits. Raises `GitError`."""
         bare = self._bare(repository)
-        async with self._locks.setdefault(_key(repository.url), asyncio.Lock()):
+        async with self._lock(_key(repository.url)):
             for commit in (old, new):
                 if not await self._has(repository, commit):
                     await self._fetch(repository, commit)
@@ -132,6 +140,12 @@ class GitStore:
         )
         author, date, signature, message = shown.split("\n", 3)
         return {"author": author, "date": date, "signature": signature, "message": message.strip()}
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        found = self._locks.get(name)
+        if found is None:
+            found = self._locks[name] = asyncio.Lock()
+        return found
 
     def _bare(self, repository: Repository) -> Path:
         return self.place / _key(repository.url) / "repository.git"
@@ -167,10 +181,12 @@ class GitStore:
         partial.mkdir(parents=True)
         bare, index = self._bare(repository), partial.with_suffix(".index")
         try:
+            listing = await self._git(["ls-tree", "-r", "-l", "-z", commit], repository, bare)
+            self._check_size(listing)
             environment = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(partial)}
             await self._git(["read-tree", "--reset", "-u", commit], repository, bare, environment)
             if repository.submodules and (partial / ".gitmodules").is_file():
-                await self._submodules(repository, commit, partial)
+                await self._submodules(repository, listing, partial)
             if repository.credentials.enable_lfs:
                 await self._large_files(repository, commit, partial)
             partial.rename(target)
@@ -178,11 +194,19 @@ class GitStore:
             index.unlink(missing_ok=True)
             shutil.rmtree(partial, ignore_errors=True)
 
-    async def _submodules(self, repository: Repository, commit: str, place: Path) -> None:
+    def _check_size(self, listing: str) -> None:
+        """Raises `GitError` for a commit with more than is good for us. ``listing`` is ``git ls-tree``'s with sizes."""
+        entries = listing.split("\0")
+        if len(entries) > self.files_max:
+            raise GitError(f"the commit has {self.files_max} files or more")
+        sizes = (entry.partition("\t")[0].rpartition(" ")[2] for entry in entries)
+        if sum(int(size) for size in sizes if size.isdecimal()) > BYTES_MAX:
+            raise GitError(f"the files of the commit are more than {BYTES_MAX} bytes")
+
+    async def _submodules(self, repository: Repository, listing: str, place: Path) -> None:
         """Checks out each submodule at the commit that the tree pins; nested ones follow."""
         bare = self._bare(repository)
-        text = await self._git(["ls-tree", "-r", "-z", commit], repository, bare)
-        pinned = dict(_gitlinks(text))
+        pinned = dict(_gitlinks(listing))
         config = ["config", "--file", str(place / ".gitmodules"), "--get-regexp", "-z", r"^submodule\..*\.(path|url)$"]
         listed = await self._git(config, repository, bare)
         for path, url in _submodule_urls(listed, repository.url):

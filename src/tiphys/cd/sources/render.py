@@ -15,6 +15,14 @@ from tiphys.cd.sources.request import Manifest, Rendered, RenderError, Request, 
 
 def render(request: Request, tools: Tools) -> Rendered:
     """The objects of one source. Raises `RenderError` in the original's words."""
+    try:
+        return _rendered(request, tools)
+    except (MemoryError, RecursionError) as err:
+        much = "memory" if isinstance(err, MemoryError) else "nesting"
+        raise RenderError(f"rendering takes too much {much}") from None
+
+
+def _rendered(request: Request, tools: Tools) -> Rendered:
     place = _place(request)
     try:
         request = replace(request, source=detection.with_overrides(request.source, place, request.app))

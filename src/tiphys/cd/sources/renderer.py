@@ -36,6 +36,7 @@ from tiphys.lang import gojson
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
 RESOLVED_MAX = 10_000
+BRACKETS_MAX = 4_000
 _OVERRIDES = ".argocd-source*.yaml"
 Source = Mapping[str, Any]
 CredentialsFor = Callable[[str, str], Credentials]
@@ -168,7 +169,7 @@ class SourceRenderer:
         return found
 
     async def _rendered(self, asked: Request) -> request.Rendered:
-        if _is_plain(asked):
+        if _is_plain(asked) and not await asyncio.to_thread(_is_heavy, asked):
             return await asyncio.to_thread(render, asked, self._tools)
         return await self.pool.render(asked)
 
@@ -260,6 +261,14 @@ def _is_plain(asked: Request) -> bool:
         return False
     pattern = "**/*.jsonnet" if (source.get("directory") or {}).get("recurse") else "*.jsonnet"
     return not any(place.glob(pattern))
+
+
+def _is_heavy(asked: Request) -> bool:
+    """Whether a file might be nested so deeply that parsing it, which takes the square of the depth, is a danger."""
+    pattern = "**/*" if (asked.source.get("directory") or {}).get("recurse") else "*"
+    files = (path for path in _place(asked.root, asked.source).glob(pattern) if path.is_file())
+    large = (path.read_bytes() for path in files if path.stat().st_size > BRACKETS_MAX)
+    return any(data.count(b"[") + data.count(b"{") > BRACKETS_MAX for data in large)
 
 
 def _place(root: Path, source: Source) -> Path:

@@ -49,8 +49,6 @@ def answer(request: Request, tools: Toolbox) -> dict[str, Any]:
         found: Rendered = render(request, tools)
     except RenderError as err:
         return {"error": str(err)}
-    except (MemoryError, RecursionError) as err:
-        return {"error": f"rendering takes too much {'memory' if isinstance(err, MemoryError) else 'nesting'}"}
     return vars(found)
 
 

@@ -108,6 +108,17 @@ async def test_submodules_come_at_the_commit_that_is_pinned(origin: Origin, stor
     assert (place / "sub/in").read_text() == "pinned"
 
 
+async def test_a_repository_may_be_its_own_submodule(origin: Origin, store: GitStore) -> None:
+    before = origin.commit({"a": "1"})
+    (origin.place / ".gitmodules").write_text(f'[submodule "s"]\n\tpath = sub\n\turl = {origin.repository.url}\n')
+    git(origin.place, "update-index", "--add", "--cacheinfo", f"160000,{before},sub")
+    git(origin.place, "add", ".gitmodules")
+    git(origin.place, "commit", "-qm", "itself")
+    commit = git(origin.place, "rev-parse", "HEAD")
+    place = await asyncio.wait_for(store.checkout(origin.repository, commit), 20)
+    assert (place / "sub/a").read_text() == "1"
+
+
 @pytest.mark.parametrize(
     "url", ["--upload-pack=touch /tmp/x", "ext::sh -c touch% /tmp/x", "fd::17", "", "https://x/\n--y", "-x"]
 )
