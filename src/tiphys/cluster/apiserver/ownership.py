@@ -56,12 +56,7 @@ class Owners:
         try:
             return self._manager(info, subresource).apply(live, applied, who, now, force=force)
         except TypeMismatch as err:
-            meta = applied.get("metadata") or {}
-            version = info.resource.api_version
-            shown = version if "/" in version else f"/{version}"
-            place = f"{meta.get('namespace', '')}/{meta.get('name', '')}"
-            text = f"failed to create typed patch object ({place}; {shown}, Kind={info.kind}): {err}"
-            raise UntypedPatch(text) from None
+            raise untyped(applied, info.resource.api_version, info.kind, err) from None
         except decode.DecodeError as err:
             raise bad_request(str(err)) from None
 
@@ -93,6 +88,14 @@ class Owners:
             _unchanged if custom else defaults.stored,
             {} if custom else defaults.empty(resource.api_version, info.kind),
         )
+
+
+def untyped(applied: Object, version: str, kind: str, err: TypeMismatch) -> UntypedPatch:
+    """What is answered to an applied object of a wrong shape."""
+    meta = applied.get("metadata") or {}
+    shown = version if "/" in version else f"/{version}"
+    place = f"{meta.get('namespace', '')}/{meta.get('name', '')}"
+    return UntypedPatch(f"failed to create typed patch object ({place}; {shown}, Kind={kind}): {err}")
 
 
 def merge_type(info: ResourceInfo) -> SchemaType | None:

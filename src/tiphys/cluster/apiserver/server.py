@@ -300,7 +300,9 @@ class ApiServer:
         declared = target.info.subresource(request.subresource or "")
         if declared is None or request.verb not in declared.verbs:
             raise not_allowed()
-        options = WriteOptions.parse(request.query, "UpdateOptions", writer)
+        applies = request.verb == "patch" and request.content_type.partition(";")[0] == PatchType.APPLY.value
+        kind = "PatchOptions" if applies else "UpdateOptions"
+        options = WriteOptions.parse(request.query, kind, writer, applies=applies)
         match request.subresource:
             case "scale":
                 return await self._scale(target, request, options)
@@ -349,10 +351,16 @@ class ApiServer:
             wanted = body if request.verb == "update" else patcher(info, request.content_type, body)(scale)
             return subresources.with_scale(info, obj, wanted)
 
+        def apply(obj: Object) -> Object:
+            if not isinstance(body, dict):
+                raise BadRequest("the applied configuration is not an object")
+            now = to_time(self.clock.now())
+            return subresources.with_applied_scale(info, obj, body, options.manager, now, force=options.force)
+
         if request.verb == "get":
             record = self.verbs.get(target)
         else:
-            record = await self.verbs.change(target, change, options)
+            record = await self.verbs.change(target, apply if options.applies else change, options)
         return Answer(subresources.scale_of(info, self.store.view(record)))
 
     async def _fill_token(self, record: Record) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from tiphys.cluster.apiserver import evictions
+from tiphys.cluster.apiserver import evictions, scales
 from tiphys.cluster.apiserver.deletion import DeleteOptions
 from tiphys.cluster.apiserver.problems import bad_request, conflict, invalid, invalid_object, invalid_value, required
 from tiphys.cluster.apiserver.record import Object, Record
@@ -65,6 +65,17 @@ def with_scale(info: ResourceInfo, obj: Object, scale: Mapping[str, Any]) -> Obj
         meta["resourceVersion"] = scale["metadata"]["resourceVersion"]
     steps = _scale_paths(info)["specReplicasPath"].strip(".").split(".")
     return _with(obj, steps, replicas) | {"metadata": meta}
+
+
+def with_applied_scale(info: ResourceInfo, obj: Object, patch: Object, who: str, now: str, *, force: bool) -> Object:
+    """``obj`` after a server-side apply of its Scale; raises BadRequest, Conflict or Invalid."""
+    steps = _scale_paths(info)["specReplicasPath"].strip(".").split(".")
+    owners = obj["metadata"].get("managedFields") or []
+    shown = scale_of(info, obj, to_change=True)
+    scale = scales.applied(shown, owners, patch, steps, who, now, force=force)
+    changed = with_scale(info, obj, scale)
+    entries = scales.owners_of_object(owners, scale, steps, info.resource.api_version)
+    return changed | {"metadata": changed["metadata"] | {"managedFields": entries}}
 
 
 async def bind(verbs: Verbs, target: Target, body: Mapping[str, Any], options: WriteOptions) -> None:
