@@ -13,8 +13,10 @@ from tiphys.app.images import image_source
 from tiphys.app.settings import Settings
 from tiphys.app.tracing import TracedExtension
 from tiphys.cluster.node.agent import Agent, this_machines_resolver
+from tiphys.cluster.node.amounts import amount
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork
+from tiphys.cluster.node.logs import Rotation
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
@@ -50,9 +52,22 @@ async def start_agent(context: NodeContext, settings: Settings) -> Node:
         binds=False,
         network=_told(context),
         pod_network=context.network,
+        rotation=_rotation(settings),
     )
     await agent.prepare()
     return agent
+
+
+def _rotation(settings: Settings) -> Rotation:
+    """How much of a log is kept. Raises SpecError."""
+    text = settings.container_log_max_size
+    try:
+        size = int(amount(text))
+    except ValueError as err:
+        raise SpecError("container_log_max_size", str(err)) from err
+    if size < 1:
+        raise SpecError("container_log_max_size", f"must be positive, got {text}")
+    return Rotation(size, settings.container_log_max_files)
 
 
 def _told(context: NodeContext) -> NodeNetwork:

@@ -40,6 +40,8 @@ class Settings:
     s3_listen: Annotated[str, "address:port of the artifact store's S3; none: `tiphys up` takes 127.0.0.1:9000"] = ""
     s3_names: Annotated[str, "S3 endpoints, with commas, that mean the local artifact store"] = "minio:9000"
     network: Annotated[str, "of pods under `tiphys up`: auto (bridge, else loopback), bridge, loopback, host"] = "auto"
+    container_log_max_size: Annotated[str, "how large a segment of a container's log is, as in a kubelet"] = "10Mi"
+    container_log_max_files: Annotated[int, "segments of a log that are kept; steps of workflows keep all"] = 5
     gitops: Annotated[str | None, "REPO[//PATH][?ref=REVISION] that `tiphys up` keeps the cluster as"] = None
     cd_plugins: Annotated[Path | None, "folder of ConfigManagementPlugin files; none: data_dir/cd/plugins"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
@@ -60,6 +62,8 @@ class Settings:
         for name in ("event_ttl", "events_max"):
             if getattr(self, name) < 0:
                 raise SpecError(name, f"must not be negative, got {getattr(self, name)}")
+        if self.container_log_max_files < 2:
+            raise SpecError("container_log_max_files", f"must be at least 2, got {self.container_log_max_files}")
         if not 0 <= self.simulated_nodes <= 10_000:
             raise SpecError("simulated_nodes", f"must be from 0 to 10000, got {self.simulated_nodes}")
         host, _, port = self.listen.rpartition(":")

@@ -27,6 +27,7 @@ from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
 from tiphys.cluster.node.images.map import Image, ImageMap, ImageSource, Pulled, PullRequest, search_path
+from tiphys.cluster.node.logs import Rotation
 from tiphys.cluster.node.metrics import UsageOfNode
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.paths import PathLocks
@@ -54,7 +55,8 @@ WHAT_RUNTIMES_MEAN = {
 }
 
 
-# How often volumes are compared with the objects that they show; a kubelet takes up to a minute longer.
+# How often volumes are compared with the objects that they show (a kubelet takes up to a minute longer), and logs are
+# looked at (a kubelet's containerLogMonitorInterval).
 REFRESH_SECONDS = 10.0
 # How exactly a line of a log is dated, should anybody ask.
 LOG_NOTE_SECONDS = 1.0
@@ -113,6 +115,7 @@ class Agent:
         network: NodeNetwork | None = None,
         pod_network: PodNetwork | None = None,
         effects: Effects | None = None,
+        rotation: Rotation | None = None,
         binds: bool = True,
         strict: bool = False,
     ) -> None:
@@ -128,6 +131,7 @@ class Agent:
         self.facts = facts or NodeFacts(node_name)
         self.network = network or NodeNetwork(node_name, resolver=this_machines_resolver())
         self.pod_network = pod_network
+        self.rotation = rotation or Rotation()
         self.paths = PathLocks()
         self.pods_directory = data_dir / "pods"
         self.claims_directory = data_dir / "claims"
@@ -377,11 +381,12 @@ class Agent:
             del self._by_key[worker.key]
 
     async def _refresh(self) -> None:
-        """Keeps what volumes show of the API up to date."""
+        """Keeps what volumes show of the API up to date, and logs bounded."""
         while True:
             await self.clock.sleep_until(self.clock.monotonic() + REFRESH_SECONDS)
             for worker in list(self._workers.values()):
                 await worker.refresh_volumes()
+                worker.rotate_logs()
 
     async def _note_logs(self) -> None:
         """Remembers how long logs were when: their lines carry no times of their own."""

@@ -6,12 +6,18 @@ notes how long the file was at which moment while somebody looks (and at its end
 note behind it, at worst the container's end.
 
 Following needs no polling where the kernel tells of writes (``changes.py``).
+
+A log that grows for ever is rotated without its writer's knowing: whole segments at the front are given back to the
+file system as holes (``rotate``). The file keeps its name, its writer and its offsets, so nothing is lost between two
+files and those who follow just read on. Nobody reads a hole: a reader begins at the first whole line behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import errno
 import os
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,10 +29,20 @@ from tiphys.cluster.apiserver.streams import LogOptions
 from tiphys.cluster.node.changes import FileChanges
 
 CHUNK = 65_536
+# Holes are made of whole blocks; no file system of note has larger ones.
+BLOCK = 65_536
 # A line longer than this is handed on in pieces.
 PIECE_BYTES = 1 << 20
 NOTES_MAX = 4096
 NEWLINE = 0x0A
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """How much of a container's log is kept, as a kubelet's containerLogMaxSize and containerLogMaxFiles say."""
+
+    max_bytes: int = 10 << 20
+    max_files: int = 5
 
 
 @dataclass(slots=True)
@@ -90,7 +106,7 @@ async def read(log: LifeLog, options: LogOptions, changes: FileChanges) -> Async
 
 async def _lines(log: LifeLog, options: LogOptions, changes: FileChanges) -> AsyncIterator[bytes]:
     log.note()
-    positions = {path: _start(path, options.tail_lines) for path in log.files}
+    positions = {path: max(_start(path, options.tail_lines), first_line(path)) for path in log.files}
     held: dict[Path, bytes] = dict.fromkeys(log.files, b"")
     inside: dict[Path, bool] = dict.fromkeys(log.files, False)
     with contextlib.ExitStack() as stack:
@@ -100,6 +116,9 @@ async def _lines(log: LifeLog, options: LogOptions, changes: FileChanges) -> Asy
             for path in log.files:
                 while True:
                     data = _read_at(path, positions[path])
+                    if data.startswith(b"\0") and (kept := first_line(path)) > positions[path]:
+                        positions[path], held[path], inside[path] = kept, b"", False  # rotated away meanwhile
+                        continue
                     if not data:
                         break
                     log.note()
@@ -147,6 +166,55 @@ def _dress(log: LifeLog, path: Path, start: int, text: bytes, options: LogOption
     return b"".join(out)
 
 
+def rotate(path: Path, rotation: Rotation) -> None:
+    """Gives the oldest segments of a log back once there are more than ``max_files``; as a kubelet, now and then.
+
+    Without a kernel or a file system that makes holes, the log stays whole.
+    """
+    try:
+        size = path.stat().st_size
+        cut = (size // rotation.max_bytes + 1 - rotation.max_files) * rotation.max_bytes
+        if cut > 0 and _first_data(path) < cut // BLOCK * BLOCK:
+            _punch(path, cut // BLOCK * BLOCK)
+    except OSError as err:
+        if err.errno not in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+
+
+def _punch(path: Path, length: int) -> None:
+    """fallocate(2) with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, which Python does not offer."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "fallocate64", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, "no holes in files here")
+    with path.open("r+b") as file:
+        if call(file.fileno(), 0x3, ctypes.c_int64(0), ctypes.c_int64(length)) != 0:
+            raise OSError(ctypes.get_errno(), "fallocate")
+
+
+def _first_data(path: Path) -> int:
+    """Where the part that was rotated away ends; 0 where none was."""
+    if not hasattr(os, "SEEK_DATA"):
+        return 0
+    with path.open("rb") as file:
+        try:
+            return os.lseek(file.fileno(), 0, os.SEEK_DATA)
+        except OSError:  # nothing but a hole, or nothing at all
+            return 0
+
+
+def first_line(path: Path) -> int:
+    """The offset of the first whole line that is still there."""
+    try:
+        at = _first_data(path)
+        if not at:
+            return 0
+        with path.open("rb") as file:
+            file.seek(at)
+            return at + len(file.readline(PIECE_BYTES))
+    except FileNotFoundError:
+        return 0
+
+
 def _read_at(path: Path, position: int) -> bytes:
     try:
         with path.open("rb") as file:
@@ -165,8 +233,9 @@ def _start(path: Path, lines: int | None) -> int:
             if lines <= 0:
                 return size
             wanted = lines + 1 if size and os.pread(file.fileno(), 1, size - 1) == b"\n" else lines
-            while at > 0:
-                step = min(CHUNK, at)
+            first = _first_data(path)
+            while at > first:
+                step = min(CHUNK, at - first)
                 at -= step
                 block = os.pread(file.fileno(), step, at)
                 found = block.count(b"\n")

@@ -29,7 +29,7 @@ from tiphys.cluster.node.images.map import Image, ImageUnavailable
 from tiphys.cluster.node.inprocess import InProcessContainer
 from tiphys.cluster.node.lifecycle import Ask, Stop
 from tiphys.cluster.node.lives import Condemned, Life
-from tiphys.cluster.node.logs import LifeLog
+from tiphys.cluster.node.logs import LifeLog, rotate
 from tiphys.cluster.node.network.attachments import UNATTACHED, NetworkError
 from tiphys.cluster.node.podnames import full_name, go_duration
 from tiphys.cluster.node.runtime import ConfigError, Container, Launch, StartFailure
@@ -189,6 +189,15 @@ class PodWorker:
             log = self.logs.get((name, self._lives[name].attempt))
             if log is not None:
                 log.note()
+
+    def rotate_logs(self) -> None:
+        """Bounds what running containers have written. A workflow's step keeps all: its output is its result."""
+        if self._extension is not None:
+            return
+        for name in self._containers:
+            log = self.logs.get((name, self._lives[name].attempt))
+            for path in log.files if log is not None else ():
+                rotate(path, self._agent.rotation)
 
     def _find_logs(self) -> None:
         """The logs of a pod that had ended before this agent began."""
