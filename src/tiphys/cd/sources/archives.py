@@ -19,7 +19,7 @@ def unpack(archive: Path, target: Path) -> None:
     """Unpacks a gzipped tar into an empty directory. Raises `RenderError` for links out, devices, bombs."""
     size = 0
     try:
-        with gzip.open(archive) as packed, tarfile.open(fileobj=_Bounded(packed)) as tar:
+        with _Bounded(archive) as packed, tarfile.open(fileobj=packed, mode="r:") as tar:
             for number, member in enumerate(tar):
                 size += member.size
                 if size > UNPACKED_BYTES_MAX or number >= MEMBERS_MAX:
@@ -30,17 +30,13 @@ def unpack(archive: Path, target: Path) -> None:
         raise RenderError(f"{archive.name} could not be unpacked: {err}") from None
 
 
-class _Bounded:
+class _Bounded(gzip.GzipFile):
     """A file of which nobody reads much at once."""
 
-    def __init__(self, file: gzip.GzipFile) -> None:
-        self._file = file
-        self.tell, self.seek = file.tell, file.seek
-
-    def read(self, size: int) -> bytes:
-        if size > HEADER_BYTES_MAX:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= HEADER_BYTES_MAX:
             raise OSError(f"a header of {size} bytes is too long")
-        return self._file.read(size)
+        return super().read(size)
 
 
 def _check(name: str, member: tarfile.TarInfo) -> None:
