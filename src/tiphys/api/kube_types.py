@@ -78,6 +78,12 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def merge_facts() -> Mapping[str, Mapping[str, Any]]:
+    """Schema → how it merges, in the short form of the table (``list-type``, ``map-type``, defaults …)."""
+    facts: Mapping[str, Mapping[str, Any]] = _table()["openapi"]
+    return facts
+
+
 def strategic_schema(api_version: str, kind: str) -> GoType | None:
     """The type whose strategies a strategic merge patch of this kind follows, None for a kind that is not built in."""
     name = strategic_type(api_version, kind)
