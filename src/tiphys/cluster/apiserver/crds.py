@@ -41,6 +41,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
     """The resources that a definition serves, one for each served version."""
     spec = crd["spec"]
     accepted = spec["names"]
+    stored = next((version["name"] for version in spec["versions"] if version.get("storage")), "")
     for version in () if is_refused(crd) else spec["versions"]:
         if not version.get("served"):
             continue
@@ -65,6 +66,7 @@ def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
             codec=_codec(resource, version),
             list_kind=accepted.get("listKind") or f"{accepted['kind']}List",
             custom=version,
+            stored_version=stored,
         )
 
 

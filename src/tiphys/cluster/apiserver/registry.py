@@ -43,7 +43,8 @@ class Strategy:
     metadata; "any, labels" those as well), "first" where it is 1 for ever, or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
     ``any_finalizer``: finalizers need not be qualified. ``names_writer``: the spec says who created the object.
-    ``on_admitted`` is for what follows from what admission made of a new object.
+    ``on_admitted`` is for what follows from what admission made of a new object, ``on_judged`` for what is filled in
+    when it has been found valid.
     ``on_create``, ``on_update`` and ``on_status`` do what the original's strategy does, in place (those two with the
     old object, ``on_status`` with the time as well); ``warning`` is what every request for the kind is answered with.
     """
@@ -61,6 +62,7 @@ class Strategy:
     initial_status: Mapping[str, Any] | None = None
     on_create: Callable[[Object], None] | None = None
     on_admitted: Callable[[Object], None] | None = None
+    on_judged: Callable[[Object], None] | None = None
     on_update: Callable[[Object, Object], None] | None = None
     on_status: Callable[[Object, Object, str], None] | None = None
 
@@ -82,6 +84,8 @@ class ResourceInfo:
     codec: Codec | None = None
     custom: Mapping[str, Any] | None = None
     """The version's entry in its CustomResourceDefinition; None for a built-in resource."""
+    stored_version: str = ""
+    """The version that a custom resource is stored in."""
 
     @property
     def kind(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tiphys.cluster.apiserver import crds
+from tiphys.cluster.apiserver import crds, metadata
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Strategy
 from tiphys.cluster.apiserver.rules.networking import address_name
@@ -133,9 +133,13 @@ def _new_job(job: Object) -> None:
     wanted = {"batch.kubernetes.io/controller-uid": meta["uid"]}
     selector = selector | {"matchLabels": (selector.get("matchLabels") or {}) | wanted}
     job["spec"] = spec | {"selector": selector, "template": template}
-    if "labels" not in meta:
-        # The template's labels are the job's where it has none (batch/v1 defaulting); its own come with them.
-        job["metadata"] = meta | {"labels": dict(template["metadata"]["labels"])}
+
+
+def _kept_job(job: Object) -> None:
+    """The template's labels are the job's where it has none: defaulted again as it is written to the store."""
+    labels = ((job["spec"].get("template") or {}).get("metadata") or {}).get("labels")
+    if labels and "labels" not in job["metadata"]:
+        job["metadata"] = metadata.ordered(job["metadata"] | {"labels": dict(labels)})
 
 
 def _new_secret(secret: Object) -> None:
@@ -279,7 +283,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
             "numberReady": 0,
         },
     ),
-    "jobs.batch": _spec(initial_status={}, on_create=_new_job),
+    "jobs.batch": _spec(initial_status={}, on_create=_new_job, on_judged=_kept_job),
     "cronjobs.batch": _spec(initial_status={}),
     "horizontalpodautoscalers.autoscaling": Strategy(
         status="isolated", initial_status={"desiredReplicas": 0, "currentMetrics": None}

@@ -245,6 +245,8 @@ class Verbs:
         if strategy.on_admitted is not None:
             strategy.on_admitted(obj)
         self._judge(info, obj)
+        if strategy.on_judged is not None:
+            strategy.on_judged(obj)
         if not options.trusted:
             options.warnings.extend(advice.warnings_of(info.resource.key, obj, None))
         await self._validate(request)

@@ -105,7 +105,7 @@ def _capacity(capacity: Fields | None, at: str) -> Iterator[Complaint]:
     if not capacity:
         yield required(at)
     if set(capacity or ()) != {"storage"}:
-        yield unsupported(at, capacity, ["storage"])
+        yield unsupported(at, capacity or {}, ["storage"])
     for name in sorted(capacity or ()):
         amount = quantity((capacity or {})[name])
         if amount.sign < 0:
