@@ -29,26 +29,29 @@ Progress = Callable[[str, int, int], None]
 
 
 def image_source(clock: Clock, settings: Settings, runtime: Runtime) -> ImageSource:
-    from tiphys.cluster.node.images.map import ImageMap, search_path
-
     if runtime.name == "engine":
         from tiphys.cluster.node.runtimes.engine import EngineImages, EngineRuntime
 
         assert isinstance(runtime, EngineRuntime)
         return EngineImages(runtime)
-    mapped = ImageMap(search_path=search_path(isolated=runtime.isolated))
+    mapped = _image_map(settings, isolated=runtime.isolated)
     if runtime.name not in OVER_IMAGES:
         return mapped
     return _images(clock, settings, mapped)
 
 
 def _images(clock: Clock, settings: Settings, mapped: ImageMap | None = None) -> Images:
-    from tiphys.cluster.node.images.map import ImageMap, search_path
     from tiphys.cluster.node.images.pulling import Images, PullSettings
 
     places = image_places(settings)
     wishes = PullSettings(settings.images, places.docker_config, places.registries)
-    return Images(image_store(settings), mapped or ImageMap(search_path=search_path(isolated=True)), clock, wishes)
+    return Images(image_store(settings), mapped or _image_map(settings, isolated=True), clock, wishes)
+
+
+def _image_map(settings: Settings, *, isolated: bool) -> ImageMap:
+    from tiphys.cluster.node.images.map import ImageMap, entries_with, search_path
+
+    return ImageMap(entries_with(settings.image_map), search_path(isolated=isolated))
 
 
 def image_store(settings: Settings) -> Store:
@@ -119,11 +122,12 @@ def collect(settings: Settings, *, every: bool) -> Mapping[str, int]:
     return {"blobs": done.blobs, "roots": done.roots, "freedBytes": done.freed_bytes}
 
 
-def mapping(name: str = "") -> Iterator[Mapping[str, Any]]:
+def mapping(settings: Settings, name: str = "") -> Iterator[Mapping[str, Any]]:
     """The entries of the image map, or the one that serves ``name``."""
-    from tiphys.cluster.node.images.map import ImageMap, load_entries
+    from tiphys.cluster.node.images.map import ImageMap, entries_with
 
-    wanted = [ImageMap().entry(name)] if name else load_entries()
+    entries = entries_with(settings.image_map)
+    wanted = [ImageMap(entries).entry(name)] if name else entries
     for entry in wanted:
         if entry is not None:
             yield {"name": entry.name, "match": list(entry.match), "needs": list(entry.needs)}

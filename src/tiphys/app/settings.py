@@ -33,6 +33,7 @@ class Settings:
         "auto"
     )
     image_store: Annotated[Path | None, "where images are kept; none: ~/.local/share/tiphys/images"] = None
+    image_map: Annotated[Path | None, "TOML file of entries of the image map that come before the built-in ones"] = None
     docker_config: Annotated[Path | None, "credentials for registries; none: ~/.docker/config.json"] = None
     registries: Annotated[Path | None, "TOML file of mirrors; none: ~/.config/tiphys/registries.toml"] = None
     simulated_nodes: Annotated[int, "nodes of `tiphys up` whose pods only pretend to run"] = 0

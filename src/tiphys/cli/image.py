@@ -100,8 +100,9 @@ def gc(every: bool, output: str) -> int:
 def show_map(name: str, output: str) -> int:
     """Show which programs of this machine stand for which images where no registry answers."""
     from tiphys.app import images
+    from tiphys.app.settings import load
 
-    rows = list(images.mapping(name))
+    rows = list(images.mapping(load({}), name))
     if output == "json":
         _json(rows)
         return 0

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from tiphys.cluster.node.accounts import NO_ACCOUNTS, Accounts
 from tiphys.cluster.node.images.reference import InvalidReference, Reference, parse
-from tiphys.machinery.errors import DriverError
+from tiphys.machinery.errors import DriverError, SpecError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -208,7 +208,22 @@ def repository(reference: str) -> str:
 
 @lru_cache(maxsize=1)
 def load_entries() -> tuple[Entry, ...]:
-    text = resources.files(__package__).joinpath("map.toml").read_text(encoding="utf-8")
+    return _entries(resources.files(__package__).joinpath("map.toml").read_text(encoding="utf-8"))
+
+
+def entries_with(file: Path | None) -> tuple[Entry, ...]:
+    """The entries of a user's file, if any, before the built-in ones. Raises ``SpecError`` naming the file."""
+    if file is None:
+        return load_entries()
+    try:
+        return (*_entries(file.read_text(encoding="utf-8")), *load_entries())
+    except KeyError as err:
+        raise SpecError(str(file), f"an entry of the image map has no {err}") from err
+    except (OSError, ValueError, TypeError, AttributeError) as err:
+        raise SpecError(str(file), f"is no image map: {err}") from err
+
+
+def _entries(text: str) -> tuple[Entry, ...]:
     return tuple(
         Entry(
             name=row["name"],
@@ -220,5 +235,5 @@ def load_entries() -> tuple[Entry, ...]:
             needs=tuple(row.get("needs", ())),
             provides={target: tuple(sources) for target, sources in row.get("provides", {}).items()},
         )
-        for row in tomllib.loads(text)["entry"]
+        for row in tomllib.loads(text).get("entry", ())
     )
