@@ -8,6 +8,7 @@ what the pod itself gets from ``http://URL``. Every use of it is to be seen in t
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from tiphys.app.datadir import ServerInfo
 from tiphys.app.settings import Settings
 from tiphys.app.up import detach, tiphys_command
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 40.0
 KUBECTL = shutil.which("kubectl") or ""
 CORPUS = golden.corpus()
 APPS = CORPUS / "cd" / "example-apps" if CORPUS else Path()
@@ -40,8 +41,12 @@ needs_all = [
     pytest.mark.skipif(not CAN_BRIDGE, reason="images that listen on port 80 need a bridge: root, ip and nft"),
 ]
 
+HAS_INGRESS = importlib.util.find_spec("tiphys.cluster.node.network.ingress") is not None
+needs_ingress = pytest.mark.skipif(not HAS_INGRESS, reason="no load balancers and no Ingress router in this tiphys")
+
 STAND_IN = """#!/usr/bin/env python3
-import http.server, os, urllib.request
+import http.server, os, signal, urllib.request
+signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = os.environ["HOSTNAME"].encode()
@@ -58,8 +63,8 @@ MAP = """
 [[entry]]
 name = "web-stand-in"
 match = ["gcr.io/google-samples/gb-frontend", "nginx"]
-entrypoint = ["/usr/local/bin/web-stand-in"]
-provides = {{ "/usr/local/bin/web-stand-in" = ["{program}"] }}
+entrypoint = ["/web-stand-in"]
+provides = {{ "/web-stand-in" = ["{program}"] }}
 """
 
 

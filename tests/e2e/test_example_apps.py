@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.embedded import APPS, Cluster, Repository, fetched, needs_all
-from tiphys.app.cd import source_renderer
+from tests.e2e.embedded import APPS, Cluster, Repository, fetched, needs_all, needs_ingress
+from tiphys.app.cd import Place, source_renderer
 from tiphys.cd.rendering import Wanted
+from tiphys.cd.sources.credentials import Credentials
 from tiphys.runtime.clock import SystemClock
 
 pytestmark = needs_all
@@ -45,7 +46,7 @@ async def targets(app: str, place: Path) -> dict[str, Any]:
     repository = Repository(place / app)
     source = {"repoURL": repository.url, "path": app}
     wanted = Wanted(app, app, "argocd", app, "default", [source])
-    async with source_renderer(place / "kept", SystemClock()) as renderer:
+    async with source_renderer(Place(place / "kept"), SystemClock(), lambda url, project: Credentials()) as renderer:
         found = await renderer.render(wanted)
     assert found.problem == "", found.problem
     return {"apiVersion": "v1", "kind": "List", "items": list(found.targets)}
@@ -87,6 +88,7 @@ def test_an_example_app_is_available_and_answers(cluster: Cluster, app: str) -> 
     cluster.wait("the NodePort", lambda: fetched(f"http://127.0.0.1:{port}/") in pods)
 
 
+@needs_ingress
 @pytest.mark.parametrize("app", SERVED)
 def test_an_ingress_leads_to_it(cluster: Cluster, app: str) -> None:
     cluster.wait("available", lambda: is_available(cluster, app))
@@ -97,9 +99,10 @@ def test_an_ingress_leads_to_it(cluster: Cluster, app: str) -> None:
 
 @pytest.mark.parametrize("app", SERVED)
 def test_another_pod_finds_it_by_its_name(cluster: Cluster, app: str) -> None:
-    """The pod that asks is the guestbook's, through its own stand-in."""
-    cluster.wait("available", lambda: is_available(cluster, "guestbook") and is_available(cluster, app))
-    asks = cluster.get("service", "guestbook-ui", "-n", "guestbook")["spec"]["clusterIP"]
+    """The pod that asks is another app's, through its own stand-in."""
+    other = "helm-guestbook" if app != "helm-guestbook" else "guestbook"
+    cluster.wait("available", lambda: is_available(cluster, other) and is_available(cluster, app))
+    asks = cluster.get("service", SERVED[other][1], "-n", other)["spec"]["clusterIP"]
     pods = [pod["metadata"]["name"] for pod in cluster.items("pods", "-n", app)]
     for name in (f"{SERVED[app][1]}.{app}", f"{SERVED[app][1]}.{app}.svc.cluster.local"):
         cluster.wait(name, lambda name=name: fetched(f"http://{asks}/fetch/{name}/") in pods)  # type: ignore[misc]

@@ -1,0 +1,122 @@
+"""The given example apps kept as a local Git repository says: synced, healed, changed, broken, rolled back, removed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.embedded import Cluster, Repository, fetched, needs_all, needs_ingress
+
+pytestmark = needs_all
+
+APPLICATIONS = (
+    "guestbook", "kustomize-guestbook", "helm-guestbook", "jsonnet-guestbook", "helm-hooks", "pre-post-sync",
+)  # fmt: skip
+BALANCED = ("jsonnet-guestbook",)
+"""Healthy only where its Service of type LoadBalancer gets an address."""
+FINALIZER = "resources-finalizer.argocd.argoproj.io"
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return Repository(tmp_path_factory.mktemp("git") / "apps")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Repository) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("gitops") / "cluster") as here:
+        here.kubectl("create", "namespace", "argocd")
+        here.apply(*(application(name, repository) for name in APPLICATIONS))
+        yield here
+
+
+def application(name: str, repository: Repository) -> dict[str, Any]:
+    """An Application that keeps itself as Git says, in a namespace of its own."""
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": {"name": name, "namespace": "argocd", "finalizers": [FINALIZER]},
+        "spec": {
+            "project": "default",
+            "source": {"repoURL": repository.url, "path": name, "targetRevision": "master"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": name},
+            "syncPolicy": {
+                "automated": {"prune": True, "selfHeal": True},
+                "syncOptions": ["CreateNamespace=true"],
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_ingress) if name in BALANCED else name for name in APPLICATIONS]
+)
+def test_an_app_reaches_synced_and_healthy(cluster: Cluster, name: str) -> None:
+    settles(cluster, name, "Synced", "Healthy")
+    head, row = cluster.kubectl("get", "app", name, "-n", "argocd").splitlines()
+    assert head.split() == ["NAME", "SYNC", "STATUS", "HEALTH", "STATUS"]
+    assert row.split() == [name, "Synced", "Healthy"]
+    address = cluster.items("services", "-n", name)[0]["spec"]["clusterIP"]
+    cluster.wait("the Service", lambda: fetched(f"http://{address}/"))
+
+
+def test_drift_is_healed(cluster: Cluster) -> None:
+    settles(cluster, "guestbook", "Synced", "Healthy")
+    cluster.kubectl("scale", "deployment/guestbook-ui", "-n", "guestbook", "--replicas=2")
+    cluster.wait("healed", lambda: replicas(cluster) == 1)
+    cluster.kubectl("delete", "service", "guestbook-ui", "-n", "guestbook")
+    cluster.wait("made again", lambda: cluster.get("service", "guestbook-ui", "-n", "guestbook"))
+
+
+def test_a_commit_is_applied_and_a_rollback_takes_it_back(cluster: Cluster, repository: Repository) -> None:
+    settles(cluster, "guestbook", "Synced", "Healthy")
+    file = repository.place / "guestbook" / "guestbook-ui-deployment.yaml"
+    file.write_text(file.read_text().replace("replicas: 1", "replicas: 2"))
+    good = repository.commit("Two of them")
+    refresh(cluster, "guestbook")
+    settles(cluster, "guestbook", "Synced", "Healthy", good)
+    assert replicas(cluster) == 2
+
+    file.write_text(file.read_text().replace("gb-frontend:v5", "no-such-image:v5"))
+    file.write_text(file.read_text().replace("spec:\n  replicas", "spec:\n  progressDeadlineSeconds: 2\n  replicas", 1))
+    bad = repository.commit("An image that there is not")
+    refresh(cluster, "guestbook")
+    settles(cluster, "guestbook", "Synced", "Degraded", bad)
+
+    cluster.kubectl("patch", "app", "guestbook", "-n", "argocd", "--type=merge", "-p", '{"spec":{"syncPolicy":null}}')
+    operate(cluster, "guestbook", good)
+    settles(cluster, "guestbook", "OutOfSync", "Healthy")
+    history = cluster.get("app", "guestbook", "-n", "argocd")["status"]["history"]
+    assert [row["revision"] for row in history][-3:] == [good, bad, good]
+
+
+def test_deletion_removes_everything(cluster: Cluster) -> None:
+    settles(cluster, "kustomize-guestbook", "Synced", "Healthy")
+    cluster.kubectl("delete", "app", "kustomize-guestbook", "-n", "argocd")
+    assert not cluster.items("deployments,services", "-n", "kustomize-guestbook")
+
+
+def settles(cluster: Cluster, name: str, sync: str, health: str, revision: str = "") -> None:
+    def holds() -> bool:
+        status = cluster.get("app", name, "-n", "argocd").get("status") or {}
+        found = status.get("sync") or {}
+        states = found.get("status"), (status.get("health") or {}).get("status")
+        return states == (sync, health) and found.get("revision", "").startswith(revision)
+
+    cluster.wait(f"{name} {sync} {health}", holds, lambda: json.dumps(cluster.get("app", name, "-n", "argocd")))
+
+
+def refresh(cluster: Cluster, name: str) -> None:
+    cluster.kubectl("annotate", "app", name, "-n", "argocd", "argocd.argoproj.io/refresh=normal", "--overwrite")
+
+
+def operate(cluster: Cluster, name: str, revision: str) -> None:
+    patch = json.dumps({"operation": {"sync": {"revision": revision, "prune": True}}})
+    cluster.kubectl("patch", "app", name, "-n", "argocd", "--type=merge", "-p", patch)
+
+
+def replicas(cluster: Cluster) -> int:
+    return int(cluster.get("deployment", "guestbook-ui", "-n", "guestbook")["spec"]["replicas"])
