@@ -58,6 +58,7 @@ from tiphys.workflows.settings import Settings as WorkflowSettings
 from tiphys.workflows.ttl import TtlController
 
 if TYPE_CHECKING:
+    from tiphys.cluster.apiserver.http.audit import Auditor
     from tiphys.cluster.apiserver.http.listen import Served
 
 GC_THRESHOLDS = (100_000, 50, 1_000)
@@ -295,11 +296,25 @@ def agent_node(settings: Settings) -> NodeFactory:
 async def _listening(server: ApiServer, settings: Settings, folder: Path) -> AsyncIterator[Served]:
     from tiphys.cluster.apiserver.http.listen import serve
 
-    served = await serve(server, settings.listen, folder)
+    auditor = _auditor(server, settings)
+    served = await serve(server, settings.listen, folder, auditor=auditor)
     try:
         yield served
     finally:
         await served.close()
+        if auditor is not None:
+            auditor.close()
+
+
+def _auditor(server: ApiServer, settings: Settings) -> Auditor | None:
+    """Raises SpecError for a policy that cannot be read."""
+    if settings.audit_policy_file is None or settings.audit_log is None:
+        return None
+    from tiphys.cluster.apiserver.http import audit
+
+    policy = audit.load(settings.audit_policy_file)
+    log = audit.LogFile(settings.audit_log, server.clock, settings.audit_log_max_mb << 20, settings.audit_log_backups)
+    return audit.Auditor(policy, log, server.clock, server.ids)
 
 
 @asynccontextmanager

@@ -47,6 +47,10 @@ class Settings:
     cd_plugins: Annotated[Path | None, "folder of ConfigManagementPlugin files; none: data_dir/cd/plugins"] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
+    audit_policy_file: Annotated[Path | None, "what `tiphys up` audits: a Policy of audit.k8s.io/v1"] = None
+    audit_log: Annotated[Path | None, "where it is written, a JSON object a line; -: standard output"] = None
+    audit_log_max_mb: Annotated[int, "size in MiB at which the audit log is put aside for a new one"] = 100
+    audit_log_backups: Annotated[int, "audit logs put aside that are kept"] = 10
     event_ttl: Annotated[int, "seconds that an Event is kept after its last write; 0: for ever"] = 3600
     events_max: Annotated[int, "Events kept at most, the oldest go first; 0: any number"] = 10_000
     log_level: Annotated[str, "debug, info, warning or error"] = "warning"
@@ -60,7 +64,11 @@ class Settings:
             raise SpecError("network", f"must be one of {', '.join(NETWORKS)}, got {self.network!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
-        for name in ("event_ttl", "events_max"):
+        if (self.audit_policy_file is None) != (self.audit_log is None):
+            raise SpecError("audit_policy_file", "needs audit_log, and audit_log needs audit_policy_file")
+        if self.audit_log_max_mb < 1:
+            raise SpecError("audit_log_max_mb", f"must be at least 1, got {self.audit_log_max_mb}")
+        for name in ("event_ttl", "events_max", "audit_log_backups"):
             if getattr(self, name) < 0:
                 raise SpecError(name, f"must not be negative, got {getattr(self, name)}")
         if self.container_log_max_files < 2:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @click.option("--simulated-nodes", metavar="N", type=int, help="Add N nodes whose pods only pretend to run.")
 @click.option("--network", metavar="NAME", help="Of the pods: auto, bridge, loopback or host.")
 @click.option("--gitops", metavar="REPO", help="Keep the cluster as REPO[//PATH][?ref=REVISION] says.")
+@click.option("--audit-policy-file", metavar="FILE", help="Audit requests as this Policy (audit.k8s.io/v1) says.")
+@click.option("--audit-log", metavar="FILE", help="The audit log, a JSON object a line; - is standard output.")
 @click.option("--detach", "-d", is_flag=True, help="Come back when it is Ready; it goes on in the background.")
 def command(
     data_dir: str | None,
@@ -28,6 +30,8 @@ def command(
     simulated_nodes: int | None,
     network: str | None,
     gitops: str | None,
+    audit_policy_file: str | None,
+    audit_log: str | None,
     detach: bool,
 ) -> int:
     """Keep the embedded cluster running.
@@ -48,6 +52,8 @@ def command(
         "simulated_nodes": simulated_nodes,
         "network": network,
         "gitops": gitops,
+        "audit_policy_file": audit_policy_file,
+        "audit_log": audit_log,
     }
     chosen = settings.load(flags)
     if detach:

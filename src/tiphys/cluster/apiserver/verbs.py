@@ -81,12 +81,14 @@ MANAGER_BYTES_MAX: Final = 128
 class Writer:
     """Who writes. ``agent`` names the manager of fields where the request names none, "" for nobody's; ``trusted``
     writers (our own, in this process) are not checked for unknown fields and get defaults only for new objects.
-    ``warnings`` gathers what the writer is told, also where the write is refused."""
+    ``warnings`` gathers what the writer is told, also where the write is refused, ``audit`` what admission
+    has to say for the audit log."""
 
     agent: str = ""
     trusted: bool = True
     user: User = IN_PROCESS
     warnings: list[str] = field(default_factory=list)
+    audit: dict[str, str] = field(default_factory=dict)
 
 
 TRUSTED: Final = Writer()
@@ -110,6 +112,7 @@ class WriteOptions:
     user: User = IN_PROCESS
     patch_faults: tuple[str, ...] = ()
     patch_shown: str = ""
+    audit: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(
@@ -128,6 +131,7 @@ class WriteOptions:
             applies=applies,
             warnings=[] if writer is TRUSTED else writer.warnings,
             user=writer.user,
+            audit={} if writer is TRUSTED else writer.audit,
         )
 
 
@@ -530,6 +534,7 @@ class Verbs:
         request = Attributes(info, "DELETE", target.namespace or "", target.name or "", None, obj)
         request.user, request.dry_run = writer.user, options.dry_run
         request.warnings = writer.warnings if writer is not TRUSTED else []
+        request.audit = writer.audit if writer is not TRUSTED else {}
         await self._validate(request)
         record = self.store.latest(info.collection, target.key)
         if record is None:
@@ -672,7 +677,7 @@ def _name_writer(obj: Object, user: User) -> None:
 
 def _asked(options: WriteOptions) -> dict[str, Any]:
     """What admission gets to know of a request's options."""
-    return {"user": options.user, "dry_run": options.dry_run, "warnings": options.warnings}
+    return {"user": options.user, "dry_run": options.dry_run, "warnings": options.warnings, "audit": options.audit}
 
 
 def check_verb(info: ResourceInfo, verb: str) -> None:

@@ -8,7 +8,8 @@ One handler, no routing table: paths of the Kubernetes API are regular, and reso
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from tiphys.client.transport import Request, Verb
 from tiphys.cluster.apiserver.http import bodies, escalation, representation, reviews
+from tiphys.cluster.apiserver.http.audit import Asked, Auditor, Entry
 from tiphys.cluster.apiserver.http.connections import Connection
 from tiphys.cluster.apiserver.http.discovery import Discovery
 from tiphys.cluster.apiserver.http.fairness import Fairness, Seat
@@ -40,7 +42,7 @@ from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, WriteOptions, Writ
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.lang.gofmt import quote
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import ApiError, NotAcceptable
+from tiphys.machinery.errors import ApiError, Forbidden, NotAcceptable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.selectors import SelectorError, parse_fields
 from tiphys.machinery.times import to_time
@@ -49,6 +51,7 @@ from tiphys.serving.jwt import ALGORITHM
 _ON_OBJECT: Final[dict[str, Verb]] = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
 _SEAT: Final = web.RequestKey("seat", Seat)
+_ENTRY: Final = web.RequestKey("audit", list[Entry])
 _WARNINGS: Final = web.RequestKey("warnings", list[str])
 _KEYS: Final = "/openid/v1/jwks"
 _CONFIGURATION: Final = "/.well-known/openid-configuration"
@@ -60,7 +63,10 @@ _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
 class HttpHandler:
     """Give it to ``aiohttp.web.Server``."""
 
-    def __init__(self, server: ApiServer, authenticator: Authenticator, authorizer: Authorizer) -> None:
+    def __init__(
+        self, server: ApiServer, authenticator: Authenticator, authorizer: Authorizer, auditor: Auditor | None = None
+    ) -> None:
+        self._auditor = auditor
         self._server = server
         self._authenticator = authenticator
         self._authorizer = authorizer
@@ -73,25 +79,36 @@ class HttpHandler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         request[_WARNINGS] = []
+        response: web.StreamResponse | None = None
         connection = request.protocol if isinstance(request.protocol, Connection) else None
         try:
             if connection is not None:
                 connection.begin()
-            return await self._serve(request)
+            response = await self._serve(request)
         except ApiError as err:
-            return refusal(err)
+            response = refusal(err)
+            if self._auditor is not None and _ENTRY not in request:
+                self._begin_audit(request, User(""))
         finally:
+            if self._auditor is not None:
+                _end_audit(request, response)
             if connection is not None:
                 connection.finish()
+        return response
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = request.rel_url.raw_path
         known = self._authenticator.identify(request)
+        if self._auditor is not None:
+            self._begin_audit(request, known)
         if is_health(raw):
             return self._health.answer(raw, request.query)
         if raw in ("/version", "/version/"):
             return web.Response(body=orjson.dumps(VERSION, option=orjson.OPT_INDENT_2), headers={**_NO_CACHE, **_JSON})
         user = impersonated(request.headers, known, self._authorizer)
+        entry = _entry(request)
+        if entry is not None and user is not known:
+            entry.impersonates(user)
         async with self._fairness.seat(user) as request[_SEAT]:
             return await self._route(request, raw, user)
 
@@ -99,7 +116,8 @@ class HttpHandler:
         where = parse(raw)
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
-        self._authorizer.check_path(user, "get", raw)
+        with _decision(request):
+            self._authorizer.check_path(user, "get", raw)
         if isinstance(where, GroupVersion):
             return self._discover(request, where)
         if raw == _KEYS:
@@ -131,6 +149,20 @@ class HttpHandler:
             return web.Response(status=404, text="404 page not found\n")
         return web.Response(body=document.body, headers={**_NO_CACHE, "Content-Type": document.content_type})
 
+    def _begin_audit(self, request: web.BaseRequest, user: User) -> None:
+        """Before anything is decided: a request that is refused is told of as well."""
+        assert self._auditor is not None, "asked before"
+        raw, method = request.rel_url.raw_path, request.method
+        where = parse(raw)
+        place = where if isinstance(where, ResourcePath) else None
+        verb = method.lower() if place is None else _verb_or_method(method, place, request.query)
+        sources = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+        sources += [request.remote] if request.remote else []
+        asked = Asked(user, verb, raw, place)
+        agent = request.headers.get("User-Agent", "")
+        entry = self._auditor.begin(asked, request.raw_path, sources, agent)
+        request[_ENTRY] = [] if entry is None else [entry]
+
     # Resources
 
     async def _resource(self, request: web.BaseRequest, where: ResourcePath, user: User) -> web.StreamResponse:
@@ -147,7 +179,8 @@ class HttpHandler:
         verb = _verb(request.method, where, query)
         if info.resource.namespaced and where.namespace is None and verb in ("create", "deletecollection"):
             raise not_allowed()
-        self._authorizer.check(user, verb, _named(where, verb, query))
+        with _decision(request):
+            self._authorizer.check(user, verb, _named(where, verb, query))
         if verb == "create" and info.is_virtual and reviews.is_review(info.kind):
             return await self._review(request, info, user)
         if where.subresource in SUBRESOURCES:
@@ -181,7 +214,10 @@ class HttpHandler:
     async def _answer(self, request: web.BaseRequest, asked: Request, verb: Verb, user: User) -> Answer:
         if verb in ("get", "list"):
             return await self._server.answer(asked)
+        entry = _entry(request)
         writer = Writer(_agent(request), trusted=False, user=user, warnings=request[_WARNINGS])
+        if entry is not None:
+            writer = replace(writer, audit=entry.annotations)
         media = bodies.media_type(request)
         if verb in _OPTIONS:  # what is wrong with them is told before the body is looked at
             WriteOptions.parse(asked.query, _OPTIONS[verb], writer, applies=media == PatchType.APPLY.value)
@@ -189,6 +225,8 @@ class HttpHandler:
         if not content and verb in ("delete", "deletecollection"):
             return await self._server.answer(asked, writer)
         full = _with_body(asked, bodies.parse(content, media, asked.resource.kind), media)
+        if entry is not None:
+            entry.sent(full.body)
         info = self._server.target(asked).info
         if escalation.concerns(info) and not user.is_master and verb in ("create", "update", "patch"):
             await self._check_grant(full, writer, info, user)
@@ -233,6 +271,7 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.media_type})
             response.enable_chunked_encoding()
             await response.prepare(request)
+            _audit_start(request)
             request[_SEAT].give_back()
             has_columns = False
             async for event in watcher:
@@ -261,6 +300,9 @@ class HttpHandler:
         body = bodies.parse(await bodies.read(request), bodies.media_type(request), info.kind)
         asker = reviews.Asker(user, to_time(self._server.clock.now()), _agent(request))
         given = body if isinstance(body, dict) else {}
+        entry = _entry(request)
+        if entry is not None:
+            entry.sent(given)
         found = reviews.answer(info.kind, given, asker, self._rbac, self._server.tokens)
         return web.Response(status=201, body=how.encode(found), headers={**_NO_CACHE, "Content-Type": how.media_type})
 
@@ -269,11 +311,60 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
+            _audit_start(request)
             request[_SEAT].give_back()
             async for chunk in chunks:
                 await response.write(chunk)
         await response.write_eof()
         return response
+
+
+def _entry(request: web.BaseRequest) -> Entry | None:
+    """What the audit log wants to know of the request; None: nothing."""
+    found = request.get(_ENTRY)
+    return found[0] if found else None
+
+
+@contextmanager
+def _decision(request: web.BaseRequest) -> Iterator[None]:
+    """Around a question whether the user may."""
+    entry = _entry(request)
+    try:
+        yield
+    except Forbidden:
+        if entry is not None:
+            entry.decided(allowed=False)
+        raise
+    if entry is not None:
+        entry.decided(allowed=True)
+
+
+def _audit_start(request: web.BaseRequest) -> None:
+    entry = _entry(request)
+    if entry is not None:
+        entry.event["responseStatus"] = {"metadata": {}, "code": 200}
+        entry.reached("ResponseStarted")
+
+
+def _end_audit(request: web.BaseRequest, response: web.StreamResponse | None) -> None:
+    """``response`` is None where the client went away."""
+    entry = _entry(request)
+    if entry is None:
+        return
+    body = response.body if isinstance(response, web.Response) else None
+    content = body if isinstance(body, bytes) else b""
+    if response is not None and response.status >= 400 and content.startswith(b'{"kind":"Status"'):
+        entry.refused(orjson.loads(content))
+    elif response is not None:
+        entry.answered(response.status, content)
+    entry.reached("ResponseComplete")
+
+
+def _verb_or_method(method: str, where: ResourcePath, query: Mapping[str, str]) -> str:
+    try:
+        return _verb(method, where, query)
+    except ApiError:
+        return method.lower()
 
 
 def _warned(response: web.Response, info: ResourceInfo, warnings: Sequence[str]) -> web.Response:

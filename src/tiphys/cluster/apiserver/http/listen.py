@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from tiphys.client import kubeconfig
+from tiphys.cluster.apiserver.http.audit import Auditor
 from tiphys.cluster.apiserver.http.connections import Connections
 from tiphys.cluster.apiserver.http.handler import HttpHandler
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
@@ -43,6 +44,7 @@ async def serve(
     data_dir: Path,
     authenticator: Authenticator | None = None,
     authorizer: Authorizer | None = None,
+    auditor: Auditor | None = None,
 ) -> Served:
     """Listens on ``host:port`` (port 0: any). Certificates live in ``data_dir/pki``; raises DriverError.
 
@@ -55,7 +57,8 @@ async def serve(
     pair = await asyncio.to_thread(authority.server, [host, str(server.service_network[1])], now)
     admin = await asyncio.to_thread(authority.client, ADMIN, [MASTERS], now)
     server.ca_certificate = await asyncio.to_thread(authority.ca.certificate.read_bytes)
-    handler = HttpHandler(server, authenticator or Authenticator([server.tokens]), authorizer or Rbac(server.store))
+    known, allowed = authenticator or Authenticator([server.tokens]), authorizer or Rbac(server.store)
+    handler = HttpHandler(server, known, allowed, auditor)
     runner = web.ServerRunner(
         Connections(handler, handler_cancellation=True, access_log=None, max_line_size=65_536, max_field_size=65_536),
         handle_signals=False,
