@@ -41,7 +41,9 @@ _AUTOMATED = {"automated": {"prune": True, "selfHeal": True}}
 
 def rows() -> Iterator[Row]:
     gc.set_threshold(*GC_THRESHOLDS)
-    yield Row("GitOps: commit to Synced, three objects", "ms", asyncio.run(_commits()), 100, 30)
+    yield Row("GitOps: commit to Synced, three objects", "ms", asyncio.run(_commits(_plain)), 100, 30)
+    yield Row("GitOps: commit to Synced, a chart", "ms", asyncio.run(_commits(_chart)), 100, 30)
+    yield Row("GitOps: commit to Synced, Jsonnet", "ms", asyncio.run(_commits(_jsonnet)), 100, 30)
     rate, idle, memory = asyncio.run(_many_applications())
     yield Row(f"GitOps: first sync of {MANY} one-object applications", "1/s", rate, 100, 300, more_is_better=True)
     yield Row(f"GitOps: comparison again of {MANY} applications, CPU each", "ms", idle, 2, 1)
@@ -93,17 +95,16 @@ class Scene:
         return done and sync.get("status") == "Synced" and sync.get("revision") == revision
 
 
-async def _commits() -> float:
+async def _commits(files: Callable[[int], Mapping[str, str]]) -> float:
     """Milliseconds from the end of ``git commit`` until the status says Synced at it."""
     async with _scene() as scene:
-        names = ("one", "two", "three")
-        revision = scene.commit({f"{name}.yaml": _config_map(name, 0) for name in names})
+        revision = scene.commit(files(0))
         running = asyncio.create_task(scene.controller.run())
         await scene.create("app", ".")
         await scene.until(lambda: scene.is_synced(revision, "app"))
         taken = []
         for number in range(1, COMMITS + 1):
-            revision = scene.commit({f"{name}.yaml": _config_map(name, number) for name in names})
+            revision = scene.commit(files(number))
             began = time.perf_counter()
             asked = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}}
             await scene.client.patch(APPLICATIONS, ObjectKey("argocd", "app"), asked)
@@ -112,6 +113,27 @@ async def _commits() -> float:
         running.cancel()
         await asyncio.wait([running])
         return statistics.median(taken)
+
+
+_NAMES = ("one", "two", "three")
+
+
+def _plain(number: int) -> dict[str, str]:
+    """Three objects as YAML."""
+    return {f"{name}.yaml": _config_map(name, number) for name in _NAMES}
+
+
+def _chart(number: int) -> dict[str, str]:
+    """Three objects of a chart, of which the values change."""
+    templates = {f"templates/{name}.yaml": _config_map(name, "{{ .Values.number }}") for name in _NAMES}
+    chart = "apiVersion: v2\nname: bench\nversion: 1.0.0\n"
+    return {"Chart.yaml": chart, "values.yaml": f"number: {number}\n", **templates}
+
+
+def _jsonnet(number: int) -> dict[str, str]:
+    """Three objects of one program."""
+    made = f"{{apiVersion: 'v1', kind: 'ConfigMap', metadata: {{name: n}}, data: {{number: '{number}'}}}}"
+    return {"all.jsonnet": f"[{made} for n in {list(_NAMES)}]"}
 
 
 async def _many_applications() -> tuple[float, float, float]:
@@ -179,7 +201,7 @@ async def _scene() -> AsyncIterator[Scene]:
             await renderer.close()
 
 
-def _config_map(name: str, number: int) -> str:
+def _config_map(name: str, number: int | str) -> str:
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{number: '{number}'}}\n"
 
 
