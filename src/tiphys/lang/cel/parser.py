@@ -244,7 +244,13 @@ class _Parser:
                 self._at += 1
                 return self._identifier(token, "." + self._tokens[self._at - 1].text)
         self._at -= 1
-        raise self._error(token.offset, f"Syntax error: mismatched input '{token.text}' expecting {_EXPECTED}")
+        raise self._error(token.offset, f"Syntax error: mismatched input '{token.text}' expecting {self._expected()}")
+
+    def _expected(self) -> str:
+        """What may begin an expression here; behind a call's parenthesis its end may stand as well."""
+        before = self._tokens[max(self._at - 2, 0) : self._at]
+        opens_call = len(before) == 2 and before[0].kind == "ident" and before[1].text == "("
+        return _EXPECTED.replace("'(', ", "'(', ')', ") if opens_call else _EXPECTED
 
     def _number(self, token: Token, offset: int, sign: int) -> Node:
         value = token.value
