@@ -95,7 +95,7 @@ def _strategic(old: Object, patch: Object, schema: GoType) -> Object:
 def _json_patched(info: ResourceInfo, old: Object, patch: Any) -> Object:
     try:
         return _object(json_patch.apply(old, patch))
-    except json_patch.TooManyOperations as err:
+    except (json_patch.TooManyOperations, json_patch.CopiesTooMuch) as err:
         raise TooLarge(str(err)) from None
     except json_patch.JsonPatchError as err:
         if not isinstance(patch, list):

@@ -16,6 +16,7 @@ from tiphys.machinery.equality import same
 from tiphys.machinery.sharedmap import ABSENT, SharedMap
 
 OPERATIONS_MAX: Final = 10_000
+COPIED_BYTES_MAX: Final = 3 << 20
 _KINDS: Final = ("add", "remove", "replace", "move", "copy", "test")
 
 
@@ -25,6 +26,10 @@ class JsonPatchError(ValueError):
 
 class TooManyOperations(JsonPatchError):
     """More than ``OPERATIONS_MAX`` operations."""
+
+
+class CopiesTooMuch(JsonPatchError):
+    """The patch's copies come to more than ``COPIED_BYTES_MAX`` bytes of JSON: each may double all there is."""
 
 
 def apply(document: Any, patch: Any) -> Any:
@@ -40,12 +45,39 @@ def apply(document: Any, patch: Any) -> Any:
             )
     if patch and not isinstance(document, Mapping | list):
         raise JsonPatchError(f"json: cannot unmarshal {_go_kind(document)} into Go value of type jsonpatch.partialDoc")
+    copied = _Copied()
     for operation in patch:
-        document = _carry_out(document, operation or {})
+        document = _carry_out(document, operation or {}, copied)
     return document
 
 
-def _carry_out(document: Any, operation: Mapping[str, Any]) -> Any:
+class _Copied:
+    """How many bytes the copies of one patch added."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, value: Any) -> None:
+        """Counts about the length of the value's JSON, and no further than the limit."""
+        open_values = [value]
+        while open_values:
+            each = open_values.pop()
+            if isinstance(each, Mapping):
+                self._bytes += 2 + sum(len(key) + 4 for key in each)
+                open_values += each.values()
+            elif isinstance(each, list):
+                self._bytes += 2 + len(each)
+                open_values += each
+            else:
+                self._bytes += len(each) + 2 if isinstance(each, str) else 4
+            if self._bytes > COPIED_BYTES_MAX:
+                raise CopiesTooMuch(
+                    f"Unable to complete the copy, the accumulated size increase of copy is {self._bytes}, "
+                    f"exceeding the limit {COPIED_BYTES_MAX}"
+                )
+
+
+def _carry_out(document: Any, operation: Mapping[str, Any], copied: _Copied) -> Any:
     kind = operation.get("op", "unknown")
     if kind not in _KINDS:
         raise JsonPatchError(f"Unexpected kind: {kind}")
@@ -68,7 +100,7 @@ def _carry_out(document: Any, operation: Mapping[str, Any]) -> Any:
         raise JsonPatchError(f"{kind} operation failed to decode from: operation, missing from field: missing value")
     if kind == "move":
         return _move(document, source, path)
-    return _copy(document, source, path)
+    return _copy(document, source, path, copied)
 
 
 def _add(document: Any, path: str, value: Any, missing: str, word: str) -> Any:
@@ -119,7 +151,7 @@ def _move(document: Any, source: str, path: str) -> Any:
     return _add(without, path, value, missing, "move")
 
 
-def _copy(document: Any, source: str, path: str) -> Any:
+def _copy(document: Any, source: str, path: str, copied: _Copied) -> Any:
     place = _Place.find(document, source)
     if place is None:
         raise JsonPatchError(f"copy operation does not apply: doc is missing from path: {source}: missing value")
@@ -130,6 +162,7 @@ def _copy(document: Any, source: str, path: str) -> Any:
     target = _Place.find(document, path)
     if target is None:
         raise JsonPatchError(f"copy operation does not apply: doc is missing destination path: {path}: missing value")
+    copied.add(None if value is ABSENT else value)
     try:
         return target.with_added(None if value is ABSENT else value)
     except JsonPatchError as err:

@@ -42,7 +42,7 @@ from tiphys.cluster.apiserver.verbs import MANAGER_BYTES_MAX, WriteOptions, Writ
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.lang.gofmt import quote
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import ApiError, Forbidden, NotAcceptable
+from tiphys.machinery.errors import ApiError, BadRequest, Forbidden, NotAcceptable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.selectors import SelectorError, parse_fields
 from tiphys.machinery.times import to_time
@@ -89,6 +89,9 @@ class HttpHandler:
             response = refusal(err)
             if self._auditor is not None and _ENTRY not in request:
                 self._begin_audit(request, User(""))
+        except RecursionError:
+            # Whatever reads schemas, patches and values calls itself for what is inside; this is its bound.
+            response = refusal(BadRequest("the request nests values too deeply"))
         finally:
             if self._auditor is not None:
                 _end_audit(request, response)

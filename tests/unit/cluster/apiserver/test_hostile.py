@@ -1,0 +1,168 @@
+"""Requests that mean harm, over HTTP: each is refused or bounded in time and memory, and the server goes on."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.unit.cluster.apiserver.test_http import JSON, Caller, calling
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+SECONDS_MAX = 10.0
+
+
+@pytest.fixture
+async def call() -> AsyncIterator[Caller]:
+    """Checks at the end that the server still answers."""
+    began = time.monotonic()
+    async with calling() as caller:
+        yield caller
+        assert (await caller(MAPS))[0] == 200
+    assert time.monotonic() - began < SECONDS_MAX
+
+
+async def make(call: Caller, **data: str) -> None:
+    assert (await call(MAPS, {"metadata": {"name": "c"}, "data": data}))[0] == 201
+
+
+async def patch(call: Caller, body: Any, kind: str = "application/json-patch+json") -> tuple[int, Any]:
+    return await call(f"{MAPS}/c", body, method="PATCH", Content_Type=kind)
+
+
+async def test_a_body_of_a_hundred_megabytes_is_not_read(call: Caller) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(100):
+            yield b" " * (1 << 20)
+            sent += 1
+
+    url = f"{call._url}{MAPS}"
+    headers = {"Authorization": "Bearer admin", "Content-Type": JSON}
+    try:
+        async with call._session.post(url, data=endless(), headers=headers) as answer:
+            assert answer.status == 413
+    except aiohttp.ClientError:
+        pass  # The connection may be closed before all is sent.
+    assert sent < 100
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+async def test_deep_json_in_every_place(call: Caller, opening: bytes) -> None:
+    deep = opening * 100_000 + (b"1" if opening != b"[" else b"")
+    deep += (b"]" if opening == b"[" else b"}") * 100_000
+    await make(call)
+    kinds = ["application/merge-patch+json", "application/strategic-merge-patch+json", "application/json-patch+json"]
+    for kind in [*kinds, "application/apply-patch+yaml"]:
+        status, _ = await patch(call, b'{"metadata":{"annotations":' + deep + b"}}", kind)
+        assert 400 <= status < 500, kind
+    status, _ = await call(f"{MAPS}/c", b'{"propagationPolicy":' + deep + b"}", method="DELETE", Content_Type=JSON)
+    assert 400 <= status < 500
+
+
+async def test_yaml_that_laughs(call: Caller) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    text = "\n".join(["apiVersion: v1", "kind: ConfigMap", "metadata: {name: lol}", *lines]).encode()
+    status, _ = await call(MAPS, text, Content_Type="application/yaml")
+    assert 400 <= status < 500
+
+
+async def test_json_patches_that_double(call: Caller) -> None:
+    """Each operation copies all there is: 2**30 keys if nobody counts."""
+    await make(call, a="x" * 1_000)
+    copies = [{"op": "copy", "from": "/data", "path": f"/data/k{n}"} for n in range(30)]
+    status, refusal = await patch(call, copies)
+    assert 400 <= status < 500, refusal
+    annotated = [{"op": "copy", "from": "/metadata", "path": f"/metadata/k{n}"} for n in range(60)]
+    status, refusal = await patch(call, annotated)
+    assert 400 <= status < 500, refusal
+
+
+async def test_a_json_patch_that_digs(call: Caller) -> None:
+    await make(call)
+    paths = ["/metadata/annotations", *("/metadata/annotations" + "/a" * n for n in range(1, 600))]
+    status, refusal = await patch(call, [{"op": "add", "path": path, "value": {}} for path in paths])
+    assert 400 <= status < 500, refusal
+
+
+async def test_a_json_patch_of_too_many_operations(call: Caller) -> None:
+    await make(call)
+    many = [{"op": "add", "path": "/metadata/labels", "value": {}}] * 10_001
+    status, refusal = await patch(call, many)
+    assert (status, refusal["reason"]) == (413, "RequestEntityTooLarge")
+
+
+def definition(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": name, "singular": name, "kind": name.title(), "listKind": f"{name.title()}List"}
+    spec = {"group": "bomb.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": f"{name}.bomb.io"}, "spec": spec}
+
+
+def under_spec(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {"spec": schema}}
+
+
+async def test_rules_that_cost_too_much_are_refused(call: Caller) -> None:
+    numbers = {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}}}
+    rule = "self.all(a, a.all(b, b.all(c, self.all(d, d.all(e, e.all(f, f != c + 1))))))"
+    bomb = under_spec(numbers | {"x-kubernetes-validations": [{"rule": rule}]})
+    status, refusal = await call(DEFINITIONS, definition("cels", bomb))
+    assert (status, refusal["reason"]) == (422, "Invalid")
+    assert "estimated rule cost" in refusal["message"]
+
+
+async def test_a_rule_of_great_depth(call: Caller) -> None:
+    rule = "(" * 5_000 + "true" + ")" * 5_000
+    deep = under_spec({"type": "integer", "x-kubernetes-validations": [{"rule": rule}]})
+    assert (await call(DEFINITIONS, definition("deeps", deep)))[0] == 422
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(" * 2_000 + "a" + ")" * 2_000, "a{1000}{1000}{1000}"])
+async def test_patterns_that_explode(call: Caller, pattern: str) -> None:
+    """Matching is linear in time; a pattern that cannot be had in bounded memory is refused with the definition."""
+    schema = under_spec({"type": "object", "properties": {"s": {"type": "string", "pattern": pattern}}})
+    status, _ = await call(DEFINITIONS, definition("regs", schema))
+    assert status in (201, 422)
+    if status == 201:
+        text = "a" * 50_000 + "!"
+        made = {"apiVersion": "bomb.io/v1", "kind": "Regs", "metadata": {"name": "r"}, "spec": {"s": text}}
+        status, _ = await call("/apis/bomb.io/v1/namespaces/default/regs", made)
+        assert status in (201, 422)
+
+
+async def test_a_schema_of_great_depth(call: Caller) -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(300):
+        schema = {"type": "object", "properties": {"x": schema}}
+    assert (await call(DEFINITIONS, definition("nests", under_spec(schema))))[0] in (201, 400, 422)
+
+
+async def test_selectors_without_end(call: Caller) -> None:
+    query = "labelSelector=" + "a,".join(["x%20in%20(" + "b," * 500 + "c)"] * 4)
+    status, _ = await call(f"{MAPS}?{query}")
+    assert 200 <= status < 500
+
+
+async def test_watches_that_nobody_reads(call: Caller) -> None:
+    """Writers do not wait for them."""
+    connections = []
+    port = int(call._url.rpartition(":")[2])
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
+        head = f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin\r\n\r\n"
+        writer.write(head.encode())
+        await writer.drain()
+        connections.append((reader, writer))
+    await make(call, a="")
+    for n in range(200):
+        merge = {"data": {"a": str(n) + "x" * 10_000}}
+        assert (await patch(call, merge, "application/merge-patch+json"))[0] == 200
+    for _, writer in connections:
+        writer.transport.abort()
