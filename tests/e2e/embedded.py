@@ -89,8 +89,8 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         """Ends its workloads first, whose network would stay for them, then the cluster."""
         try:
-            self.kubectl("delete", "applications", "--all", "-A", "--wait=false", check=False)
-            self.kubectl("delete", "deployments,replicasets,jobs", "--all", "-A", "--grace-period=0", check=False)
+            self.kubectl("delete", "applications", "--all", "-A", "--timeout=10s", check=False)
+            self.kubectl("delete", "deployments,replicasets,jobs", "--all", "-A", "--wait=false", check=False)
             self.kubectl("delete", "pods", "--all", "-A", "--grace-period=0", "--force", check=False)
         finally:
             os.kill(self.server.pid, signal.SIGTERM)

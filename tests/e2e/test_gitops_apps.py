@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +121,62 @@ def operate(cluster: Cluster, name: str, revision: str) -> None:
 
 def replicas(cluster: Cluster) -> int:
     return int(cluster.get("deployment", "guestbook-ui", "-n", "guestbook")["spec"]["replicas"])
+
+
+def test_an_app_of_apps_comes_up_in_waves(cluster: Cluster, repository: Repository) -> None:
+    for wave, name in enumerate(("first", "second")):
+        child = application(name, repository)
+        child["metadata"]["annotations"] = {"argocd.argoproj.io/sync-wave": str(wave)}
+        child["spec"]["source"]["path"] = "helm-guestbook"
+        (repository.place / "children").mkdir(exist_ok=True)
+        (repository.place / "children" / f"{name}.json").write_text(json.dumps(child))
+    repository.commit("An app of apps")
+    parent = application("parent", repository)
+    parent["spec"]["source"]["path"] = "children"
+    parent["spec"]["destination"]["namespace"] = "argocd"
+    cluster.apply(parent)
+    settles(cluster, "parent", "Synced", "Healthy")
+    settles(cluster, "first", "Synced", "Healthy")
+    settles(cluster, "second", "Synced", "Healthy")
+    made = [cluster.get("app", name, "-n", "argocd")["metadata"]["creationTimestamp"] for name in ("first", "second")]
+    assert made == sorted(made)
+    cluster.kubectl("delete", "app", "parent", "-n", "argocd")
+    assert not cluster.items("deployments", "-n", "first") and not cluster.items("deployments", "-n", "second")
+
+
+def test_an_app_goes_to_another_cluster(cluster: Cluster, repository: Repository, tmp_path: Path) -> None:
+    with Cluster(tmp_path / "second", network="loopback", runtime="process") as second:
+        told = second.kubectl("config", "view", "--raw", "--minify", "-o", "json")
+        config = json.loads(told)
+        at, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        tls = {"caData": at["certificate-authority-data"]}
+        tls |= {"certData": user["client-certificate-data"], "keyData": user["client-key-data"]}
+        cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {
+                    "name": "second",
+                    "namespace": "argocd",
+                    "labels": {"argocd.argoproj.io/secret-type": "cluster"},
+                },
+                "stringData": {
+                    "name": "second",
+                    "server": at["server"],
+                    "config": json.dumps({"tlsClientConfig": tls}),
+                },
+            }
+        )
+        (repository.place / "settings").mkdir()
+        (repository.place / "settings" / "one.yaml").write_text(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n"
+        )
+        repository.commit("Settings")
+        app = application("settings", repository)
+        app["spec"]["destination"] = {"name": "second", "namespace": "elsewhere"}
+        cluster.apply(app)
+        settles(cluster, "settings", "Synced", "Healthy")
+        assert second.get("configmap", "one", "-n", "elsewhere")
+        assert not cluster.get("namespace", "elsewhere")
+        cluster.kubectl("delete", "app", "settings", "-n", "argocd")
+        assert not second.get("configmap", "one", "-n", "elsewhere")
