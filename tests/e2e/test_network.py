@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -15,6 +16,8 @@ import pytest
 from tiphys.app.compose import Parts, compose
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
+from tiphys.cluster.node.network.outside import INGRESSES
+from tiphys.machinery.errors import NotFound
 from tiphys.machinery.resources import DEPLOYMENTS, PODS, SERVICES, ObjectKey, Resource
 from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.informer import Informer
@@ -77,7 +80,7 @@ def service() -> dict[str, Any]:
     return {"metadata": {"name": "web", "namespace": "default"}, "spec": spec}
 
 
-async def reaches(client: Client, resource: Resource, key: ObjectKey, wanted: Callable[[Object], bool]) -> Object:
+async def reaches(client: Client, resource: Resource, key: ObjectKey, wanted: Callable[[Object], object]) -> Object:
     """The object, once it is as wanted; told by a watch."""
     informer = Informer(client, resource, clock=SystemClock(), rng=random.Random(1))
     arrived = asyncio.Event()
@@ -100,9 +103,42 @@ async def asked(host: str, port: int, path: str = "/") -> str:
     writer.write(f"GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
+    if not answer:
+        raise ConnectionResetError
     head, _, body = answer.decode().partition("\r\n\r\n")
     assert " 200 " in head.splitlines()[0], head
     return body
+
+
+async def gone(client: Client, resource: Resource, key: ObjectKey) -> None:
+    """Returns once the object is not there any more."""
+    informer = Informer(client, resource, clock=SystemClock(), rng=random.Random(1))
+    changed = asyncio.Event()
+    informer.subscribe(lambda *_: changed.set())
+    following = asyncio.create_task(informer.run())
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            await informer.synced.wait()
+            while informer.get(key) is not None:
+                changed.clear()
+                await changed.wait()
+    finally:
+        following.cancel()
+
+
+def outside_address(found: Object) -> str:
+    held = ((found.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
+    return str(held[0].get("ip", ""))
+
+
+async def all_that_answer(address: str, port: int = 80) -> set[str]:
+    """The names of all replicas, each of which has answered: forwards follow readiness a moment later."""
+    names: set[str] = set()
+    async with asyncio.timeout(SECONDS_MAX):
+        while len(names) < REPLICAS:
+            with contextlib.suppress(ConnectionError):
+                names.add(await asked(address, port))
+    return names
 
 
 async def run_web(parts: Parts) -> tuple[str, int]:
@@ -121,6 +157,9 @@ async def run_web(parts: Parts) -> tuple[str, int]:
 
 async def end(parts: Parts) -> None:
     """Ends all pods and takes their network down, which a daemon would leave behind for its next life."""
+    with contextlib.suppress(NotFound):
+        await parts.client.delete(DEPLOYMENTS, ObjectKey("default", "web"), propagationPolicy="Foreground")
+        await gone(parts.client, DEPLOYMENTS, ObjectKey("default", "web"))
     await parts.node.end_all()
     assert parts.network is not None
     await parts.network.close()
@@ -134,9 +173,26 @@ def settings(place: Path, network: str) -> Settings:
 async def test_a_service_spreads_over_its_pods(tmp_path: Path, network: str) -> None:
     async with compose(settings(tmp_path, network), daemon=True) as parts:
         address, node_port = await run_web(parts)
-        names = {await asked(address, 80) for _ in range(30)}
-        assert len(names) == REPLICAS
-        assert await asked("127.0.0.1", node_port) in names
+        assert await all_that_answer(address) == await all_that_answer("127.0.0.1", node_port)
+        await end(parts)
+
+
+@needs_root
+async def test_an_ingress_and_a_load_balancer_lead_to_the_pods(tmp_path: Path) -> None:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    rule = {"host": "web", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+    ingress = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"rules": [rule]}}
+    key = ObjectKey("default", "web")
+    async with compose(settings(tmp_path, "bridge"), daemon=True) as parts:
+        await run_web(parts)
+        await parts.client.create(INGRESSES, ingress)
+        await parts.client.patch(
+            SERVICES, key, {"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": True}}
+        )
+        router = outside_address(await reaches(parts.client, INGRESSES, key, outside_address))
+        balancer = outside_address(await reaches(parts.client, SERVICES, key, outside_address))
+        await all_that_answer(router)
+        await all_that_answer(balancer)
         await end(parts)
 
 
@@ -156,7 +212,6 @@ async def test_nothing_is_left_of_a_bridge(tmp_path: Path) -> None:
     async with compose(settings(tmp_path, "bridge"), daemon=True) as parts:
         await run_web(parts)
         assert parts.network is not None and not parts.network.is_empty
-        await parts.client.delete(DEPLOYMENTS, ObjectKey("default", "web"))
         await end(parts)
         process = await asyncio.create_subprocess_exec("ip", "-o", "link", "show", stdout=asyncio.subprocess.PIPE)
         shown, _ = await process.communicate()

@@ -20,6 +20,8 @@ from tiphys.machinery.errors import InternalError
 
 SERVICE_NETWORK: Final = IPv4Network("10.96.0.0/16")
 NODE_PORTS: Final = range(30000, 32768)
+_PORTS_APART: Final = 173
+"""Clusters of one machine, whose service networks are neighbours, begin with node ports of their own."""
 # The first 256 are left for those that are asked for by name: the API itself, cluster DNS.
 _FIRST_GIVEN: Final = 256
 _COLLECTION: Final = "services"
@@ -35,7 +37,7 @@ class ServiceAddresses:
         self._used: set[str | int] | None = None
         self._last: tuple[str, set[str | int]] = ("", set())
         self._next_ip = _FIRST_GIVEN
-        self._next_port = 0
+        self._next_port = (int(network.network_address) >> 16) * _PORTS_APART % len(NODE_PORTS)
         store.subscribe(self._published)
 
     def __call__(self, info: ResourceInfo, obj: Object, old: Object | None) -> None:

@@ -6,6 +6,11 @@
     resolver      the DNS server: ours from `names`, everything else from the machine's resolvers
     proxy         the user-space proxy: one listener per forward, works everywhere
     nftables      the same forwards as a rule set of the kernel, where root allows it; pure
+    attachments   how a pod gets onto the network: the drivers
+    ingress_rules what Ingresses say, as routes; pure
+    ingress       the HTTP router that serves them
+    outside       load balancers' addresses and the router, told in the status of Services and Ingresses
+    manager       keeps all of it in step with the cluster
 
 Drivers differ in where a forward listens and how a packet gets to a back end, never in what `routes` says.
 """

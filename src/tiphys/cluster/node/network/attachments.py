@@ -37,6 +37,7 @@ WORKFLOW = "workflows.argoproj.io/workflow"
 COMMAND_SECONDS = 10.0
 _NAMESPACES = Path("/run/netns")
 _BRIDGES_MAX = 16
+_INTERFACES = Path("/sys/class/net")
 
 
 class NetworkError(DriverError):
@@ -235,7 +236,7 @@ class Bridge:
         self.services = IPv4Network(f"10.{96 + number}.0.0/16")
         self.pods = IPv4Network(f"10.{244 - number}.0.0/16")
         self._bridge = f"tiphys{number}"
-        self._owner = hashlib.sha256(os.fspath(owner.absolute()).encode()).hexdigest()[:8]
+        self._owner = _mark(owner)
         self._proxy = Proxy(clock)
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
@@ -280,7 +281,7 @@ class Bridge:
         except NetworkError as err:
             if "File exists" not in str(err):
                 raise
-            if not await self._is_abandoned():
+            if not await asyncio.to_thread(_is_free, self._bridge, self._owner):
                 raise NetworkError(f"{self._bridge} has pods of another cluster") from err
             await _batch(f"link delete {self._bridge}", f"link add {self._bridge} type bridge")
         await _batch(
@@ -377,14 +378,6 @@ class Bridge:
     def _namespace(self, uid: str) -> str:
         return f"tiphys-{self._owner}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
 
-    async def _is_abandoned(self) -> bool:
-        """Whether the bridge was made by a process that is gone, and no pod hangs on it."""
-        shown = await _run(["ip", "-o", "link", "show", "dev", self._bridge])
-        maker = re.search(r"alias tiphys-[0-9a-f]+-(\d+)", shown)
-        if maker is None or await asyncio.to_thread(os.path.exists, f"/proc/{maker[1]}"):
-            return False
-        return not (await _run(["ip", "-o", "link", "show", "master", self._bridge])).strip()
-
     async def _own_bridges(self) -> list[str]:
         lines = (await _run(["ip", "-o", "link", "show", "type", "bridge"])).splitlines()
         own = (line for line in lines if f"alias tiphys-{self._owner}-" in line)
@@ -442,7 +435,7 @@ async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
         return HostNetwork()
     if wanted != "loopback":
         try:
-            bridge = Bridge(clock, owner, *await asyncio.to_thread(_take_number))
+            bridge = Bridge(clock, owner, *await asyncio.to_thread(_take_number, _mark(owner)))
             await bridge.probe()
         except NetworkError as err:
             if wanted == "bridge":
@@ -454,12 +447,19 @@ async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
     return Loopback(clock)
 
 
-def _take_number() -> tuple[int, int]:
-    """The lowest number that no living process of this machine has, and the descriptor by which it is ours.
+def _mark(owner: Path) -> str:
+    """What tells the bridges and namespaces of one cluster from those of others."""
+    return hashlib.sha256(os.fspath(owner.absolute()).encode()).hexdigest()[:8]
+
+
+def _take_number(mark: str) -> tuple[int, int]:
+    """The number of the bridge that this cluster has from an earlier life, else the lowest that is free; and the
+    descriptor by which it is ours.
 
     Raises NetworkError.
     """
-    for number in range(_BRIDGES_MAX):
+    numbers = [number for number in range(_BRIDGES_MAX) if _is_free(f"tiphys{number}", mark)]
+    for number in sorted(numbers, key=lambda number: _maker(f"tiphys{number}")[0] != mark):
         try:
             lock = os.open(f"/run/tiphys-bridge-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as err:
@@ -471,3 +471,26 @@ def _take_number() -> tuple[int, int]:
         else:
             return number, lock
     raise NetworkError(f"{_BRIDGES_MAX} clusters have a bridge already")
+
+
+def _maker(bridge: str) -> tuple[str, str]:
+    """The mark of the cluster that made a bridge, and the number of its process; both "" where there is none."""
+    try:
+        alias = (_INTERFACES / bridge / "ifalias").read_text()
+    except OSError:
+        return "", ""
+    found = re.match(r"tiphys-([0-9a-f]+)-(\d+)", alias)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def _is_free(bridge: str, mark: str) -> bool:
+    """Whether a cluster can have this bridge: nobody made it, it did itself, or its maker is gone and so are the pods.
+
+    The pods of a server that was killed go on running until it comes back; their bridge waits for it.
+    """
+    if not (_INTERFACES / bridge).exists() or _maker(bridge)[0] == mark:
+        return True
+    process = _maker(bridge)[1]
+    if not process or os.path.exists(f"/proc/{process}"):
+        return False
+    return not os.listdir(_INTERFACES / bridge / "brif")

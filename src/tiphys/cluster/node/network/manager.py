@@ -14,8 +14,9 @@ from typing import Any
 from tiphys.client.client import Client
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.network.names import Names
+from tiphys.cluster.node.network.outside import Outside, addressed
 from tiphys.cluster.node.network.resolver import Resolver, machine_resolvers
-from tiphys.cluster.node.network.routes import Endpoint, Forward, forwards
+from tiphys.cluster.node.network.routes import SERVICE_NAME, Endpoint, Forward, forwards
 from tiphys.machinery.resources import ENDPOINT_SLICES, SERVICES, ObjectKey
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.informer import Informer
@@ -42,12 +43,11 @@ class ServiceNetwork:
         self.node = node
         self.api = api
         self.names = Names((), ())
-        self.rounds = 0
-        """How often the network was brought in step; for tests and metrics."""
         self._services = Informer(client, SERVICES, clock=clock, rng=rng)
-        self._slices = Informer(client, ENDPOINT_SLICES, clock=clock, rng=rng)
+        self._slices = Informer(client, ENDPOINT_SLICES, clock=clock, rng=rng, indexes={"service": _service_of})
         self._changed = asyncio.Event()
         self._resolver = Resolver(lambda: self.names, machine_resolvers())
+        self.outside = Outside(client, self._services.objects, self._slices_of, clock, rng)
         for informer in (self._services, self._slices):
             informer.subscribe(self._note)
 
@@ -57,6 +57,7 @@ class ServiceNetwork:
             tasks.create_task(self._slices.run())
             await self._services.synced.wait()
             await self._slices.synced.wait()
+            tasks.create_task(self.outside.run())
             if self.network.resolver_address:
                 tasks.create_task(self._resolve())
             while True:
@@ -75,12 +76,16 @@ class ServiceNetwork:
             await self._resolver.stop()
 
     async def _bring_in_step(self) -> None:
-        services, slices = list(self._services.objects()), list(self._slices.objects())
+        held, slices = list(self._services.objects()), list(self._slices.objects())
+        services = [addressed(one) for one in held]
         self.names = Names(services, slices)
         own = [one for one in services if self.api is not None and _is_the_api(one)]
         others = [one for one in services if one not in own]
         await self.network.forward([*forwards(others, slices, self.node), *self._to_the_api(own)])
-        self.rounds += 1
+        await self.outside.tell(new for old, new in zip(held, services, strict=True) if new is not old)
+
+    def _slices_of(self, namespace: str, service: str) -> list[Object]:
+        return list(self._slices.indexed("service", f"{namespace}/{service}"))
 
     def _to_the_api(self, own: list[Object]) -> list[Forward]:
         """The Service ``kubernetes`` leads to the server of this cluster, which listens on the machine's loopback.
@@ -101,6 +106,13 @@ class ServiceNetwork:
 
     def _note(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         self._changed.set()
+
+
+def _service_of(found: Object) -> list[str]:
+    """The Service that a slice belongs to, as the index has it."""
+    metadata = found["metadata"]
+    name = (metadata.get("labels") or {}).get(SERVICE_NAME)
+    return [f"{metadata.get('namespace', '')}/{name}"] if name else []
 
 
 def _is_the_api(service: Object) -> bool:
