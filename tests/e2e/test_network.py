@@ -158,7 +158,7 @@ async def run_web(parts: Parts) -> tuple[str, int]:
 async def end(parts: Parts) -> None:
     """Ends all pods and takes their network down, which a daemon would leave behind for its next life."""
     with contextlib.suppress(NotFound):
-        await parts.client.delete(DEPLOYMENTS, ObjectKey("default", "web"), propagationPolicy="Foreground")
+        await parts.client.delete(DEPLOYMENTS, ObjectKey("default", "web"), {"propagationPolicy": "Foreground"})
         await gone(parts.client, DEPLOYMENTS, ObjectKey("default", "web"))
     await parts.node.end_all()
     assert parts.network is not None
@@ -203,6 +203,7 @@ async def test_a_pod_finds_a_service_by_its_name(tmp_path: Path) -> None:
         if parts.node.runtime_name == "process":
             pytest.skip("pods of the process runtime use the machine's resolver")
         address, _ = await run_web(parts)
+        await all_that_answer(address)
         assert await asked(address, 80, "/resolve/web.default.svc.cluster.local") == address
         await end(parts)
 

@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import os
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -36,7 +37,7 @@ Object = Mapping[str, Any]
 WORKFLOW = "workflows.argoproj.io/workflow"
 COMMAND_SECONDS = 10.0
 _NAMESPACES = Path("/run/netns")
-_BRIDGES_MAX = 16
+_CLUSTERS_MAX = 16
 _INTERFACES = Path("/sys/class/net")
 
 
@@ -177,12 +178,16 @@ class Loopback:
 
     name = "loopback"
     why = "every pod has a loopback address; programs that listen on all addresses share the machine's ports"
-    services = IPv4Network("127.96.0.0/16")
     resolver_address = ""
-    pods = IPv4Network("127.50.0.0/16")
 
-    def __init__(self, clock: Clock, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, clock: Clock, number: int = 0, lock: socket.socket | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        """``number`` tells the clusters of a machine apart; the socket ``lock`` holds it."""
         self.host = host
+        self._lock = lock
+        self.services = IPv4Network(f"127.{96 + number}.0.0/16")
+        self.pods = IPv4Network(f"127.{50 - number}.0.0/16")
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
         self._proxy = Proxy(clock)
@@ -211,6 +216,8 @@ class Loopback:
 
     async def release(self) -> None:
         await self._proxy.close()
+        if self._lock is not None:
+            self._lock.close()
 
     async def close(self) -> None:
         await self.release()
@@ -440,11 +447,27 @@ async def choose(wanted: str, clock: Clock, owner: Path) -> PodNetwork:
         except NetworkError as err:
             if wanted == "bridge":
                 raise
-            loopback = Loopback(clock)
+            loopback = _loopback(clock)
             loopback.why += f" (no bridge: {err})"
             return loopback
         return bridge
-    return Loopback(clock)
+    return _loopback(clock)
+
+
+def _loopback(clock: Clock) -> Loopback:
+    """With the lowest number that no other cluster has, held by a socket's name: it goes with the process.
+
+    Raises NetworkError.
+    """
+    for number in range(_CLUSTERS_MAX):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0tiphys-loopback-{number}")
+        except OSError:
+            lock.close()
+        else:
+            return Loopback(clock, number, lock)
+    raise NetworkError(f"{_CLUSTERS_MAX} clusters are on the loopback network already")
 
 
 def _mark(owner: Path) -> str:
@@ -458,7 +481,7 @@ def _take_number(mark: str) -> tuple[int, int]:
 
     Raises NetworkError.
     """
-    numbers = [number for number in range(_BRIDGES_MAX) if _is_free(f"tiphys{number}", mark)]
+    numbers = [number for number in range(_CLUSTERS_MAX) if _is_free(f"tiphys{number}", mark)]
     for number in sorted(numbers, key=lambda number: _maker(f"tiphys{number}")[0] != mark):
         try:
             lock = os.open(f"/run/tiphys-bridge-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -470,7 +493,7 @@ def _take_number(mark: str) -> tuple[int, int]:
             os.close(lock)
         else:
             return number, lock
-    raise NetworkError(f"{_BRIDGES_MAX} clusters have a bridge already")
+    raise NetworkError(f"{_CLUSTERS_MAX} clusters have a bridge already")
 
 
 def _maker(bridge: str) -> tuple[str, str]:
