@@ -8,7 +8,6 @@ what the pod itself gets from ``http://URL``. Every use of it is to be seen in t
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -40,9 +39,6 @@ needs_all = [
     pytest.mark.skipif(CORPUS is None, reason="no corpus beside the project; set TIPHYS_CORPUS"),
     pytest.mark.skipif(not CAN_BRIDGE, reason="images that listen on port 80 need a bridge: root, ip and nft"),
 ]
-
-HAS_INGRESS = importlib.util.find_spec("tiphys.cluster.node.network.ingress") is not None
-needs_ingress = pytest.mark.skipif(not HAS_INGRESS, reason="no load balancers and no Ingress router in this tiphys")
 
 STAND_IN = """#!/usr/bin/env python3
 import http.server, os, signal, urllib.request

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.embedded import APPS, Cluster, Repository, fetched, needs_all, needs_ingress
+from tests.e2e.embedded import APPS, Cluster, Repository, fetched, needs_all
 from tiphys.app.cd import Place, source_renderer
 from tiphys.cd.rendering import Wanted
 from tiphys.cd.sources.credentials import Credentials
@@ -88,7 +88,6 @@ def test_an_example_app_is_available_and_answers(cluster: Cluster, app: str) -> 
     cluster.wait("the NodePort", lambda: fetched(f"http://127.0.0.1:{port}/") in pods)
 
 
-@needs_ingress
 @pytest.mark.parametrize("app", SERVED)
 def test_an_ingress_leads_to_it(cluster: Cluster, app: str) -> None:
     cluster.wait("available", lambda: is_available(cluster, app))

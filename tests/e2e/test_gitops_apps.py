@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.embedded import Cluster, Repository, fetched, needs_all, needs_ingress
+from tests.e2e.embedded import Cluster, Repository, fetched, needs_all
 
 pytestmark = needs_all
 
 APPLICATIONS = (
     "guestbook", "kustomize-guestbook", "helm-guestbook", "jsonnet-guestbook", "helm-hooks", "pre-post-sync",
 )  # fmt: skip
-BALANCED = ("jsonnet-guestbook",)
 """Healthy only where its Service of type LoadBalancer gets an address."""
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
 
@@ -52,9 +51,7 @@ def application(name: str, repository: Repository) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_ingress) if name in BALANCED else name for name in APPLICATIONS]
-)
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_an_app_reaches_synced_and_healthy(cluster: Cluster, name: str) -> None:
     settles(cluster, name, "Synced", "Healthy")
     head, row = cluster.kubectl("get", "app", name, "-n", "argocd").splitlines()

@@ -13,7 +13,6 @@ import os
 import random
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -55,7 +54,7 @@ SYMBOL = re.compile(
 
 
 def recognises(sample: Sample) -> bool:
-    if "pytest" in sys.modules and os.environ.get("TIPHYS_CONFORMANCE") != "all":
+    if "PYTEST_VERSION" in os.environ and os.environ.get("TIPHYS_CONFORMANCE") != "all":
         return False  # minutes, and a real clock: not for every run of the tests
     document = sample.document
     rows = document.get("rows") if isinstance(document, dict) else None
@@ -220,4 +219,4 @@ async def run(kubectl: Path, args: Sequence[str], place: Path, stdin: str = "") 
     return {"exit": process.returncode, "stdout": out.decode(), "stderr": err.decode()}
 
 
-FORMAT = Format("kubectl command lines", recognises, judge)
+FORMATS = (Format("kubectl command lines", recognises, judge),)

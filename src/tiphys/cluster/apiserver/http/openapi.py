@@ -143,11 +143,18 @@ def _paths(info: ResourceInfo, source: schemas.Source) -> Iterator[tuple[str, di
         )
         if verb in verbs
     }
-    yield place, collection
+    around = [_path_parameter("namespace", "The namespace of the object.")] if resource.namespaced else []
+    yield place, {**collection, "parameters": around}
     if "get" in verbs:
-        yield f"{place}/{{name}}", _object_item(info, verbs, source)
+        inside = {"parameters": [_path_parameter("name", f"The name of the {resource.kind}."), *around]}
+        yield f"{place}/{{name}}", {**_object_item(info, verbs, source), **inside}
         for sub in info.subresources:
-            yield f"{place}/{{name}}/{sub.name}", _object_item(info, set(sub.verbs), source)
+            yield f"{place}/{{name}}/{sub.name}", {**_object_item(info, set(sub.verbs), source), **inside}
+
+
+def _path_parameter(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "uniqueItems": True}
+    return {"name": name, "in": "path", "description": description, "required": True, "schema": schema}
 
 
 def _object_item(info: ResourceInfo, verbs: set[str], source: schemas.Source) -> dict[str, Any]:
