@@ -156,19 +156,24 @@ class SyncActor:
         live = self.live.get(gvk_of(obj), key)
         if live is None and not self.live.is_watched(gvk_of(obj)):
             live = await self._find(resource, key)
-        for _attempt in range(2):
+        for _attempt in range(_CONFLICTS_MAX):
             try:
                 if live is None:
                     made = await self.client.create(resource, self._placed(resource, wanted), **query)
                     return await self._made(made, "created")
                 return await self._patched(resource, live, wanted, query)
-            except (AlreadyExists, NotFound):
+            except AlreadyExists:
                 live = await self._find(resource, key)  # the cache was behind
+            except NotFound:
+                if live is None:
+                    raise  # there is no such namespace
+                # Writes meet a deletion before reads show it: to read here could find the deleted object once more.
+                live = None
             except (Conflict, Invalid):
                 if not operation.force or live is None:
                     raise
                 return await self._recreate(resource, live, wanted, query)
-        raise Conflict(f"{resource.key} {key.name} comes and goes")
+        raise ServiceUnavailable(f"{resource.key} {key.name} comes and goes")  # passes: the caller asks again
 
     async def _patched(self, resource: Resource, live: Object, wanted: Object, query: Mapping[str, str]) -> Answer:
         gvk = gvk_of(wanted)
