@@ -46,7 +46,7 @@ def check(info: ResourceInfo, obj: Object, user: User, rbac: Rbac) -> None:
     missing = list(_missing(rules, list(rbac.rules(user, namespace))))
     if missing:
         groups = " ".join(shown(group) for group in user.groups)
-        listed = "\n".join(_text(rule) for rule in missing)
+        listed = "\n".join(sorted(_text(rule) for rule in missing))
         why = (
             f"user {shown(user.name)} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n"
             f"{listed}"
