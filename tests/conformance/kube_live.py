@@ -18,6 +18,7 @@ tables; response headers that are not in the recording; the order of keys; ``con
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
 import re
@@ -243,7 +244,9 @@ class Conversation:
             headers["Content-Type"] = request.get("contentType", "application/json")
         query = self.filled(dict(request.get("query") or {}))
         url = self.url + self.filled(request["path"]) + ("?" + urlencode(query) if query else "")
-        async with self.session.request(request["method"], URL(url, encoded=True), data=content, headers=headers) as r:
+        method, whole = request["method"], URL(url, encoded=True)
+        data = None if content is None else io.BytesIO(content)  # aiohttp warns of large bodies as bytes
+        async with self.session.request(method, whole, data=data, headers=headers) as r:
             text = (await r.read()).decode("utf-8", "replace")
             return r.status, r.headers.get("Content-Type", ""), r.headers.getall("Warning", []), text
 

@@ -28,14 +28,14 @@ _WRITES: Mapping[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class TracedTransport:
-    """Notes every write; events and leases are not part of anybody's story."""
+    """Notes every write; events, leases and what the node says of itself are not part of anybody's story."""
 
     inner: Transport
     trace: Trace
 
     async def call(self, request: Request) -> Mapping[str, Any]:
         handler = _WRITES.get(request.verb)
-        if handler is not None and request.resource.plural not in ("events", "leases"):
+        if handler is not None and request.resource.plural not in ("events", "leases", "nodes"):
             self.trace.stop(handler, _describe(request))
         return await self.inner.call(request)
 

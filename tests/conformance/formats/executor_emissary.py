@@ -112,11 +112,11 @@ def _command(world: World, given: Mapping[str, Any]) -> list[str]:
     for name in ("bin", "sbin", "lib", "lib64"):
         words += ["--symlink", f"usr/{name}", f"/{name}"]
     shown_as_here = [p for p in dict.fromkeys((sys.prefix, sys.base_prefix, str(SOURCE))) if not p.startswith("/usr")]
-    parents = {str(parent) for place in (*shown_as_here, "/var/run/argo") for parent in Path(place).parents}
+    parents = {str(parent) for place in (*map(_seen, shown_as_here), "/var/run/argo") for parent in Path(place).parents}
     for parent in sorted(parents - {"/"}):  # which bubblewrap would make for its own eyes only
         words += ["--perms", "0755", "--dir", parent]
     for place in shown_as_here:
-        words += ["--ro-bind", place, place]
+        words += ["--ro-bind", place, _seen(place)]
     for place in ROOTS:
         words += ["--bind", str(world.place(f"/{place}").real), f"/{place}"]
     words += [
@@ -128,8 +128,13 @@ def _command(world: World, given: Mapping[str, Any]) -> list[str]:
         "--die-with-parent",
     ]
     words += ["--chdir", given.get("cwd") or DIR]
-    words += ["--", "env", *_hidden(given), sys.executable, "-c", _STARTER]
+    words += ["--", "env", *_hidden(given), _seen(sys.executable), "-c", _STARTER]
     return [*words, *given["args"]]
+
+
+def _seen(place: str) -> str:
+    """Where the wrapper sees a place of ours: elsewhere if the row has that folder for itself."""
+    return f"/opt/seen{place}" if any(place.startswith(f"/{root}/") for root in ROOTS) else place
 
 
 # The interpreter is started with an environment in which it finds its modules; the wrapper's own is the row's.
@@ -152,7 +157,7 @@ def _hidden(given: Mapping[str, Any]) -> list[str]:
         own.pop(name, None)
         if value is not None:
             own[name] = value
-    return [f"ROW_ENV={json.dumps(own)}", f"ROW_PATH={SOURCE}", f"ROW_UID={given.get('uid', 0)}"]
+    return [f"ROW_ENV={json.dumps(own)}", f"ROW_PATH={_seen(str(SOURCE))}", f"ROW_UID={given.get('uid', 0)}"]
 
 
 def _environment(given: Mapping[str, Any]) -> dict[str, str]:
