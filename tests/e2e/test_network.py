@@ -28,12 +28,15 @@ Object = Mapping[str, Any]
 REPLICAS = 3
 SECONDS_MAX = 60
 SERVER = """
-import http.server, os, socket
+import http.server, os, socket, urllib.request
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         if self.path.startswith("/resolve/"):
             body = socket.gethostbyname(self.path[9:]).encode()
+        elif self.path.startswith("/asks/"):
+            url = f"http://{self.path[6:]}/"
+            body = b" ".join({urllib.request.urlopen(url, timeout=5).read() for _ in range(40)})
         else:
             body = os.environ["POD_NAME"].encode()
         self.send_response(200)
@@ -174,6 +177,15 @@ async def test_a_service_spreads_over_its_pods(tmp_path: Path, network: str) -> 
     async with compose(settings(tmp_path, network), daemon=True) as parts:
         address, node_port = await run_web(parts)
         assert await all_that_answer(address) == await all_that_answer("127.0.0.1", node_port)
+        await end(parts)
+
+
+@needs_root
+async def test_a_pod_reaches_all_of_its_own_service_itself_included(tmp_path: Path) -> None:
+    async with compose(settings(tmp_path, "bridge"), daemon=True) as parts:
+        address, _ = await run_web(parts)
+        everybody = await all_that_answer(address)
+        assert set((await asked(address, 80, f"/asks/{address}")).split()) == everybody
         await end(parts)
 
 

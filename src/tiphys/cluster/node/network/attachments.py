@@ -317,6 +317,8 @@ class Bridge:
                 f"netns add {name}",
                 f"link add {outside} type veth peer name eth0 netns {name}",
                 f"link set {outside} master {self._bridge} up",
+                # where the machine filters bridged traffic, a pod's way to itself leaves by the port it came in
+                f"link set {outside} type bridge_slave hairpin on",
             )
             await _batch(
                 "link set lo up",
