@@ -355,7 +355,8 @@ class Bridge:
         return address not in ("", self.resolver_address) and not IPv4Address(address).is_loopback
 
     async def _rewrite(self, forwards: Sequence[Forward]) -> None:
-        await _run(["nft", "-f", "-"], rule_set(self._table, forwards, str(self.pods), self._bridge))
+        """The table has the bridge's name, so that nothing is left of who had the number before."""
+        await _run(["nft", "-f", "-"], rule_set(self._bridge, forwards, str(self.pods), self._bridge))
 
     @property
     def is_empty(self) -> bool:
@@ -375,14 +376,10 @@ class Bridge:
             with contextlib.suppress(NetworkError):
                 await _run(["ip", "netns", "delete", name])
         with contextlib.suppress(NetworkError):
-            await _run(["nft", "delete", "table", "ip", self._table])
+            await _run(["nft", "delete", "table", "ip", self._bridge])
         for name in await self._own_bridges():
             await _run(["ip", "link", "delete", name])
         self._open_now.clear()
-
-    @property
-    def _table(self) -> str:
-        return f"tiphys_{self._owner}"
 
     def _namespace(self, uid: str) -> str:
         return f"tiphys-{self._owner}-{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
