@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -50,8 +51,9 @@ class _InEachNamespace(Controller):
             return None  # made meanwhile, or the namespace is going
         return None
 
+    @abstractmethod
     def keep(self, namespace: str, held: Object | None) -> list[Create | Patch]:
-        raise NotImplementedError
+        """What makes the object of a namespace as it should be; ``held`` is what is there."""
 
 
 class ServiceAccountController(_InEachNamespace):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,16 +136,14 @@ class Kit:
     resource_of: Callable[[str, str], Resource | None] = lambda _version, _kind: None
 
 
-class Controller:
-    """Base of all: a queue of keys, an actor under the name of its component, and ``run``.
+class Component(ABC):
+    """Base of all: a queue of keys, an actor under the name of the component, and ``run``.
 
-    A subclass names itself and the kinds it ``reads``, subscribes its handlers in ``subscribe`` and
-    decides in ``reconcile``.
+    A subclass names itself and the kinds it ``reads``, and subscribes its handlers in ``subscribe``.
     """
 
     name: ClassVar[str]
     reads: ClassVar[Sequence[Resource]] = ()
-    workers: ClassVar[int] = 8
     manager: ClassVar[str] = "kube-controller-manager"
 
     def __init__(self, kit: Kit) -> None:
@@ -161,14 +160,15 @@ class Controller:
             self.cache(resource)
         await self.kit.caches.synced(*self.reads)
         self.subscribe()
-        await WorkLoop(self.name, self.queue, self.reconcile, self.workers).run()
+        await self.work()
 
+    @abstractmethod
     def subscribe(self) -> None:
         """Subscribes to the informers: handlers put keys into the queue."""
-        raise NotImplementedError
 
-    async def reconcile(self, key: ObjectKey) -> Outcome:
-        raise NotImplementedError
+    @abstractmethod
+    async def work(self) -> None:
+        """Takes keys from the queue, until cancelled."""
 
     # What subclasses use.
 
@@ -221,6 +221,19 @@ class Controller:
         """Carries a whole plan out; its wake-up time."""
         await self.carry_out(*plan.stages)
         return plan.wake_at
+
+
+class Controller(Component):
+    """A component that decides about one key at a time, in ``reconcile``."""
+
+    workers: ClassVar[int] = 8
+
+    async def work(self) -> None:
+        await WorkLoop(self.name, self.queue, self.reconcile, self.workers).run()
+
+    @abstractmethod
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        """Observes, plans and acts; says when to look again."""
 
 
 def _is_free(obj: Object) -> bool:

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from tiphys.cluster.controllers.kit import Controller, Kit
+from tiphys.cluster.controllers.kit import Component, Kit
 from tiphys.cluster.controllers.wakes import CONTROLLERS, Row
 from tiphys.machinery.resources import Resource
 
@@ -29,7 +29,7 @@ class Manager:
         self._kit = kit
         self._presence = presence
         self._rows = tuple(rows)
-        self.running: dict[str, Controller] = {}
+        self.running: dict[str, Component] = {}
         self._started: set[str] = set()
         self._ending = False
 
@@ -57,8 +57,8 @@ class Manager:
             self._presence.once(wake.resource, wake.when, start)
 
 
-def load(row: Row) -> type[Controller]:
+def load(row: Row) -> type[Component]:
     """The class of a controller; its code is read now."""
     module = importlib.import_module(f"{__package__}.{row.module}")
-    found: type[Controller] = getattr(module, row.kind)
+    found: type[Component] = getattr(module, row.kind)
     return found

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.client.transport import Request
-from tiphys.cluster.controllers.kit import Controller, Kit
+from tiphys.cluster.controllers.kit import Component, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.disruption import allowed_for
 from tiphys.cluster.controllers.plan.owners import reference_to
@@ -39,7 +39,6 @@ from tiphys.machinery.resources import (
     key_of,
 )
 from tiphys.machinery.times import to_time
-from tiphys.runtime.controller import Outcome
 
 Object = Mapping[str, Any]
 
@@ -48,7 +47,7 @@ _BACKOFF_FIRST: Final = timedelta(seconds=1)
 _BACKOFF_MAX: Final = timedelta(seconds=10)
 
 
-class Scheduler(Controller):
+class Scheduler(Component):
     name = SCHEDULER
     reads = (PODS, NODES)
     manager = "kube-scheduler"
@@ -64,17 +63,13 @@ class Scheduler(Controller):
         self._sequence = 0
         self._knows_volumes = False
 
-    async def run(self) -> None:
-        for resource in self.reads:
-            self.cache(resource)
-        await self.kit.caches.synced(*self.reads)
-        self.subscribe()
+    async def work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._retries(), name="scheduler retries")
             while True:
                 await self._news.wait()
                 self._news.clear()
-                await self._schedule_all(tasks)
+                await self._schedule_all()
 
     def subscribe(self) -> None:
         self.on(NODES, self._on_node)
@@ -132,7 +127,7 @@ class Scheduler(Controller):
 
     # Decisions
 
-    async def _schedule_all(self, tasks: asyncio.TaskGroup) -> None:
+    async def _schedule_all(self) -> None:
         while self._ready:
             chosen: list[tuple[Object, str]] = []
             while self._ready and len(chosen) < _BATCH_MAX:
@@ -245,8 +240,8 @@ class Scheduler(Controller):
         """A whole status and no patch: patches lose the nulls that a pod's conditions show."""
         try:
             written = await self.client.replace(PODS, {**pod, "status": status}, "status")
-        except (NotFound, Conflict):
-            return
+        except ApiError:
+            return  # the pod stays parked: said when it is tried again
         self.cache(PODS).learn(written)
 
     async def _preempt(self, pod: Object, decision: Decision) -> None:
@@ -275,9 +270,6 @@ class Scheduler(Controller):
         tried = self._attempts[uid] = self._attempts.get(uid, 0) + 1
         wait = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(tried - 1, 8))
         self._parked[key_of(pod)] = self.clock.now() + wait
-
-    async def reconcile(self, key: ObjectKey) -> Outcome:
-        raise NotImplementedError("pods are taken in the order of their priority")
 
 
 def _differs(before: Object | None, after: Object) -> bool:

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 
 from tests.unit.cluster.controllers.world import World, in_world
+from tiphys.client.client import Client
+from tiphys.client.managed import ManagedTransport
+from tiphys.client.transport import Request
 from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
 from tiphys.cluster.controllers.plan.scheduling.decide import decide
+from tiphys.machinery.errors import ServiceUnavailable
 from tiphys.machinery.resources import NODES, PODS
 
 
@@ -117,6 +121,38 @@ def test_a_pod_is_tried_again_when_there_is_room() -> None:
         return key_of(await world.get(PODS, name))
 
     in_world(test)
+
+
+class NoStatusOnce(ManagedTransport):
+    """Refuses the first write of a status."""
+
+    refused = False
+
+    async def call(self, request: Request) -> Any:
+        if request.subresource == "status" and not NoStatusOnce.refused:
+            NoStatusOnce.refused = True
+            raise ServiceUnavailable("not now")
+        return await super().call(request)
+
+
+def test_a_refused_status_does_not_end_the_scheduler() -> None:
+    async def test(world: World) -> None:
+        await world.make(PODS, "first", spec=asks("20"))
+        await world.settle(1)
+        scheduler = world.controllers.manager.running["default-scheduler"]
+        scheduler.client = Client(NoStatusOnce(world.server.transport(), scheduler.manager))
+        await world.make(PODS, "large", spec=asks("20"))
+        await world.settle(1)
+        assert NoStatusOnce.refused
+        await world.make(PODS, "small", spec=asks("1"))
+        await world.settle(5)
+        assert (await world.get(PODS, "small"))["status"]["phase"] == "Running"
+
+    in_world(test)
+
+
+def asks(cpu: str) -> dict[str, Any]:
+    return {"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]}
 
 
 def test_a_noexecute_taint_evicts_after_its_time() -> None:
