@@ -29,6 +29,7 @@ from tiphys.cluster.controllers.wakes import SCHEDULER, wants_scheduling
 from tiphys.machinery.actions import Delete, Emit, Patch
 from tiphys.machinery.errors import ApiError, Conflict, NotFound
 from tiphys.machinery.resources import (
+    NAMESPACES,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     PERSISTENT_VOLUMES,
@@ -49,7 +50,7 @@ _BACKOFF_MAX: Final = timedelta(seconds=10)
 
 class Scheduler(Component):
     name = SCHEDULER
-    reads = (PODS, NODES)
+    reads = (PODS, NODES, NAMESPACES)
     manager = "kube-scheduler"
 
     def __init__(self, kit: Kit) -> None:
@@ -72,6 +73,7 @@ class Scheduler(Component):
                 await self._schedule_all()
 
     def subscribe(self) -> None:
+        self.on(NAMESPACES, self._on_namespace)
         self.on(NODES, self._on_node)
         self.on(PODS, self._on_pod)
 
@@ -82,6 +84,16 @@ class Scheduler(Component):
             self.cluster.drop_node(key.name)
         else:
             self.cluster.set_node(after)
+        self._unpark()
+
+    def _on_namespace(self, key: ObjectKey, _before: Object | None, after: Object | None) -> None:
+        labels = (after["metadata"].get("labels") or {}) if after is not None else None
+        if labels == self.cluster.namespaces.get(key.name):
+            return
+        if labels is None:
+            del self.cluster.namespaces[key.name]
+        else:
+            self.cluster.namespaces[key.name] = labels
         self._unpark()
 
     def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:

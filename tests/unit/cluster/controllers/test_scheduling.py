@@ -76,6 +76,23 @@ def test_pods_apart_and_together() -> None:
     assert decide(pod("a2", labels={"app": "a"}), state, {}).node == "n1"  # the other one does not want it
 
 
+def test_namespaces_of_an_affinity_are_chosen_by_their_labels() -> None:
+    state = cluster(node("n1"), node("n2"))
+    state.namespaces = {"d": {"team": "one"}, "e": {"team": "two"}}
+    state.place(pod("a", labels={"app": "a"}), "n1")
+
+    def chosen(**where: Any) -> str:
+        term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "a"}}, **where}
+        near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+        return decide(pod("p", affinity=near), state, {}).node
+
+    assert chosen(namespaceSelector={"matchLabels": {"team": "one"}}) == "n1"
+    assert chosen(namespaceSelector={}) == "n1"
+    assert chosen(namespaceSelector={"matchLabels": {"team": "two"}}) == ""
+    assert chosen(namespaceSelector={"matchLabels": {"team": "two"}}, namespaces=["d"]) == "n1"
+    assert chosen(namespaces=["e"]) == ""
+
+
 def test_spread_keeps_the_skew() -> None:
     state = cluster(node("n1"), node("n2"))
     constraint = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",

@@ -29,16 +29,19 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True)
 class Term:
-    """A term of pod (anti-)affinity. ``namespaces`` None: all."""
+    """A term of pod (anti-)affinity: of pods in ``namespaces``, and in those whose labels ``inside`` selects."""
 
     topology: str
     selector: LabelSelector
-    namespaces: frozenset[str] | None
+    namespaces: frozenset[str]
+    inside: LabelSelector
     weight: int = 0
 
-    def matches(self, pod: PodFacts) -> bool:
-        inside = self.namespaces is None or pod.key.namespace in self.namespaces
-        return inside and self.selector.matches(pod.labels)
+    def matches(self, pod: PodFacts, labels: Mapping[str, Mapping[str, str]]) -> bool:
+        """``labels`` are those of every namespace."""
+        if not self.selector.matches(pod.labels):
+            return False
+        return pod.key.namespace in self.namespaces or self.inside.matches(labels.get(pod.key.namespace, {}))
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,10 @@ def _term(term: Object, pod: Object, weight: int) -> Term:
         expressions += [_is(key, labels[key], "In") for key in term.get("matchLabelKeys") or () if key in labels]
         expressions += [_is(key, labels[key], "NotIn") for key in term.get("mismatchLabelKeys") or () if key in labels]
         selector["matchExpressions"] = expressions
-    wide, named = term.get("namespaceSelector"), term.get("namespaces") or ()
-    # A selector of namespaces that selects some is judged by their labels, which the scheduler does not keep: all.
-    namespaces = None if wide is not None else frozenset(named or (pod["metadata"].get("namespace", ""),))
-    return Term(term.get("topologyKey", ""), from_structured(selector), namespaces, weight)
+    inside, namespaces = term.get("namespaceSelector"), frozenset(term.get("namespaces") or ())
+    if inside is None and not namespaces:
+        namespaces = frozenset((pod["metadata"].get("namespace", ""),))
+    return Term(term.get("topologyKey", ""), from_structured(selector), namespaces, from_structured(inside), weight)
 
 
 def _is(key: str, value: str, operator: str) -> dict[str, Any]:
@@ -186,10 +189,12 @@ class NodeState:
 
 
 class ClusterState:
-    """All nodes. ``anti`` are the pods with required anti-affinity: others have to mind them."""
+    """All nodes. ``anti`` are the pods with required anti-affinity: others have to mind them. ``namespaces`` are the
+    labels of each."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeState] = {}
+        self.namespaces: dict[str, Mapping[str, str]] = {}
         self._places: dict[str, str] = {}
         self._waiting: dict[str, dict[str, PodFacts]] = {}
         self.anti: dict[str, tuple[PodFacts, str]] = {}

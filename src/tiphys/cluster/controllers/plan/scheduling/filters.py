@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, NodeState, PodFacts, Port, Spread
+from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, NodeState, PodFacts, Port, Spread, Term
 from tiphys.machinery.selectors import Requirement
 
 Object = Mapping[str, Any]
 
 SELECTOR: Final = "node(s) didn't match Pod's node affinity/selector"
-REPELLING: Final = ("NoSchedule", "NoExecute")
 _FIELD_NAME: Final = "metadata.name"
 
 
@@ -47,8 +46,14 @@ class Survey:
         self.refusing = self._refusing()
         # The first of a group that wants to be together may begin anywhere.
         self.begins_group = (
-            bool(self.pod.affinity) and not any(self.near) and all(term.matches(self.pod) for term in self.pod.affinity)
+            bool(self.pod.affinity)
+            and not any(self.near)
+            and all(self.wants(term, self.pod) for term in self.pod.affinity)
         )
+
+    def wants(self, term: Term, pod: PodFacts) -> bool:
+        """Whether a pod is one of those that a term is about."""
+        return term.matches(pod, self.cluster.namespaces)
 
     def _spread(self, constraint: Spread) -> tuple[Spread, Counter[str], int]:
         counts: Counter[str] = Counter()
@@ -70,11 +75,11 @@ class Survey:
             return False
         return not (constraint.honours_taints and untolerated(self.pod.spec, node.taints))
 
-    def _matching_domains(self, term: Any) -> set[str]:
+    def _matching_domains(self, term: Term) -> set[str]:
         return {
             node.labels[term.topology]
             for node in self.cluster.nodes.values()
-            if term.topology in node.labels and any(term.matches(pod) for pod in node.pods.values())
+            if term.topology in node.labels and any(self.wants(term, pod) for pod in node.pods.values())
         }
 
     def _refusing(self) -> set[tuple[str, str]]:
@@ -83,7 +88,7 @@ class Survey:
         for other, name in self.cluster.anti.values():
             for term in other.anti_affinity:
                 labels = self.cluster.nodes[name].labels
-                if term.topology in labels and term.matches(self.pod):
+                if term.topology in labels and self.wants(term, self.pod):
                     found.add((term.topology, labels[term.topology]))
         return found
 

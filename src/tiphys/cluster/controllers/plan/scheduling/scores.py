@@ -105,7 +105,7 @@ def _company(survey: Survey, nodes: Sequence[NodeState]) -> list[float]:
             node.labels[term.topology]
             for node in survey.cluster.nodes.values()
             for pod in node.pods.values()
-            if term.topology in node.labels and term.matches(pod)
+            if term.topology in node.labels and survey.wants(term, pod)
         ])
         for term in terms
     ]  # fmt: skip
