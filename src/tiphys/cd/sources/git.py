@@ -13,8 +13,8 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -68,6 +68,7 @@ class GitStore:
         self.files_max = FILES_MAX
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._checkouts: OrderedDict[Path, None] = OrderedDict()
+        self._held: Counter[Path] = Counter()
 
     async def references(self, repository: Repository) -> dict[str, str]:
         """Every reference of the remote and its commit; HEAD is among them. Raises `GitError`."""
@@ -117,6 +118,17 @@ class GitStore:
                 await self._write(repository, commit, target)
         self._used(target)
         return target
+
+    @contextlib.contextmanager
+    def held(self, checkout: Path) -> Iterator[None]:
+        """Keeps a checkout that is being read from being removed to make room for others."""
+        self._held[checkout] += 1
+        try:
+            yield
+        finally:
+            self._held[checkout] -= 1
+            if not self._held[checkout]:
+                del self._held[checkout]
 
     async def changed_files(self, repository: Repository, old: str, new: str) -> list[str]:
         """The paths that differ between two commits. Raises `GitError`."""
@@ -211,7 +223,7 @@ class GitStore:
         listed = await self._git(config, repository, bare)
         for path, url in _submodule_urls(listed, repository.url):
             if path in pinned and _is_plain(path):
-                inner = Repository(url, repository.credentials, True, repository.depth)
+                inner = _submodule(repository, url)
                 shutil.copytree(
                     await self.checkout(inner, pinned[path]), place / path, symlinks=True, dirs_exist_ok=True
                 )
@@ -229,8 +241,9 @@ class GitStore:
     def _used(self, target: Path) -> None:
         self._checkouts[target] = None
         self._checkouts.move_to_end(target)
-        while len(self._checkouts) > self.checkouts_max:
-            oldest, _ = self._checkouts.popitem(last=False)
+        spare = [place for place in self._checkouts if place != target and place not in self._held]
+        for oldest in spare[: max(0, len(self._checkouts) - self.checkouts_max)]:
+            del self._checkouts[oldest]
             shutil.rmtree(oldest, ignore_errors=True)
 
     async def _git(
@@ -330,11 +343,35 @@ def _submodule_urls(listing: str, base: str) -> list[tuple[str, str]]:
     return [(one["path"], _absolute(one["url"], base)) for one in found.values() if {"path", "url"} <= set(one)]
 
 
+def _submodule(parent: Repository, url: str) -> Repository:
+    """Raises `GitError`: only a repository on this machine may take another one from it.
+
+    Passwords go to the parent's own host only: a submodule may be anywhere. A key does not leave with its use.
+    """
+    if _is_local(url) and not _is_local(parent.url):
+        raise GitError(f"submodule URL {url!r}: transport 'file' not allowed")
+    is_trusted = urls.is_ssh(url) or _host(url) == _host(parent.url)
+    return Repository(url, parent.credentials if is_trusted else Credentials(), True, parent.depth)
+
+
+def _is_local(url: str) -> bool:
+    """As git tells a path from ``host:path``."""
+    return url.startswith("file://") or ("://" not in url and (":" not in url or "/" in url.partition(":")[0]))
+
+
+def _host(url: str) -> tuple[str, str]:
+    scheme, _, rest = url.partition("://")
+    return scheme, rest.partition("/")[0].rpartition("@")[2].lower()
+
+
 def _absolute(url: str, base: str) -> str:
+    """Raises `GitError` for one that climbs out of the repository's own URL."""
     if not url.startswith(("./", "../")):
         return url
     parts = base.rstrip("/").split("/")
     for step in url.split("/"):
+        if step == ".." and len(parts) == 1:
+            raise GitError(f"submodule URL {url!r} leads out of {urls.sanitized(base)}")
         if step == "..":
             parts.pop()
         elif step != ".":

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,17 @@ class SourceRenderer:
 
     async def render(self, wanted: Wanted) -> Rendered:
         """The marked objects of all sources. A problem is part of the answer, never raised."""
+        with ExitStack() as held:
+            return await self._all(wanted, held)
+
+    async def _all(self, wanted: Wanted, held: ExitStack) -> Rendered:
+        """``held`` keeps the files of every source on disk until the last one is rendered."""
         targets: list[Mapping[str, Any]] = []
         revisions: list[str] = []
         types: list[str] = []
         number = 0
         try:
-            fetched = [await self._fetch(wanted, index) for index in range(len(wanted.sources))]
+            fetched = [await self._fetch(wanted, index, held) for index in range(len(wanted.sources))]
             references = _references(wanted.sources, fetched)
             for number, source in enumerate(wanted.sources):
                 revisions.append(fetched[number].revision)
@@ -102,7 +108,7 @@ class SourceRenderer:
         """Ends the processes that render."""
         await self.pool.close()
 
-    async def _fetch(self, wanted: Wanted, index: int) -> _Fetched:
+    async def _fetch(self, wanted: Wanted, index: int, held: ExitStack) -> _Fetched:
         source = wanted.sources[index]
         given = wanted.revisions[index] if index < len(wanted.revisions) else ""
         revision = given or source.get("targetRevision") or ""
@@ -119,6 +125,7 @@ class SourceRenderer:
         prefix = source.get("tagPrefix") or ""
         commit = await self._known(wanted, ("git", url, revision, prefix), lambda: self._commit(git, revision, prefix))
         root = await self.git.checkout(git, commit)
+        held.enter_context(self.git.held(root))
         await self._check_links(root)
         return _Fetched(root, commit, git)
 

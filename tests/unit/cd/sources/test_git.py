@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tiphys.cd.sources.credentials import Credentials
-from tiphys.cd.sources.git import GitError, GitStore, Repository
+from tiphys.cd.sources.git import GitError, GitStore, Repository, _submodule
 
 IDENTITY = {
     "GIT_AUTHOR_NAME": "A",
@@ -88,6 +88,17 @@ async def test_checkouts_are_whole_and_the_oldest_go(origin: Origin, store: GitS
     assert (await store.checkout(origin.repository, commits[0]) / "dir/a").read_text() == "0"
 
 
+async def test_a_checkout_that_is_read_stays(origin: Origin, store: GitStore) -> None:
+    commits = [origin.commit({"a": str(number)}) for number in range(4)]
+    read = await store.checkout(origin.repository, commits[0])
+    with store.held(read):
+        for commit in commits[1:]:
+            await store.checkout(origin.repository, commit)
+        assert (read / "a").read_text() == "0"
+    await store.checkout(origin.repository, commits[1])
+    assert not read.exists()
+
+
 async def test_what_changed(origin: Origin, store: GitStore) -> None:
     old = origin.commit({"a/x": "1", "b/y": "1"})
     new = origin.commit({"b/y": "2", "b/ö z": "3"})
@@ -117,6 +128,35 @@ async def test_a_repository_may_be_its_own_submodule(origin: Origin, store: GitS
     commit = git(origin.place, "rev-parse", "HEAD")
     place = await asyncio.wait_for(store.checkout(origin.repository, commit), 20)
     assert (place / "sub/a").read_text() == "1"
+
+
+async def test_a_submodule_that_climbs_out_of_the_url_is_refused(origin: Origin, store: GitStore) -> None:
+    before = origin.commit({"a": "1", ".gitmodules": f'[submodule "s"]\n\tpath = sub\n\turl = {"../" * 40}x\n'})
+    git(origin.place, "update-index", "--add", "--cacheinfo", f"160000,{before},sub")
+    git(origin.place, "commit", "-qm", "climbs")
+    with pytest.raises(GitError, match="leads out of"):
+        await store.checkout(origin.repository, git(origin.place, "rev-parse", "HEAD"))
+
+
+@pytest.mark.parametrize(
+    ("parent", "url", "password"),
+    [
+        ("https://git.example.com/a", "https://git.example.com/b", "p"),
+        ("https://u@git.example.com/a", "https://git.example.com/b", "p"),
+        ("https://git.example.com/a", "https://evil.example.com/b", ""),
+        ("https://git.example.com/a", "https://evil.example.com/@git.example.com/b", ""),
+        ("https://git.example.com/a", "http://git.example.com/b", ""),
+        ("https://git.example.com/a", "git@other.example.com:b", "p"),
+    ],
+)
+def test_a_password_goes_to_submodules_of_the_same_host_only(parent: str, url: str, password: str) -> None:
+    assert _submodule(Repository(parent, Credentials(password="p")), url).credentials.password == password
+
+
+@pytest.mark.parametrize("url", ["file:///srv/secret", "/srv/secret", "./x:y", "secret"])
+def test_a_remote_repository_has_no_submodules_on_this_machine(url: str) -> None:
+    with pytest.raises(GitError, match="transport 'file' not allowed"):
+        _submodule(Repository("https://git.example.com/a"), url)
 
 
 @pytest.mark.parametrize(

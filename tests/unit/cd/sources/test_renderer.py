@@ -103,6 +103,18 @@ async def test_values_from_another_repository(origin: Origin, renderer: SourceRe
     assert found.types == ["Helm", ""] and len(found.revisions) == 2
 
 
+async def test_files_of_the_first_source_stay_until_the_last_is_rendered(
+    origin: Origin, renderer: SourceRenderer, tmp_path: Path
+) -> None:
+    renderer.git.checkouts_max = 1
+    other = Origin(tmp_path / "other")
+    origin.commit({"app/a.yaml": MAP % 1})
+    other.commit({"app/b.yaml": MAP % 2})
+    sources = [{"repoURL": each.repository.url, "path": "app"} for each in (origin, other)]
+    found = await renderer.render(wanted(*sources, several=True))
+    assert found.problem == "" and [one["data"]["v"] for one in found.targets] == ["1", "2"]
+
+
 async def test_many_who_ask_at_once_are_one_question(origin: Origin, renderer: SourceRenderer) -> None:
     origin.commit({"app/a.yaml": MAP % 1})
     source = {"repoURL": origin.repository.url, "path": "app"}
