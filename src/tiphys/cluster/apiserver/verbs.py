@@ -192,10 +192,7 @@ class Verbs:
         return replace(page, records=self.versions.all_shown(target.info, page.records))
 
     def _check_version(self, text: str) -> None:
-        try:
-            asked = parse_version(text, watch=True)
-        except InvalidVersion:
-            raise
+        asked = parse_version(text, watch=True)
         if asked > self.store.version:
             raise too_large_version(asked, self.store.version)
 
@@ -441,6 +438,9 @@ class Verbs:
                 raise bad_request(_unreadable(info, text))
             if options.validation != "Ignore":
                 options.warnings.extend(unknown)
+        if not options.trusted and obj["metadata"].get("managedFields") == []:
+            # As good as nothing to the type, but to the owners' keeper an order to forget them.
+            read = read | {"metadata": read["metadata"] | {"managedFields": []}}
         return read
 
     def _check_writer(self, target: Target, wanted: Object, old: Object) -> None:

@@ -19,6 +19,7 @@ from tiphys.cluster.apiserver.users import AUTHENTICATED, MASTERS, User
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 JSON = "application/json"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ARGO = "/apis/argoproj.io/v1alpha1"
 
 
 class Caller:
@@ -206,3 +207,18 @@ async def test_server_side_apply_tells_of_conflicts(call: Caller) -> None:
     assert (status, refusal["details"]["causes"][0]["field"]) == (409, ".data.a")
     status, forced = await call(f"{path}?fieldManager=two&force=true", body % 2, method="PATCH", **apply)
     assert (status, forced["data"]) == (200, {"a": "2"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/namespaces/default/configmaps", f"{ARGO}/namespaces/default/workflowtemplates"]
+)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_owners_that_are_replaced_by_none_are_forgotten(call: Caller, path: str, method: str) -> None:
+    _, made = await call(path, {"metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {}})
+    assert made["metadata"]["managedFields"]
+    if method == "PATCH":
+        patch = b'[{"op": "replace", "path": "/metadata/managedFields", "value": []}]'
+        answer = await call(f"{path}/x", patch, method=method, Content_Type="application/json-patch+json")
+    else:
+        answer = await call(f"{path}/x", made | {"metadata": made["metadata"] | {"managedFields": []}}, method=method)
+    assert (answer[0], answer[1]["metadata"].get("managedFields")) == (200, None)
