@@ -25,7 +25,6 @@ MAGIC = b"k8s\x00"
 DEPTH_MAX = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_VARINTS = frozenset({"bool", "int32", "int64", "uint32", "uint64"})
 
 
 class ProtobufError(ValueError):

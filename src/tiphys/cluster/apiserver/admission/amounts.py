@@ -6,7 +6,7 @@ ones before it; what the pod itself says of cpu and memory replaces the sum; a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from tiphys.machinery import quantities
@@ -65,10 +65,3 @@ def _raise_to(total: Amounts, least: Mapping[str, Quantity]) -> None:
     for name, amount in least.items():
         if name not in total or amount.compare(total[name]) > 0:
             total[name] = amount
-
-
-def total_of(each: Iterable[Mapping[str, Quantity]]) -> Amounts:
-    total: Amounts = {}
-    for amounts in each:
-        add(total, amounts)
-    return total

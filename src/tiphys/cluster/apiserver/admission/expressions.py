@@ -57,9 +57,6 @@ class Scope:
             value = Failure(str(err))
         self._values["variables"] = {**self._values["variables"], name: value}
 
-    def with_values(self, **values: Any) -> Scope:
-        return Scope({**self._values, **values})
-
     def evaluate(self, source: str) -> Any:
         """Raises Unusable."""
         expression = _compiled(source)
