@@ -5,8 +5,8 @@
                   └── back-off (1 s … 10 s) ◄── a pod went, a node or a claim changed
 
 Decisions are ``plan/scheduling``. What is decided counts at once (the pod is assumed to be on its node), so that many
-pods are placed in one go and bound together. A pod whose claims wait for their first consumer is parked until they are
-bound to a volume for the chosen node.
+pods are placed in one go and bound together; so does the room that is made for a pod by ending others. A pod whose
+claims wait for their first consumer is parked until they are bound to a volume for the chosen node.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ class Scheduler(Component):
 
     def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         if before is not None and (after is None or podfacts.is_terminated(after)):
-            was_there = self.cluster.node_of(before["metadata"]["uid"]) is not None
-            self.cluster.remove(before["metadata"]["uid"])
-            self._attempts.pop(before["metadata"]["uid"], None)
+            uid = before["metadata"]["uid"]
+            had_room = self.cluster.node_of(uid) or self.cluster.expected_at(uid)
+            self.cluster.remove(uid)
+            self._attempts.pop(uid, None)
             self._parked.pop(key, None)
-            if was_there:
+            if had_room:
                 self._unpark()
         if after is None or podfacts.is_terminated(after):
             return
@@ -113,6 +114,9 @@ class Scheduler(Component):
                 self.cluster.place(PodFacts.of(after), node)
         elif wants_scheduling(after) and (before is None or _spec_changed(before, after)):
             self._parked.pop(key, None)
+            nominated = (after.get("status") or {}).get("nominatedNodeName")
+            if before is None and nominated:  # the one before us made room for it
+                self.cluster.expect(PodFacts.of(after), nominated)
             self._enqueue(key, after)
 
     def _enqueue(self, key: ObjectKey, pod: Object) -> None:
@@ -168,6 +172,11 @@ class Scheduler(Component):
         if decision.node:
             self.cluster.place(facts, decision.node)
             return decision.node
+        if decision.nominated:
+            self.cluster.expect(facts, decision.nominated)
+        elif self.cluster.expected_at(facts.uid):
+            self.cluster.remove(facts.uid)
+            self._unpark()
         await self._unschedulable(pod, decision)
         return ""
 
@@ -243,6 +252,8 @@ class Scheduler(Component):
             status["conditions"] = [*others, said]
         if decision.nominated:
             status["nominatedNodeName"] = decision.nominated
+        else:
+            status.pop("nominatedNodeName", None)
         if status != pod.get("status"):
             await self._write_status(pod, status)
         if decision.victims:

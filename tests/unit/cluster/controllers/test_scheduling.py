@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,6 +111,35 @@ def test_the_least_important_make_room() -> None:
     found = decide(pod("p", "1", 10), state, {})
     assert (found.nominated, [each.uid for each in found.victims]) == ("n1", ["b"])
     assert "No preemption victims" in decide(pod("p", "1", 1), state, {}).message
+
+
+def test_room_that_is_made_is_kept_for_whom_it_is_made() -> None:
+    state = cluster(node("n1"))
+    state.place(pod("a", "2", 1), "n1")
+    high = pod("high", "2", 10)
+    found = decide(high, state, {})
+    assert (found.nominated, [each.uid for each in found.victims]) == ("n1", ["a"])
+    state.expect(high, found.nominated)
+    state.place(replace(pod("a", "2", 1), leaving=True), "n1")
+    waits = decide(high, state, {})
+    assert (waits.nominated, waits.victims) == ("n1", ())
+    assert "not eligible due to a terminating pod on the nominated node." in waits.message
+    state.remove("a")
+    assert decide(pod("another", "2", 1), state, {}).node == ""
+    assert decide(pod("higher", "2", 20), state, {}).node == "n1"
+    assert decide(high, state, {}).node == "n1"
+
+
+def test_pods_of_a_node_that_goes_and_comes_count_once_and_only_while_they_are_there() -> None:
+    state = cluster(node("n1"))
+    for name in ("stays", "goes"):
+        state.place(pod(name, "1"), "n1")
+    state.drop_node("n1")
+    state.remove("goes")
+    state.set_node(node("n1"))
+    assert [each.uid for each in state.nodes["n1"].pods.values()] == ["stays"]
+    assert decide(pod("p", "2"), state, {}).node == ""
+    assert decide(pod("p", "1"), state, {}).node == "n1"
 
 
 def test_host_ports_clash() -> None:

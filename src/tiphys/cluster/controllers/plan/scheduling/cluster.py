@@ -7,7 +7,8 @@ Not a cache of objects: only what decisions need. ``PodFacts`` are immutable; ``
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -190,13 +191,14 @@ class NodeState:
 
 class ClusterState:
     """All nodes. ``anti`` are the pods with required anti-affinity: others have to mind them. ``namespaces`` are the
-    labels of each."""
+    labels of each. A pod is in one place only: on a node, on one that is not known (any more), or awaited on one."""
 
     def __init__(self) -> None:
         self.nodes: dict[str, NodeState] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self._places: dict[str, str] = {}
         self._waiting: dict[str, dict[str, PodFacts]] = {}
+        self._awaited: dict[str, tuple[PodFacts, str]] = {}
         self.anti: dict[str, tuple[PodFacts, str]] = {}
 
     def set_node(self, node: Object) -> None:
@@ -220,20 +222,20 @@ class ClusterState:
             self.place(pod, name)
 
     def drop_node(self, name: str) -> None:
+        """Its pods stay bound to it: they count again if it comes back before they go."""
         state = self.nodes.pop(name, None)
-        for uid in state.pods if state is not None else ():
-            self._places.pop(uid, None)
-            self.anti.pop(uid, None)
+        for pod in state.pods.values() if state is not None else ():
+            self.place(pod, name)
 
     def place(self, pod: PodFacts, node: str) -> None:
         """A pod is on a node, or is taken to be."""
         self.remove(pod.uid)
+        self._places[pod.uid] = node
         state = self.nodes.get(node)
         if state is None:
             self._waiting.setdefault(node, {})[pod.uid] = pod
             return
         state.add(pod)
-        self._places[pod.uid] = node
         if pod.anti_affinity:
             self.anti[pod.uid] = (pod, node)
 
@@ -241,7 +243,35 @@ class ClusterState:
         name = self._places.pop(uid, None)
         if name is not None and name in self.nodes:
             self.nodes[name].drop(uid)
+        elif name in self._waiting:
+            self._waiting[name].pop(uid, None)
+            if not self._waiting[name]:
+                del self._waiting[name]
         self.anti.pop(uid, None)
+        self._awaited.pop(uid, None)
+
+    def expect(self, pod: PodFacts, node: str) -> None:
+        """Others go from a node so that this pod has room there."""
+        self.remove(pod.uid)
+        self._awaited[pod.uid] = (pod, node)
+
+    def expected_at(self, uid: str) -> str:
+        """The node on which a pod gets room; "" where there is none."""
+        return self._awaited[uid][1] if uid in self._awaited else ""
+
+    @contextmanager
+    def minding(self, pod: PodFacts) -> Iterator[None]:
+        """Counts the pods for which room is being made as there, unless they are less important than ``pod``."""
+        coming = [
+            each for each in self._awaited.values() if each[0].uid != pod.uid and each[0].priority >= pod.priority
+        ]
+        for one, node in coming:
+            self.place(one, node)
+        try:
+            yield
+        finally:
+            for one, node in coming:
+                self.expect(one, node)
 
     def node_of(self, uid: str) -> str | None:
         return self._places.get(uid)

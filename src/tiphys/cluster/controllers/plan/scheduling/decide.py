@@ -28,7 +28,8 @@ Protects = Callable[[PodFacts], bool]
 
 @dataclass(frozen=True)
 class Decision:
-    """``node``, or ``message`` with, where ending ``victims`` on ``nominated`` would help, those."""
+    """``node``, or ``message`` with, where ending ``victims`` on ``nominated`` would help, those (none where they are
+    ending already)."""
 
     node: str = ""
     message: str = ""
@@ -45,17 +46,18 @@ def decide(
     """``volumes``: node → why the pod's volumes cannot be there."""
     if not cluster.nodes:
         return Decision(message=NO_NODES)
-    survey = Survey(pod, cluster, volumes)
-    possible, refused = [], {}
-    for node in cluster.nodes.values():
-        why = refusal(survey, node)
-        if why is None:
-            possible.append(node)
-        else:
-            refused[node.name] = why
-    if possible:
-        return Decision(node=best(survey, possible).name)
-    return _unschedulable(survey, refused, protects)
+    with cluster.minding(pod):
+        survey = Survey(pod, cluster, volumes)
+        possible, refused = [], {}
+        for node in cluster.nodes.values():
+            why = refusal(survey, node)
+            if why is None:
+                possible.append(node)
+            else:
+                refused[node.name] = why
+        if possible:
+            return Decision(node=best(survey, possible).name)
+        return _unschedulable(survey, refused, protects)
 
 
 def rejected(cluster: ClusterState, why: str) -> Decision:
@@ -69,6 +71,10 @@ def _unschedulable(survey: Survey, refused: Mapping[str, Refusal], protects: Pro
     if survey.pod.spec.get("preemptionPolicy") == "Never":
         text = f"{message} no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never."
         return Decision(message=text)
+    awaited = survey.cluster.expected_at(survey.pod.uid)
+    if awaited in refused and _is_making_room(survey.cluster.nodes[awaited], survey.pod):
+        why_not = "not eligible due to a terminating pod on the nominated node."
+        return Decision(message=f"{message} no new claims to deallocate, preemption: {why_not}", nominated=awaited)
     candidates: dict[str, Sequence[PodFacts]] = {}
     verdicts: Counter[str] = Counter()
     for name, why in refused.items():
@@ -84,6 +90,10 @@ def _unschedulable(survey: Survey, refused: Mapping[str, Refusal], protects: Pro
         return Decision(message=message, nominated=name, victims=tuple(candidates[name]))
     told = _histogram(reason for reason, count in verdicts.items() for _ in range(count))
     return Decision(message=f"{message} no new claims to deallocate, preemption: {head} {told}.")
+
+
+def _is_making_room(node: NodeState, pod: PodFacts) -> bool:
+    return any(each.leaving and each.priority < pod.priority for each in node.pods.values())
 
 
 def _histogram(reasons: Iterable[str]) -> str:
