@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tiphys.lang import goyaml
 INDEX_BYTES_MAX = 1024 * 1024 * 1024
 ARCHIVE_BYTES_MAX = 100 * 1024 * 1024
 DEADLINE_SECONDS = 90.0
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ class ChartStore:
     async def checkout(self, repository: ChartRepository, chart: str, version: str) -> Path:
         """The unpacked chart, not to be changed. Raises `RenderError`."""
         entry = next((one for one in await self._entries(repository, chart) if one.get("version") == version), None)
-        if entry is None or not entry.get("urls"):
+        if entry is None or not isinstance(entry.get("urls"), list) or not entry["urls"]:
             raise RenderError(f"chart {chart} {version} is not in {urls.sanitized(repository.url)}")
+        wanted = str(entry.get("digest") or "").removeprefix("sha256:")
+        if _SHA256.fullmatch(wanted) and (self.place / wanted).exists():
+            return self._chart_in(self.place / wanted, chart)
         url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
         data = await self._get(url, repository, ARCHIVE_BYTES_MAX)
         digest = hashlib.sha256(data).hexdigest()
-        wanted = str(entry.get("digest") or digest).removeprefix("sha256:")
-        if digest != wanted:
+        if wanted and digest != wanted:
             raise RenderError(f"chart {chart} {version} has digest {digest}, the index says {wanted}")
         async with self._unpacking:
             return await asyncio.to_thread(self._unpacked, data, digest, chart)
@@ -81,21 +85,26 @@ class ChartStore:
             finally:
                 archive.unlink(missing_ok=True)
                 shutil.rmtree(partial, ignore_errors=True)
+        return self._chart_in(target, chart)
+
+    def _chart_in(self, target: Path, chart: str) -> Path:
         found = target / chart.rpartition("/")[2]
         if not (found / "Chart.yaml").is_file():
             raise RenderError(f"the archive of chart {chart} holds no {chart}/Chart.yaml")
         return found
 
-    async def _entries(self, repository: ChartRepository, chart: str) -> list[Mapping[str, Any]]:
+    async def _entries(self, repository: ChartRepository, chart: str) -> Sequence[Mapping[str, Any]]:
         data = await self._get(repository.url.rstrip("/") + "/index.yaml", repository, INDEX_BYTES_MAX)
         try:
-            index = goyaml.load(data)
+            index = await asyncio.to_thread(goyaml.load, data)  # of a large repository it takes seconds
         except goyaml.YamlError as err:
             raise RenderError(f"the index of {urls.sanitized(repository.url)} is no YAML: {err}") from None
-        entries = (index.get("entries") or {}).get(chart) if isinstance(index, dict) else None
+        charts = index.get("entries") if isinstance(index, dict) else None
+        listed = charts.get(chart) if isinstance(charts, dict) else None
+        entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         if not entries:
             raise RenderError(f"chart {chart} is not in the index of {urls.sanitized(repository.url)}")
-        return list(entries)
+        return entries
 
     async def _get(self, url: str, repository: ChartRepository, size_max: int) -> bytes:
         timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)

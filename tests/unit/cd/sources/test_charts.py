@@ -93,6 +93,33 @@ async def test_what_is_wrong_with_a_repository_is_said(served: tuple[Served, str
         await store.resolve(repository, "other", "1")
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        "[]",
+        "entries: [demo]",
+        "entries: {demo: x}",
+        "entries: {demo: [x]}",
+        "entries: {demo: [{version: 1.0.0, urls: {a: b}}]}",
+    ],
+)
+async def test_an_index_of_the_wrong_shape_holds_no_chart(
+    served: tuple[Served, str], store: ChartStore, index: str
+) -> None:
+    holder, url = served
+    holder.files["index.yaml"] = index.encode()
+    with pytest.raises(RenderError, match="is not in"):
+        await store.checkout(ChartRepository(url), "demo", "1.0.0")
+
+
+async def test_an_archive_with_a_known_digest_is_fetched_once(served: tuple[Served, str], store: ChartStore) -> None:
+    holder, url = served
+    holder.chart("1.0.0", archive({"demo/Chart.yaml": "version: 1.0.0"}))
+    first = await store.checkout(ChartRepository(url), "demo", "1.0.0")
+    del holder.files["demo-1.0.0.tgz"]
+    assert await store.checkout(ChartRepository(url), "demo", "1.0.0") == first
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "demo/../../out"])
 async def test_archives_stay_where_they_are_put(served: tuple[Served, str], store: ChartStore, name: str) -> None:
     holder, url = served
