@@ -71,11 +71,11 @@ class SourceRenderer:
         self.plugins = installed
         self._tools = Toolbox()
         self._resolved: OrderedDict[tuple[str, ...], str] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[dict[str, str]]] = {}
+        self._asked: dict[tuple[str, Credentials], asyncio.Task[dict[str, str]]] = {}
         self._kept = _Kept()
         self._last: OrderedDict[tuple[str, int], tuple[str, str]] = OrderedDict()
         """Per application and source: the revision rendered last, and the key of its result."""
-        self._checked: set[Path] = set()
+        self._checked: OrderedDict[Path, None] = OrderedDict()
 
     async def render(self, wanted: Wanted) -> Rendered:
         """The marked objects of all sources. A problem is part of the answer, never raised."""
@@ -138,14 +138,15 @@ class SourceRenderer:
         return self._resolved[key]
 
     async def _commit(self, repository: Repository, revision: str, tag_prefix: str) -> str:
-        """Asks a repository for its references once for all who ask at the same time."""
+        """Asks a repository for its references once for all who ask at the same time with the same credentials."""
         if len(revision) == 40 and all(character in "0123456789abcdefABCDEF" for character in revision):
             return revision
-        task = self._asked.get(repository.url)
+        key = (repository.url, repository.credentials)
+        task = self._asked.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self.git.references(repository))
-            self._asked[repository.url] = task
-            task.add_done_callback(lambda _: self._asked.pop(repository.url, None))
+            self._asked[key] = task
+            task.add_done_callback(lambda _: self._asked.pop(key, None))
         return GitStore.chosen(await asyncio.shield(task), revision, tag_prefix)
 
     async def _check_links(self, root: Path) -> None:
@@ -156,7 +157,9 @@ class SourceRenderer:
         except paths.PathError as err:
             name = str(err).rpartition(": ")[2]
             raise RenderError(f"repository contains out-of-bounds symlinks. file: {name}") from None
-        self._checked.add(root)
+        self._checked[root] = None
+        if len(self._checked) > RESOLVED_MAX:
+            self._checked.popitem(last=False)
 
     async def _source(
         self, wanted: Wanted, index: int, fetched: _Fetched, references: Mapping[str, Path]
@@ -173,6 +176,9 @@ class SourceRenderer:
             found = await self._rendered(asked)
             self._kept.put(key, found)
         self._last[place] = (fetched.revision, key)
+        self._last.move_to_end(place)
+        if len(self._last) > RESOLVED_MAX:
+            self._last.popitem(last=False)
         return found
 
     async def _rendered(self, asked: Request) -> request.Rendered:

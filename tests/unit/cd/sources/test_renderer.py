@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from tests.unit.cd.sources.test_git import Origin
 from tiphys.cd.rendering import Wanted
 from tiphys.cd.sources.charts import ChartStore
+from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.git import GitStore, Repository
 from tiphys.cd.sources.renderer import SourceRenderer
 from tiphys.cd.sources.workers import RenderPool
@@ -121,6 +123,15 @@ async def test_many_who_ask_at_once_are_one_question(origin: Origin, renderer: S
     found = await asyncio.gather(*(renderer.render(wanted(source)) for _ in range(20)))
     assert all(one.problem == "" for one in found)
     assert isinstance(renderer.git, CountingGit) and renderer.git.asked == 1
+
+
+async def test_a_question_is_shared_with_the_same_credentials_only(origin: Origin, renderer: SourceRenderer) -> None:
+    origin.commit({"app/a.yaml": MAP % 1})
+    renderer.credentials = lambda url, project: Credentials(username=project)
+    source = {"repoURL": origin.repository.url, "path": "app"}
+    asking = [replace(wanted(source), project=project) for project in ("one", "one", "other")]
+    await asyncio.gather(*map(renderer.render, asking))
+    assert isinstance(renderer.git, CountingGit) and renderer.git.asked == 2
 
 
 async def test_problems_say_what_and_where(origin: Origin, renderer: SourceRenderer, tmp_path: Path) -> None:
