@@ -133,6 +133,8 @@ class Names:
 
 
 def _backends(found: Object, unready_too: bool) -> Iterator[_Backend]:
+    if found.get("addressType") == "FQDN":  # names, of which no address can be told
+        return
     for one in found.get("endpoints") or ():
         conditions = one.get("conditions") or {}
         if conditions.get("ready") is False and not unready_too:

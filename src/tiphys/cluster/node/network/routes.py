@@ -4,6 +4,8 @@ A service port finds the endpoint port of the same name in every slice of the se
 while none is, those that are terminating but still serve do (kube-proxy's rule). A traffic policy of Local keeps to the
 back ends of this node.
 
+The pods' network speaks IPv4: addresses of other kinds are left out, as kube-proxy of such a cluster does.
+
 A forward with no back end is kept: a connection to it is refused at once, as kube-proxy does, instead of hanging.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Any
 
 Object = Mapping[str, Any]
@@ -72,9 +75,9 @@ def _of_service(service: Object, slices: Sequence[Object], node: str) -> Iterabl
         outside = endpoints(slices, port, node if external_local else "")
         protocol = port.get("protocol") or "TCP"
         name = _port_name(service, port)
-        for address in (*spec.get("clusterIPs", (spec["clusterIP"],)), *(spec.get("externalIPs") or ())):
+        for address in filter(_is_ipv4, _own_addresses(spec)):
             yield Forward(address, int(port["port"]), protocol, inside, affinity, name)
-        for address in _load_balancer_addresses(service):
+        for address in filter(_is_ipv4, _load_balancer_addresses(service)):
             yield Forward(address, int(port["port"]), protocol, outside, affinity, name)
         if port.get("nodePort"):
             yield Forward("", int(port["nodePort"]), protocol, outside, affinity, name)
@@ -86,7 +89,7 @@ def endpoints(slices: Iterable[Object], port: Object, node: str = "") -> tuple[E
     serving: set[Endpoint] = set()
     for found in slices:
         number = _endpoint_port(found, port)
-        if number is None:
+        if number is None or found.get("addressType", "IPv4") != "IPv4":
             continue
         for one in found.get("endpoints") or ():
             if node and one.get("nodeName") != node:
@@ -96,6 +99,18 @@ def endpoints(slices: Iterable[Object], port: Object, node: str = "") -> tuple[E
             if into is ready or (conditions.get("serving") and conditions.get("terminating")):
                 into.update(Endpoint(address, number) for address in one.get("addresses") or ())
     return tuple(sorted(ready or serving))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_addresses(spec: Object) -> Iterable[str]:
+    return (*spec.get("clusterIPs", (spec["clusterIP"],)), *(spec.get("externalIPs") or ()))
 
 
 def _endpoint_port(found: Object, port: Object) -> int | None:

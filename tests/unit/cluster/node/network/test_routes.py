@@ -61,6 +61,16 @@ def test_services_without_an_address_forward_nothing(spec: dict[str, Any]) -> No
     assert forwards([service(**spec)], [], "here") == ()
 
 
+@pytest.mark.parametrize(("kind", "address"), [("IPv6", "fd00::1"), ("FQDN", "example.com")])
+def test_other_addresses_than_of_ipv4_are_left_out(kind: str, address: str) -> None:
+    strange = {**backends(at(address, ready=True)), "addressType": kind}
+    wanted = service(externalIPs=["fd00::5", "192.0.2.5"])
+    wanted["status"] = {"loadBalancer": {"ingress": [{"ip": "fd00::6"}]}}
+    found = forwards([wanted], [strange, backends(at("10.1.0.1", ready=True))], "here")
+    assert [one.address for one in found] == ["10.96.0.5", "192.0.2.5"]
+    assert all(one.endpoints == (Endpoint("10.1.0.1", 8080),) for one in found)
+
+
 @pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed")
 def test_the_kernel_understands_the_rules() -> None:
     two = (Endpoint("10.1.0.1", 80), Endpoint("10.1.0.2", 80))
@@ -99,6 +109,12 @@ def test_names_of_a_headless_service() -> None:
     found = names.answer(Question(f"_http._tcp.{base}", SRV))
     assert found is not None and [one.data for one in found.extra] == ["10.1.0.1"]
     assert [one.data for one in answered(names, "1.0.1.10.in-addr.arpa", PTR)] == [f"web-0.{base}"]
+
+
+def test_a_headless_service_of_other_names_has_no_address() -> None:
+    slices = [{**backends(at("example.com", ready=True)), "addressType": "FQDN"}, backends(at("10.1.0.1", ready=True))]
+    names = Names([service(clusterIP="None")], slices)
+    assert [one.data for one in answered(names, "web.ns.svc.cluster.local", A)] == ["10.1.0.1"]
 
 
 def test_other_names() -> None:
