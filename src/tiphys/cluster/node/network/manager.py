@@ -1,18 +1,19 @@
 """Keeps a node's forwards and names in step with Services and EndpointSlices.
 
 Changes that come together are carried out together: the first one starts the work, and what arrives while it goes on is
-the next round's.
+the next round's. What the machine refuses is tried again: a cluster goes on without what it cannot have.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Mapping
 from typing import Any
 
 from tiphys.client.client import Client
-from tiphys.cluster.node.network.attachments import PodNetwork
+from tiphys.cluster.node.network.attachments import NetworkError, PodNetwork
 from tiphys.cluster.node.network.names import Names
 from tiphys.cluster.node.network.outside import Outside, addressed
 from tiphys.cluster.node.network.resolver import Resolver, machine_resolvers
@@ -25,6 +26,9 @@ Object = Mapping[str, Any]
 
 _API_PORT = 443
 _GATE_PORT = 16443
+RETRY_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
 
 
 class ServiceNetwork:
@@ -39,6 +43,7 @@ class ServiceNetwork:
         rng: random.Random,
         api: Endpoint | None = None,
     ) -> None:
+        self.clock = clock
         self.network = network
         self.node = node
         self.api = api
@@ -62,14 +67,23 @@ class ServiceNetwork:
                 tasks.create_task(self._resolve())
             while True:
                 self._changed.clear()
-                await self._bring_in_step()
+                try:
+                    await self._bring_in_step()
+                except NetworkError as err:
+                    logger.warning("Services do not lead where they should: %s", err)
+                    self.clock.call_at(self.clock.monotonic() + RETRY_SECONDS, self._changed.set)
                 await self._changed.wait()
 
     async def _resolve(self) -> None:
-        """Answers DNS once there is an address to do it on. Raises OSError where the port is taken."""
+        """Answers DNS once there is an address to do it on."""
         await self.network.opened()
         self._changed.set()
-        await self._resolver.start(self.network.resolver_address)
+        try:
+            await self._resolver.start(self.network.resolver_address)
+        except OSError as err:
+            await self._resolver.stop()
+            logger.error("Pods do not find Services by name: no DNS server can be had for them: %s", err)
+            return
         try:
             await asyncio.Event().wait()
         finally:
