@@ -18,6 +18,7 @@ from tiphys.machinery.errors import SpecError
 
 IMAGES = ("auto", "registry", "map")
 NETWORKS = ("auto", "bridge", "loopback", "host")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 RUNTIMES = ("auto", "sandbox", "oci", "process", "engine", "stage")
 
 
@@ -53,7 +54,7 @@ class Settings:
     audit_log_backups: Annotated[int, "audit logs put aside that are kept"] = 10
     event_ttl: Annotated[int, "seconds that an Event is kept after its last write; 0: for ever"] = 3600
     events_max: Annotated[int, "Events kept at most, the oldest go first; 0: any number"] = 10_000
-    log_level: Annotated[str, "debug, info, warning or error"] = "warning"
+    log_level: Annotated[str, "what is said on standard error: debug, info, warning or error, and worse"] = "warning"
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -62,6 +63,8 @@ class Settings:
             raise SpecError("images", f"must be one of {', '.join(IMAGES)}, got {self.images!r}")
         if self.network not in NETWORKS:
             raise SpecError("network", f"must be one of {', '.join(NETWORKS)}, got {self.network!r}")
+        if self.log_level not in LOG_LEVELS:
+            raise SpecError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if self.workflow_workers < 1:
             raise SpecError("workflow_workers", f"must be at least 1, got {self.workflow_workers}")
         if (self.audit_policy_file is None) != (self.audit_log is None):

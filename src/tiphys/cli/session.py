@@ -53,12 +53,14 @@ async def local(given: Mapping[str, Any]) -> AsyncIterator[Session]:
     """An embedded cluster inside this process; pods that still run at the end are killed."""
     from tiphys.app import settings
     from tiphys.app.local import LocalCluster
+    from tiphys.app.logs import log
     from tiphys.cli.tracing import tracing
 
-    flags = {"runtime": given.get("runtime"), "data_dir": given.get("keep")}
+    chosen = settings.load({"runtime": given.get("runtime"), "data_dir": given.get("keep")})
+    log(chosen)
     clock = SystemClock()
     with tracing(bool(given.get("trace")), clock) as trace:
-        async with LocalCluster.start(settings.load(flags), trace=trace) as cluster:
+        async with LocalCluster.start(chosen, trace=trace) as cluster:
             choice = cluster.runtime
             where = f"steps run as {choice.name}: {choice.why}"
             yield Session(cluster.client, given.get("namespace") or "default", where, clock)

@@ -43,6 +43,7 @@ def command(
     import asyncio
 
     from tiphys.app import settings, up
+    from tiphys.app.logs import log
 
     flags: dict[str, str | int | None] = {
         "data_dir": data_dir,
@@ -65,6 +66,7 @@ def command(
         announce(server, detached=False)
         up.tell_parent()
 
+    log(chosen)
     asyncio.run(up.serve(chosen, ready))
     return 0
 

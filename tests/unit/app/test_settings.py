@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
+from tiphys.app.logs import log
 from tiphys.app.settings import Settings, describe, load
 from tiphys.machinery.errors import SpecError
 
@@ -21,6 +23,7 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None
     ("flags", "environ", "where"),
     [
         ({"runtime": "vm"}, {}, "runtime"),
+        ({}, {"TIPHYS_LOG_LEVEL": "loud"}, "log_level"),
         ({"listen": "6443"}, {}, "listen"),
         ({}, {"TIPHYS_WORKFLOW_WORKERS": "many"}, "TIPHYS_WORKFLOW_WORKERS"),
         ({}, {"TIPHYS_CONFIG": "/nowhere/config.toml"}, "TIPHYS_CONFIG"),
@@ -41,3 +44,15 @@ def test_an_unknown_key_in_the_file_is_refused(tmp_path: Path) -> None:
 
 def test_every_setting_has_a_meaning() -> None:
     assert all(meaning for _, _, meaning in describe())
+
+
+def test_the_level_is_that_of_our_own_loggers() -> None:
+    ours, others = logging.getLogger("tiphys.some.part"), logging.getLogger("somebody")
+    try:
+        log(Settings(log_level="debug"))
+        assert ours.isEnabledFor(logging.DEBUG)
+        assert not others.isEnabledFor(logging.DEBUG)
+        log(Settings(log_level="error"))
+        assert not ours.isEnabledFor(logging.WARNING)
+    finally:
+        logging.getLogger("tiphys").setLevel(logging.NOTSET)
