@@ -2,7 +2,8 @@
 
 Each request is read up to the end of its head, sent to a back end and answered on the same connection, which then ends:
 a next request may belong elsewhere. An upgrade (WebSocket) goes on for as long as both sides like. Certificates come
-from the secrets that Ingresses name, chosen by the host that the client asks for.
+from the secrets that Ingresses name, chosen by the host that the client asks for; for all other hosts there is one that
+nobody trusts, as ingress controllers have it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import random
 import ssl
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from tiphys.cluster.node.network.ingress_rules import Routes, Target
 from tiphys.cluster.node.network.routes import Endpoint
+from tiphys.serving.certificates import Authority
 
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_SECONDS = 30.0
@@ -38,12 +41,12 @@ class IngressRouter:
         self._servers: list[asyncio.Server] = []
         self._contexts: dict[str, ssl.SSLContext] = {}
 
-    async def start(self, address: str, http: int = 80, https: int = 443) -> None:
+    async def start(self, address: str, now: datetime, http: int = 80, https: int = 443) -> None:
         """Raises OSError where a port cannot be had; it then has neither."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sni_callback = self._by_name
         plain = await asyncio.start_server(self._plain, address, http, limit=HEAD_BYTES_MAX)
         try:
+            context = await asyncio.to_thread(_untrusted_context, now)
+            context.sni_callback = self._by_name
             secure = await asyncio.start_server(self._secure, address, https, limit=HEAD_BYTES_MAX, ssl=context)
         except OSError:
             plain.close()
@@ -64,13 +67,12 @@ class IngressRouter:
             with contextlib.suppress(ssl.SSLError, OSError):
                 self._contexts[host] = _context(chain, key)
 
-    def _by_name(self, sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+    def _by_name(self, sock: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         wildcard = f"*.{(name or '').partition('.')[2]}"
         for host in (name or "", wildcard, ""):
             if host in self._contexts:
                 sock.context = self._contexts[host]
-                return None
-        return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+                return
 
     async def _plain(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._serve(reader, writer, "http")
@@ -184,6 +186,15 @@ async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         async with asyncio.timeout(LINGER_SECONDS):
             while await reader.read(_CHUNK):
                 pass
+
+
+def _untrusted_context(now: datetime) -> ssl.SSLContext:
+    """With a certificate whose authority is gone by the time it is used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Authority(Path(folder)).server([], now)
+        context.load_cert_chain(pair.certificate, pair.key)
+    return context
 
 
 def _context(chain: bytes, key: bytes) -> ssl.SSLContext:

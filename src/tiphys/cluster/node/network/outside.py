@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -79,7 +78,9 @@ class Outside:
         self._ingresses = Informer(client, INGRESSES, clock=clock, rng=rng)
         self._secrets = Informer(client, SECRETS, clock=clock, rng=rng)
         self._changed = asyncio.Event()
-        self._address = ""
+        self._clock = clock
+        self._address: str | None = None
+        """Of the router; "" where none is to be had, None before the first Ingress asked for one."""
         self._reads_secrets = False
         for informer in (self._ingresses, self._secrets):
             informer.subscribe(lambda *_: self._changed.set())
@@ -105,8 +106,10 @@ class Outside:
             await self._patch_status(SERVICES, service, {"status": service["status"]})
 
     async def _serve(self, ours: list[Object], tasks: asyncio.TaskGroup) -> None:
+        if self._address is None:
+            self._address = await self._listen()
         if not self._address:
-            await self._listen()
+            return
         wanted = Routes(ours).hosts_with_secrets
         if wanted and not self._reads_secrets:
             self._reads_secrets = True
@@ -114,27 +117,34 @@ class Outside:
             await self._secrets.synced.wait()
         self.router.certify(self._certificates(wanted))
         status = {"status": {"loadBalancer": {"ingress": [{"ip": self._address}]}}}
-        for one in ours if self._address else ():
+        for one in ours:
             if not ((one.get("status") or {}).get("loadBalancer") or {}).get("ingress"):
                 await self._patch_status(INGRESSES, one, status)
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> str:
+        """The router's address, with the class of Ingresses that it serves; "" where it can have none."""
         for address in map(str, ROUTERS.hosts()):
             try:
-                await self.router.start(address, HTTP, HTTPS)
+                await self.router.start(address, self._clock.now(), HTTP, HTTPS)
             except OSError as err:
                 why = err.strerror
                 continue
-            self._address = address
-            break
-        else:
-            logger.warning("Ingresses are not served: port %s cannot be had: %s", HTTP, why)
+            await self._offer()
+            return address
+        logger.warning("Ingresses are not served: ports %s and %s cannot be had: %s", HTTP, HTTPS, why)
+        return ""
+
+    async def _offer(self) -> None:
         made = {
             "metadata": {"name": CLASS, "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
             "spec": {"controller": "tiphys/ingress"},
         }
-        with contextlib.suppress(AlreadyExists):
+        try:
             await self.client.create(INGRESS_CLASSES, made)
+        except AlreadyExists:
+            pass
+        except ApiError as err:
+            logger.warning("IngressClass %s was not made: %s", CLASS, err)
 
     def _certificates(self, wanted: Mapping[str, tuple[str, str]]) -> dict[str, tuple[bytes, bytes]]:
         held = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in self._secrets.objects()}

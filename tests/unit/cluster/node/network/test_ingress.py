@@ -49,7 +49,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 @asynccontextmanager
 async def router(*endpoints: Endpoint) -> AsyncIterator[IngressRouter]:
     made = IngressRouter(lambda: Routes([INGRESS]), lambda _: list(endpoints), random.Random(1))
-    await made.start("127.0.0.1", 0, 0)
+    await made.start("127.0.0.1", datetime.now(UTC), 0, 0)
     try:
         yield made
     finally:
@@ -112,3 +112,11 @@ async def test_certificates_are_chosen_by_name(tmp_path: Path) -> None:
         assert "X-Forwarded-Proto: https" in answer
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await asked(made.ports()[1], GET, context, "other.test")
+
+
+async def test_a_host_without_a_certificate_is_served_with_one_that_nobody_trusts() -> None:
+    context = ssl._create_unverified_context()
+    async with back_end() as place, router(place) as made:
+        assert "X-Forwarded-Proto: https" in await asked(made.ports()[1], GET, context, "web.test")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asked(made.ports()[1], GET, ssl.create_default_context(), "web.test")

@@ -61,6 +61,6 @@ async def test_what_the_kernel_refused_is_tried_again(client: Client) -> None:
 
 
 async def test_a_taken_port_of_dns_ends_nothing(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    # an address for documentation: nobody can listen on it
-    await runs_until_forwarded(client, Awkward(resolver_address="192.0.2.1"))
+    # a reserved address: nobody can listen on it
+    await runs_until_forwarded(client, Awkward(resolver_address="240.0.0.1"))
     assert "Pods do not find Services by name" in caplog.text
