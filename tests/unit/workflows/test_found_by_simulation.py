@@ -93,3 +93,52 @@ def test_a_stop_leaves_no_attempt_that_takes_a_place() -> None:
     cluster.decide()
     cluster.advance(60)
     assert cluster.phase == "Failed"
+
+
+def test_a_pod_of_an_earlier_life_does_not_keep_back_the_suspend_before_it() -> None:
+    pause = {"name": "pause", "suspend": {"duration": "30s"}}
+    steps = [[{"name": "a", "template": "pause"}], [{"name": "b", "template": "t"}]]
+    cluster = cluster_of({"steps": steps}, pause, container("t"), parallelism=1)
+    cluster.decide()
+    stored = cluster.workflow
+    cluster.advance(60)
+    cluster.workflow = stored  # the pod was made, the status was not written
+    cluster.reload()
+    cluster.decide()
+    assert cluster.nodes()["wf[0].a"] == "Succeeded"
+    cluster.succeed("wf[1].b")
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_pod_of_an_earlier_life_does_not_keep_back_the_retried_step_before_it() -> None:
+    steps = [[{"name": "a", "template": "again"}], [{"name": "b", "template": "t"}]]
+    cluster = cluster_of(
+        {"steps": steps}, container("again", retryStrategy={"limit": "1"}), container("t"), parallelism=1
+    )
+    cluster.decide()
+    stored, name, before = cluster.workflow, cluster.pod_of("wf[0].a(0)"), dict(cluster.lookup.live_pods)
+    cluster.succeed("wf[0].a(0)")
+    cluster.workflow = stored
+    cluster.lookup.live_pods[name] = {**before[name], "status": {"phase": "Succeeded"}}  # clean-up comes later
+    cluster.reload()
+    cluster.decide()
+    cluster.succeed("wf[1].b")
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_new_attempt_waits_for_a_pod_of_an_earlier_life() -> None:
+    tasks = [{"name": "a", "template": "again"}, {"name": "b", "template": "t"}]
+    cluster = cluster_of(
+        {"dag": {"tasks": tasks}}, container("again", retryStrategy={"limit": "1"}), container("t"), parallelism=2
+    )
+    cluster.decide()
+    assert cluster.running_pods() == ["wf.a(0)", "wf.b"]
+    cluster.workflow = {**cluster.workflow, "spec": {**cluster.workflow["spec"], "parallelism": 1}}
+    nodes = {name: n for name, n in cluster.workflow["status"]["nodes"].items() if n["name"] != "wf.b"}
+    cluster.workflow["status"] = {**cluster.workflow["status"], "nodes": nodes}
+    cluster.reload()
+    cluster.fail("wf.a(0)")
+    assert "wf.a(1)" not in cluster.running_pods()
+    cluster.succeed("wf.b")
+    cluster.succeed("wf.a(1)")
+    assert cluster.phase == "Succeeded"

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from tiphys.workflows.plan.nodes import ACTIVE, Node
 from tiphys.workflows.plan.problems import Blocked, Outcome, Problem
 from tiphys.workflows.plan.state import Call, State
-from tiphys.workflows.plan.templates import Template, type_of
+from tiphys.workflows.plan.templates import Template, is_pod, type_of
 
 TURN_MAX = 1_000
 FAIL_FAST = "template has failed or errored children and failFast enabled"
@@ -40,8 +40,10 @@ THIS_TURN = Limit("turn", "", TURN_MAX)
 def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
     """The limit that the template must wait for now, if any. May fail a node whose children failed fast."""
     most = state.spec.get("parallelism")
-    if most is not None and state.active_pods + len(state.orphans) >= most and not _has_orphan(state, call):
+    if most is not None and state.active_pods >= most and not _has_orphan(state, call):
         return Limit("pods", "", most)
+    if is_pod(template) and (node is None or node.type != "Retry") and (limit := orphans_reached(state, call)):
+        return limit
     if node is not None and type_of(template) in ("DAG", "Steps"):
         if _failed_fast(state, node, template):
             return Limit("failed", node.id, 0)
@@ -53,8 +55,20 @@ def reached(state: State, call: Call, node: Node | None, template: Template) -> 
     return None
 
 
+def orphans_reached(state: State, call: Call) -> Limit | None:
+    """The limit that a new pod must wait for, where pods that no node claims yet take places.
+
+    They are of an earlier life, whose last words were not stored. They keep back pods alone: what comes before the node
+    that claims one (the end of a suspend, or of a retry) may not wait for it.
+    """
+    most = state.spec.get("parallelism")
+    if most is None or not state.orphans or state.active_pods + len(state.orphans) < most:
+        return None
+    return None if _has_orphan(state, call) else Limit("pods", "", most)
+
+
 def _has_orphan(state: State, call: Call) -> bool:
-    """Whether a pod that no node claims yet is of this call: of an earlier life, whose last words were not stored."""
+    """Whether a pod that no node claims yet is of this call, or of one below it."""
     return any(name.startswith(call.name) for name in state.orphans.values())
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from tiphys.lang import backoff, durations
-from tiphys.workflows.plan import arguments, execute, locks
+from tiphys.workflows.plan import arguments, execute, locks, parallelism
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.problems import Outcome, Problem
 from tiphys.workflows.plan.state import Call, State
@@ -61,6 +61,9 @@ def execute_template(
             state.update(node, outputs=last.outputs)
         locks.release(state, node.id, template.get("synchronization"))
         return Outcome(node)
+    begins = last is not None and last.phase_fulfilled and is_pod(template)
+    if begins and (limit := parallelism.orphans_reached(state, call)) is not None:
+        return parallelism.blocked(state, call, node, limit)
     return _attempt(state, call, node, attempts, template, inner)
 
 
