@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.unit.workflows.kit import Cluster, container
@@ -142,3 +143,19 @@ def test_a_new_attempt_waits_for_a_pod_of_an_earlier_life() -> None:
     cluster.succeed("wf.b")
     cluster.succeed("wf.a(1)")
     assert cluster.phase == "Succeeded"
+
+
+def test_a_loop_does_not_end_while_items_wait_for_the_exit_handler_of_an_earlier_one() -> None:
+    memo = {"key": "k{{inputs.parameters.i}}", "maxAge": "1h", "cache": {"configMap": {"name": "c"}}}
+    once = container("once", inputs={"parameters": [{"name": "i"}]}, memoize=memo)
+    task = {"name": "a", "template": "once", "withItems": [0, 1], "hooks": {"exit": {"template": "t"}}}
+    task["arguments"] = {"parameters": [{"name": "i", "value": "{{item}}"}]}
+    at = "2026-01-01T00:00:00Z"
+    entry = json.dumps({"nodeID": "x", "outputs": {}, "creationTimestamp": at, "lastHitTimestamp": at})
+    labels = {"workflows.argoproj.io/configmap-type": "Cache"}
+    cache = {"metadata": {"name": "c", "labels": labels}, "data": {"k0": entry}}
+    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": [task]}}, once, container("t")]}
+    cluster = Cluster(spec, config_maps={"c": cache})
+    cluster.decide()
+    cluster.succeed("wf.a(0:0).onExit")
+    assert cluster.running_pods() == ["wf.a(1:1)"]

@@ -648,6 +648,8 @@ def _healed_phase(state: State, frame: Frame, group: Node) -> str | None:
     """
     if group.type != "TaskGroup" or not group.children:
         return None
+    if frame.unstarted.get(frame.owner.get(group.id, "")):  # these wait for the exit handler of one before them
+        return None
     has_exit = _has_exit_hook(state, frame, group)
     phase = "Succeeded"
     for child_id in group.children:
