@@ -20,7 +20,7 @@ import orjson
 from tiphys.client.credentials import CredentialSource
 from tiphys.client.kubeconfig import Cluster, load
 from tiphys.client.transport import Request, WatchEvent
-from tiphys.machinery.errors import ApiError, ServiceUnavailable, Unauthorized, from_status
+from tiphys.machinery.errors import ApiError, DriverError, ServiceUnavailable, Unauthorized, from_status
 
 _METHODS: Final = {
     "get": "GET",
@@ -54,13 +54,7 @@ class HttpTransport:
         return cls(load(path, context))
 
     async def call(self, request: Request) -> Mapping[str, Any]:
-        try:
-            body = await self._body(request)
-        except Unauthorized:
-            if self._source is None or not self._source.renew():
-                raise
-            body = await self._body(request)
-        answer: dict[str, Any] = orjson.loads(body)
+        answer: dict[str, Any] = orjson.loads(await self._body(request))
         if request.verb == "list":
             _complete_items(answer, request)
         return answer
@@ -92,9 +86,23 @@ class HttpTransport:
 
     @asynccontextmanager
     async def _send(self, request: Request, seconds: float | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        session = await self._opened()
-        assert self._source is not None
-        headers = {"Accept": "application/json", "User-Agent": self.user_agent, **await self._source.headers()}
+        try:
+            response = await self._response(request, seconds)
+        except Unauthorized:
+            if self._source is None or not self._source.renew():
+                raise
+            response = await self._response(request, seconds)
+        try:
+            yield response
+        finally:
+            if response.content.at_eof():
+                response.release()
+            else:
+                _abandon(response)
+
+    async def _response(self, request: Request, seconds: float | None) -> aiohttp.ClientResponse:
+        session, authorization = await self._admission()
+        headers = {"Accept": "application/json", "User-Agent": self.user_agent, **authorization}
         body: bytes | BytesIO | None = None
         if request.body is not None:
             content = orjson.dumps(request.body, default=_plain)
@@ -121,13 +129,17 @@ class HttpTransport:
                 raise _refusal(response.status, await response.read())
         except (aiohttp.ClientError, TimeoutError) as err:
             raise ServiceUnavailable(f"{self.cluster.url}: {err or type(err).__name__}") from err
+        return response
+
+    async def _admission(self) -> tuple[aiohttp.ClientSession, Mapping[str, str]]:
+        """Credentials that cannot be had now (a plugin fails, a file is gone, TLS material is broken) are a server that
+        cannot be reached: whoever watches tries again."""
         try:
-            yield response
-        finally:
-            if response.content.at_eof():
-                response.release()
-            else:
-                _abandon(response)
+            session = await self._opened()
+            assert self._source is not None
+            return session, await self._source.headers()
+        except (DriverError, OSError, ValueError) as err:
+            raise ServiceUnavailable(f"{self.cluster.url}: no credentials: {err}") from err
 
     async def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
