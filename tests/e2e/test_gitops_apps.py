@@ -18,6 +18,7 @@ APPLICATIONS = (
 )  # fmt: skip
 """Healthy only where its Service of type LoadBalancer gets an address."""
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
+RELEASED = "tests.example/released"
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +121,9 @@ def replicas(cluster: Cluster) -> int:
     return int(cluster.get("deployment", "guestbook-ui", "-n", "guestbook")["spec"]["replicas"])
 
 
-def test_an_app_of_apps_comes_up_in_waves(cluster: Cluster, repository: Repository) -> None:
-    for wave, name in enumerate(("first", "second")):
+def test_an_app_of_apps_comes_up(cluster: Cluster, repository: Repository) -> None:
+    for name in ("first", "second"):
         child = application(name, repository)
-        child["metadata"]["annotations"] = {"argocd.argoproj.io/sync-wave": str(wave)}
         child["spec"]["source"]["path"] = "helm-guestbook"
         (repository.place / "children").mkdir(exist_ok=True)
         (repository.place / "children" / f"{name}.json").write_text(json.dumps(child))
@@ -135,10 +135,44 @@ def test_an_app_of_apps_comes_up_in_waves(cluster: Cluster, repository: Reposito
     settles(cluster, "parent", "Synced", "Healthy")
     settles(cluster, "first", "Synced", "Healthy")
     settles(cluster, "second", "Synced", "Healthy")
-    made = [cluster.get("app", name, "-n", "argocd")["metadata"]["creationTimestamp"] for name in ("first", "second")]
-    assert made == sorted(made)
     cluster.kubectl("delete", "app", "parent", "-n", "argocd")
     assert not cluster.items("deployments", "-n", "first") and not cluster.items("deployments", "-n", "second")
+
+
+def test_a_wave_waits_until_the_one_before_is_healthy(cluster: Cluster, repository: Repository) -> None:
+    pod = {
+        "readinessGates": [{"conditionType": RELEASED}],
+        "containers": [{"name": "web", "image": "gcr.io/google-samples/gb-frontend:v5"}],
+        "terminationGracePeriodSeconds": 0,
+    }
+    labels = {"app": "held"}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": pod}}
+    held = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "held"}, "spec": spec}
+    after = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "after"}}
+    folder = repository.place / "waves"
+    folder.mkdir()
+    for wave, manifest in enumerate((held, after)):
+        manifest["metadata"] |= {"annotations": {"argocd.argoproj.io/sync-wave": str(wave)}}  # type: ignore[operator]
+        (folder / f"{wave}.json").write_text(json.dumps(manifest))
+    repository.commit("Two waves")
+    cluster.apply(application("waves", repository))
+    # All is there that wave 1 could wait for, but for our word.
+    cluster.wait("the pod of wave 0", lambda: conditions(cluster).get("ContainersReady") == "True")
+    settles(cluster, "waves", "OutOfSync", "Progressing")
+    assert not cluster.get("configmap", "after", "-n", "waves")
+    assert cluster.get("app", "waves", "-n", "argocd")["status"]["operationState"]["phase"] == "Running"
+
+    name = cluster.items("pods", "-n", "waves")[0]["metadata"]["name"]
+    release = json.dumps({"status": {"conditions": [{"type": RELEASED, "status": "True"}]}})
+    cluster.kubectl("patch", "pod", name, "-n", "waves", "--subresource=status", "-p", release)
+    settles(cluster, "waves", "Synced", "Healthy")
+    assert cluster.get("configmap", "after", "-n", "waves")
+    cluster.kubectl("delete", "app", "waves", "-n", "argocd")
+
+
+def conditions(cluster: Cluster) -> dict[str, str]:
+    pods = cluster.items("pods", "-n", "waves")
+    return {row["type"]: row["status"] for pod in pods for row in pod["status"].get("conditions") or ()}
 
 
 def test_an_app_goes_to_another_cluster(cluster: Cluster, repository: Repository, tmp_path: Path) -> None:
