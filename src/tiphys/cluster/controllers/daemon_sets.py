@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tiphys.cluster.controllers import telling
-from tiphys.cluster.controllers.kit import ORPHANS, OWNED, Controller
+from tiphys.cluster.controllers.kit import ORPHANS, OWNED, Controller, Kit
 from tiphys.cluster.controllers.plan import owners, pods, revisions
-from tiphys.cluster.controllers.plan.daemon_sets import Observed, plan
+from tiphys.cluster.controllers.plan.daemon_sets import Failures, Observed, plan
 from tiphys.cluster.controllers.plan.revisions import HASH_LABEL, History
 from tiphys.cluster.controllers.plan.statuses import status_patch
 from tiphys.machinery.hashes import pod_template_hash
@@ -22,6 +22,10 @@ Object = Mapping[str, Any]
 class DaemonSetController(Controller):
     name = "daemonset-controller"
     reads = (DAEMON_SETS, PODS, NODES, CONTROLLER_REVISIONS)
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._failures = Failures()
 
     def subscribe(self) -> None:
         self.on_own(DAEMON_SETS)
@@ -40,8 +44,11 @@ class DaemonSetController(Controller):
         history = self._history(daemon_set)
         await self.carry_out(history.actions)
         digest = history.update["metadata"]["labels"][HASH_LABEL]
-        seen = Observed(daemon_set, tuple(self.cache(NODES).objects()), await self._pods(daemon_set), digest)
+        uid, nodes = daemon_set["metadata"]["uid"], tuple(self.cache(NODES).objects())
+        seen = Observed(daemon_set, nodes, await self._pods(daemon_set), digest, self._failures.stays_until(uid))
         step = plan(seen, owners.reference_to(daemon_set, DAEMON_SETS), self.clock.now())
+        for node in step.failed_on:
+            self._failures.add(uid, node, self.clock.now())
         outcomes = await self.attempt(*step.actions)
         telling.of_pods(self.events, daemon_set, DAEMON_SETS, outcomes)
         await self.carry_out(status_patch(DAEMON_SETS, daemon_set, step.status))

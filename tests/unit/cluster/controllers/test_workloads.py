@@ -100,6 +100,33 @@ def test_a_daemon_runs_on_every_node_that_is_meant() -> None:
     in_world(test, nodes=3)
 
 
+def test_a_daemon_that_fails_again_and_again_is_replaced_ever_later() -> None:
+    async def test(world: World) -> None:
+        async def fail() -> str:
+            pod = (await world.all(PODS))[0]
+            status = {**pod["status"], "phase": "Failed", "reason": "Evicted"}
+            await world.client.replace(PODS, {**pod, "status": status}, "status")
+            return str(pod["metadata"]["name"])
+
+        async def there() -> list[str]:
+            return [each["metadata"]["name"] for each in await world.all(PODS)]
+
+        spec = {"selector": {"matchLabels": {"app": "ds"}}, "template": template("ds")}
+        await world.make(DAEMON_SETS, "ds", spec=spec)
+        await world.settle()
+        first = await fail()
+        await world.settle(0.5)
+        assert first not in await there()
+        for wait in (0.4, 1.2, 3.2):  # it stays for 1, 2, 4 s from when the one before was taken away
+            name = await fail()
+            await world.settle(wait)
+            assert await there() == [name]
+            await world.settle(0.7)
+            assert len(await there()) == 1 and name not in await there()
+
+    in_world(test, nodes=1)
+
+
 def test_a_forbidding_cron_job_starts_no_second_one() -> None:
     async def test(world: World) -> None:
         pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}

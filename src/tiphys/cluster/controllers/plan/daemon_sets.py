@@ -33,8 +33,8 @@ _TOLERATED: Final = (
     ("unschedulable", "NoSchedule"),
 )
 _BURST_MAX: Final = 250
-# A pod that failed is taken away after this, doubled for each in a row (here: never sooner than the first).
 _FAILED_BACKOFF: Final = timedelta(seconds=1)
+_FAILED_BACKOFF_MAX: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,16 @@ class Observed:
     nodes: tuple[Object, ...]
     pods: tuple[Object, ...]
     hash: str
+    stays_until: Mapping[str, datetime] = field(default_factory=dict)
+    """Node → until when a failed pod stays there: it would only fail again."""
 
 
 @dataclass
 class Step:
+    """``failed_on`` are the nodes from which a failed pod is taken away."""
+
     status: dict[str, Any]
+    failed_on: list[str] = field(default_factory=list)
     actions: list[Sequence[Action]] = field(default_factory=list)
     wake_at: datetime | None = None
 
@@ -65,9 +70,30 @@ def plan(seen: Observed, about: Mapping[str, Any], now: datetime) -> Step:
     made = [Create(PODS, _pod(seen, node), why=f"node {node} has none") for node in creates[:_BURST_MAX]]
     gone = [Delete(PODS, key_of(pod), pod["metadata"]["uid"], why="not meant to be here") for pod in deletes]
     step.actions = [list(notes), gone, *podfacts.slow_start(made)]
-    if facts.min_ready:
-        step.wake_at = podfacts.next_available(seen.pods, facts.min_ready, now)
+    step.failed_on = [target_of(pod) for pod in deletes if podfacts.phase(pod) == "Failed"]
+    available_at = podfacts.next_available(seen.pods, facts.min_ready, now) if facts.min_ready else None
+    step.wake_at = min(filter(None, (available_at, *facts.waits)), default=None)
     return step
+
+
+class Failures:
+    """When failed pods were taken away: each on the same node stays twice as long, from a second to 15 minutes.
+
+    Forgotten after twice the longest time without one (source: client-go's flowcontrol.Backoff).
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], tuple[datetime, timedelta]] = {}
+
+    def stays_until(self, daemon_set: str) -> dict[str, datetime]:
+        """``daemon_set`` is a uid."""
+        return {node: at + wait for (uid, node), (at, wait) in self._held.items() if uid == daemon_set}
+
+    def add(self, daemon_set: str, node: str, now: datetime) -> None:
+        self._held = {key: (at, wait) for key, (at, wait) in self._held.items() if now - at <= 2 * _FAILED_BACKOFF_MAX}
+        held = self._held.get((daemon_set, node))
+        wait = min(2 * held[1], _FAILED_BACKOFF_MAX) if held is not None else _FAILED_BACKOFF
+        self._held[daemon_set, node] = (now, wait)
 
 
 class _Facts:
@@ -80,6 +106,7 @@ class _Facts:
             node = target_of(pod)
             if node:
                 self.by_node.setdefault(node, []).append(pod)
+        self.waits: list[datetime] = []
         self.meant = {node["metadata"]["name"]: verdict(seen.daemon_set, node) for node in seen.nodes}
 
     def is_new(self, pod: Object) -> bool:
@@ -107,7 +134,9 @@ class _Facts:
             if not stay:
                 deletes += [pod for pod in held if not pod["metadata"].get("deletionTimestamp")]
                 continue
-            ended = [pod for pod in held if podfacts.is_terminated(pod) and _is_live(pod)]
+            ended = [
+                pod for pod in held if podfacts.is_terminated(pod) and _is_live(pod) and not self._stays(pod, node)
+            ]
             for pod in ended:
                 word = podfacts.phase(pod).lower()
                 text = f"Found {word} daemon pod {key_of(pod)} on node {node}, will try to kill it"
@@ -125,6 +154,13 @@ class _Facts:
         known = self.meant.keys()
         deletes += [pod for node, held in self.by_node.items() if node not in known for pod in held if _is_live(pod)]
         return creates, deletes, notes
+
+    def _stays(self, pod: Object, node: str) -> bool:
+        until = self.seen.stays_until.get(node)
+        if podfacts.phase(pod) != "Failed" or until is None or until <= self.now:
+            return False
+        self.waits.append(until)
+        return True
 
     def _replaced(self, alive: Sequence[Object]) -> list[Object]:
         """With surge an old pod goes when the new one is available; of several new ones the oldest stays."""
