@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from tiphys.cluster.controllers.kit import Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
@@ -18,6 +18,11 @@ from tiphys.machinery.times import parse_time, to_time
 from tiphys.runtime.controller import Outcome
 
 Object = Mapping[str, Any]
+
+_ALL: Final = ObjectKey("", "")
+_LOOKS_EVERY: Final = timedelta(seconds=20)
+# A node whose going nobody saw may only be late to register (source: podgc's quarantine).
+_MISSING_FOR: Final = timedelta(seconds=40)
 
 
 class _Disrupting(Controller):
@@ -87,26 +92,38 @@ class PodGcController(_Disrupting):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._watches_pods = False
+        self._missing: dict[str, datetime] = {}
 
     def subscribe(self) -> None:
         self.on(NODES, self._on_node)
+        self.queue.add(_ALL)
 
     def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
         if after is None and before is not None:
             self.queue.add(key)
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
-        """``key`` names a node that went."""
+        """``key`` names a node that went, or ``_ALL``."""
+        if key == _ALL:
+            await self._look_around()
+            return self.clock.now() + _LOOKS_EVERY
         if self.cache(NODES).get(key) is not None:
             return None
         pods = await self.client.list(PODS, fieldSelector=f"spec.nodeName={key.name}")
         for pod in pods.get("items") or ():
             await self.disrupt(pod, "DeletionByPodGC", "PodGC: node no longer exists")
             await self.carry_out([_gone(pod)])
-        everything = await self.client.list(PODS)
-        await self.attempt([_gone(pod) for pod in surplus(everything.get("items") or ())])
         return None
+
+    async def _look_around(self) -> None:
+        pods, now = (await self.client.list(PODS)).get("items") or (), self.clock.now()
+        nodes = {pod["spec"].get("nodeName") or "" for pod in pods} - {""}
+        missing = [name for name in nodes if self.cache(NODES).get(ObjectKey("", name)) is None]
+        self._missing = {name: self._missing.get(name, now) for name in missing}
+        for name, since in self._missing.items():
+            if now - since >= _MISSING_FOR:
+                self.queue.add(ObjectKey("", name))
+        await self.attempt([_gone(pod) for pod in surplus(pods)])
 
 
 def _gone(pod: Object) -> Action:

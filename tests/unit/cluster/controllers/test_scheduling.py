@@ -9,6 +9,7 @@ from tests.unit.cluster.controllers.world import World, in_world
 from tiphys.client.client import Client
 from tiphys.client.managed import ManagedTransport
 from tiphys.client.transport import Request
+from tiphys.cluster.controllers.plan import eviction
 from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
 from tiphys.cluster.controllers.plan.scheduling.decide import decide
 from tiphys.machinery.errors import ServiceUnavailable
@@ -215,5 +216,22 @@ def test_a_noexecute_taint_evicts_after_its_time() -> None:
         assert [each["metadata"]["name"] for each in await world.all(PODS)] == ["patient"]
         await world.settle(60)
         assert await world.all(PODS) == []
+
+    in_world(test)
+
+
+def test_pods_of_nodes_that_never_were_go_and_so_do_too_many_ended_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eviction, "ENDED_MAX", 1)
+
+    async def test(world: World) -> None:
+        await world.make(PODS, "lost", spec={**asks("1"), "nodeName": "nowhere"})
+        for name in ("one", "two"):
+            made = await world.make(PODS, name, spec=asks("1"))
+            await world.client.replace(PODS, {**made, "status": {**made["status"], "phase": "Failed"}}, "status")
+            await world.settle(1)
+        await world.settle(25)
+        assert [each["metadata"]["name"] for each in await world.all(PODS)] == ["lost", "two"]
+        await world.settle(40)
+        assert [each["metadata"]["name"] for each in await world.all(PODS)] == ["two"]
 
     in_world(test)
