@@ -44,14 +44,14 @@ class ClusterSecret:
 
     @classmethod
     def of(cls, secret: Object) -> ClusterSecret | None:
-        """None for a secret that names no server, or whose config is no JSON."""
+        """None for a secret that names no server, or whose config is no JSON of the right shape."""
         data = {name: _decoded(value) for name, value in (secret.get("data") or {}).items()}
         server = data.get("server", "").rstrip("/")
         try:
             config = json.loads(data.get("config") or "{}")
         except ValueError:
             return None
-        if not server or not isinstance(config, dict):
+        if not server or not _is_config(config):
             return None
         return cls(Cluster(server, data.get("name", "") or server), data.get("project", ""), config)
 
@@ -111,8 +111,8 @@ class ClusterSet:
 
     def set_secrets(self, secrets: Mapping[str, ClusterSecret]) -> None:
         """Takes over the known cluster secrets, by server; clusters that changed are connected to anew."""
-        for server, known in list(self._secrets.items()):
-            if secrets.get(server) != known:
+        for server in {*self._secrets, *secrets}:  # a new one may be of our own cluster, which is known without
+            if secrets.get(server) != self._secrets.get(server):
                 self.drop(server)
         self._secrets = dict(secrets)
 
@@ -161,7 +161,15 @@ class ClusterSet:
 
     def _follow(self, live: LiveCluster) -> None:
         assert self._group is not None
-        self._tasks[live.server] = self._group.create_task(live.run(), name=f"cluster-{live.server}")
+        self._tasks[live.server] = self._group.create_task(self._kept(live), name=f"cluster-{live.server}")
+
+    async def _kept(self, live: LiveCluster) -> None:
+        """Watches it until it is dropped, and disconnects then."""
+        try:
+            await live.run()
+        finally:
+            if live.client is not self._own:
+                await live.client.transport.close()
 
 
 def _decoded(value: str) -> str:
@@ -174,8 +182,22 @@ def _decoded(value: str) -> str:
 def _bytes(value: str | None) -> bytes | None:
     try:
         return base64.b64decode(value) if value else None
-    except binascii.Error:
+    except ValueError:
         return None
+
+
+def _is_config(config: Any) -> bool:
+    """Whether the fields that we read have their types."""
+    if not isinstance(config, dict):
+        return False
+    tls, plugin = config.get("tlsClientConfig") or {}, config.get("execProviderConfig") or {}
+    if not isinstance(tls, dict) or not isinstance(plugin, dict):
+        return False
+    texts = [config.get(name) for name in ("bearerToken", "username", "password")]
+    texts += [tls.get(name) for name in ("caData", "certData", "keyData", "serverName")]
+    texts += [plugin.get(name) for name in ("command", "apiVersion")]
+    lists = isinstance(plugin.get("args") or [], list) and isinstance(plugin.get("env") or {}, dict)
+    return lists and all(text is None or isinstance(text, str) for text in texts)
 
 
 def _plugin(config: Mapping[str, Any]) -> kubeconfig.ExecPlugin:

@@ -1,17 +1,22 @@
 """Several clusters, projects and their windows, settings, and plans that are only shown."""
 
+import asyncio
 import base64
 import json
 import random
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.unit.cd.controller.scenes import AUTOMATED, Scene, application, config_map, scene, sync_of
 from tests.unit.client.servers import serving
 from tiphys.app.cd import RegistryKinds
 from tiphys.cd.caches import APP_PROJECTS
+from tiphys.cd.clusters import ClusterSecret
 from tiphys.cd.preview import preview
 from tiphys.cd.settings import ControllerSettings
+from tiphys.client.http import HttpTransport
 from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey
 from tiphys.runtime.clock import SystemClock
 
@@ -28,6 +33,52 @@ async def test_another_cluster_is_synced_by_its_secret(tmp_path: Path) -> None:
         there = await other.get(CONFIG_MAPS, ObjectKey("default", "one"))
         assert there["data"] == {"a": "b"}
         assert await it.find(CONFIG_MAPS, "one") is None
+
+
+async def test_a_cluster_whose_secret_goes_is_disconnected(tmp_path: Path) -> None:
+    async with serving("http", tmp_path) as other:
+        closed = asyncio.Event()
+
+        class Closing(HttpTransport):
+            async def close(self) -> None:
+                closed.set()
+                await super().close()
+
+        def connect(_cluster: Any) -> HttpTransport:
+            return Closing.from_kubeconfig(tmp_path / "kubeconfig")
+
+        async with scene(connect=connect) as it:
+            it.sources.commit(config_map())
+            await it.client.create(SECRETS, _secret("other", "https://other.example.com"))
+            await it.create(syncPolicy=AUTOMATED, destination={"name": "other", "namespace": "default"})
+            await it.synced()
+            assert (await other.get(CONFIG_MAPS, ObjectKey("default", "one")))["data"] and not closed.is_set()
+            await it.client.delete(SECRETS, ObjectKey("argocd", "cluster-other"))
+            await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_a_secret_of_our_own_cluster_that_comes_later_is_used(tmp_path: Path) -> None:
+    async with serving("http", tmp_path) as other, scene(connect=lambda _cluster: other.transport) as it:
+        it.sources.commit(config_map())
+        await it.create(syncPolicy=AUTOMATED)
+        await it.synced()
+        await it.client.create(SECRETS, _secret("own", "https://kubernetes.default.svc"))
+
+        async def is_there() -> bool:
+            found = await other.list(CONFIG_MAPS, "default")
+            return any(each["metadata"]["name"] == "one" for each in found["items"])
+
+        await it.eventually(is_there)
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["no JSON", "[]", '{"tlsClientConfig": "x"}', '{"bearerToken": 5}', '{"execProviderConfig": {"args": "x"}}'],
+)
+def test_a_secret_of_the_wrong_shape_is_no_cluster(config: str) -> None:
+    values = {"server": "https://other.example.com", "config": config}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    assert ClusterSecret.of({"data": data}) is None
 
 
 async def test_a_window_that_denies_holds_auto_sync_back() -> None:
