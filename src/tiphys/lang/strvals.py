@@ -16,8 +16,11 @@ from typing import Any
 
 INDEX_MAX = 65536
 LEVELS_MAX = 30
+LISTS_MAX = 100
+"""Levels of lists within lists and their members; Helm knows no bound."""
 
-_INTEGER = re.compile(r"[+-]?[0-9]+(?:_?[0-9]+)*")
+# More digits are never an int64, and Python refuses to read very many.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,1000}")
 
 
 class StrvalsError(ValueError):
@@ -44,7 +47,7 @@ def typed(text: str) -> Any:
     words: dict[str, Any] = {"true": True, "false": False, "null": None, "0": 0}
     if text.lower() in words and (text == text.lower() or text.lower() in ("true", "false", "null")):
         return words[text.lower()]
-    if text[:1] != "0" and _INTEGER.fullmatch(text) and "_" not in text and -(2**63) <= int(text) < 2**63:
+    if text[:1] != "0" and _INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
         return int(text)
     return text
 
@@ -127,11 +130,13 @@ class _Parser:
         text, stop = self._until("]")
         if not stop:
             raise _End
-        if not text.lstrip("+-").isdecimal():
+        if not _INTEGER.fullmatch(text):
             raise StrvalsError(f"error parsing index: {_quoted(text)} is no number")
         return int(text)
 
     def _item(self, items: list[Any], index: int, level: int) -> list[Any]:
+        if level > LISTS_MAX:
+            raise StrvalsError(f"lists are nested deeper than the maximum supported nested level of {LISTS_MAX}")
         if index < 0:
             raise StrvalsError("negative %d index not allowed".replace("%d", str(index)))
         if index > INDEX_MAX:
@@ -146,7 +151,7 @@ class _Parser:
             inner = items[index]
             if inner is not None and not isinstance(inner, list):
                 raise StrvalsError(f"item {index} is no list")
-            items[index] = self._item(inner or [], self._index(), level)
+            items[index] = self._item(inner or [], self._index(), level + 1)
         elif stop == ".":
             inner = items[index] if isinstance(items[index], dict) else {}
             self._member(inner, level + 1)

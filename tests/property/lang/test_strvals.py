@@ -34,6 +34,13 @@ def test_assignments_do_what_helm_does(pairs: list[tuple[str, str]]) -> None:
 
 
 def test_limits() -> None:
-    for expression in ("a[65537]=x", ".".join("a" * 32) + "=x", "a[-1]=x"):
+    nested = ("a" + "[0]" * 3000 + "=x", "a" + "[0].a" * 3000 + "=x")
+    for expression in ("a[65537]=x", "a[-1]=x", "a[+-5]=x", f"a[{'1' * 5000}]=x", ".".join("a" * 32) + "=x", *nested):
         with pytest.raises(strvals.StrvalsError):
             strvals.assign({}, expression)
+
+
+def test_a_number_with_more_digits_than_python_reads_is_text() -> None:
+    found: dict[str, Any] = {}
+    strvals.assign(found, f"a={'1' * 5000}")
+    assert found == {"a": "1" * 5000}
