@@ -63,8 +63,10 @@ class Caches:
         except SettingsError as err:
             logger.warning("%s; the settings before it stay", err)
             return False
-        changed, self._settings = new != self._settings, new
-        return changed
+        if new == self._settings:
+            return False
+        self._settings = new
+        return True
 
     def project(self, name: str) -> Object | None:
         return self.projects.get(ObjectKey(self._namespace, name))

@@ -222,7 +222,7 @@ class Comparer:
         spec = app.get("spec") or {}
         return (
             list(chosen.sources), list(chosen.revisions), spec.get("destination"), spec.get("project"), live.server,
-            id(self._caches.settings),
+            self._caches.settings,
         )  # fmt: skip
 
     def _wanted(
@@ -281,7 +281,7 @@ class Comparer:
             return refuse
         if asker is not None:
             rules = replace(rules, dry_run=asker)
-        known = ((app.get("spec") or {}).get("ignoreDifferences"), id(settings), rules.structured_merge, asker is None)
+        known = ((app.get("spec") or {}).get("ignoreDifferences"), settings, rules.structured_merge, asker is None)
         if kept.rules != known:
             kept.rules, kept.equal = known, {}
         return lambda target, live: _compared(rules, kept, target, live)

@@ -81,6 +81,15 @@ def test_a_secret_of_the_wrong_shape_is_no_cluster(config: str) -> None:
     assert ClusterSecret.of({"data": data}) is None
 
 
+async def test_settings_that_say_the_same_stay_the_same() -> None:
+    """What was rendered under them is known by them."""
+    async with scene(**{"application.instanceLabelKey": "example.com/app"}) as it:
+        await it.create()
+        await it.until(sync_of)
+        before = it.controller.caches.settings
+        assert it.controller.caches.read_settings() is False and it.controller.caches.settings is before
+
+
 async def test_a_window_that_denies_holds_auto_sync_back() -> None:
     async with scene() as it:
         it.sources.commit(config_map())
