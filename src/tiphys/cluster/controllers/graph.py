@@ -41,9 +41,6 @@ class Graph:
         self._owners: dict[Item, tuple[str, ...]] = {}
         self._waiting: dict[str, Item] = {}
 
-    def is_alive(self, uid: str) -> bool:
-        return uid in self._alive
-
     def dependents(self, uid: str) -> Iterable[Item]:
         return tuple(self._dependents.get(uid, ()))
 
