@@ -43,9 +43,11 @@ def keys(folder: Path) -> Keys:
         return Keys(**json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         made = Keys(ACCESS_KEY, secrets.token_urlsafe(24))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = folder / "s3.json.new"  # a kill while it is written must not leave half of it
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as out:
         json.dump(asdict(made), out)
+    draft.replace(file)
     return made
 
 

@@ -78,9 +78,15 @@ class Settings:
             raise SpecError("container_log_max_files", f"must be at least 2, got {self.container_log_max_files}")
         if not 0 <= self.simulated_nodes <= 10_000:
             raise SpecError("simulated_nodes", f"must be from 0 to 10000, got {self.simulated_nodes}")
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise SpecError("listen", f"must be address:port, got {self.listen!r}")
+        _check_address("listen", self.listen)
+        if self.s3_listen:
+            _check_address("s3_listen", self.s3_listen)
+
+
+def _check_address(name: str, value: str) -> None:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise SpecError(name, f"must be address:port, got {value!r}")
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:

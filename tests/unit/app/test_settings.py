@@ -23,6 +23,7 @@ def test_flags_beat_environment_beats_file_beats_default(tmp_path: Path) -> None
     ("flags", "environ", "where"),
     [
         ({"runtime": "vm"}, {}, "runtime"),
+        ({"s3_listen": "9000"}, {}, "s3_listen"),
         ({}, {"TIPHYS_LOG_LEVEL": "loud"}, "log_level"),
         ({"listen": "6443"}, {}, "listen"),
         ({}, {"TIPHYS_WORKFLOW_WORKERS": "many"}, "TIPHYS_WORKFLOW_WORKERS"),
