@@ -14,6 +14,7 @@ from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Expired
 from tiphys.machinery.resources import (
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
     EVENTS,
     NAMESPACES,
     PODS,
@@ -366,3 +367,22 @@ async def test_binding_puts_a_pod_on_a_node_once(client: Client) -> None:
     assert [c["type"] for c in bound["status"]["conditions"]] == ["PodScheduled"]
     with pytest.raises(Conflict, match='already assigned to node "n1"'):
         await client.transport.call(request)
+
+
+async def test_what_a_patch_adds_gets_defaults(client: Client) -> None:
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "web:1"}]}}
+    meta = {"name": "web", "namespace": "default"}
+    await client.create(
+        DEPLOYMENTS, {"metadata": meta, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+    )
+    probe = {"httpGet": {"path": "/", "port": 80}}
+    added = {"name": "main", "ports": [{"containerPort": 80}], "readinessProbe": probe}
+    patch = {"spec": {"template": {"spec": {"containers": [added]}}}}
+    patched = await client.patch(DEPLOYMENTS, key("web"), patch, PatchType.STRATEGIC)
+    container = patched["spec"]["template"]["spec"]["containers"][0]
+    assert container["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
+    assert (container["readinessProbe"]["httpGet"]["scheme"], container["readinessProbe"]["periodSeconds"]) == (
+        "HTTP",
+        10,
+    )
