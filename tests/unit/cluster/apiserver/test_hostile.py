@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from tests.unit.cluster.apiserver.test_http import JSON, Caller, calling
+from tiphys.cluster.apiserver.http import bodies
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -50,6 +51,20 @@ async def test_a_body_of_a_hundred_megabytes_is_not_read(call: Caller) -> None:
     except aiohttp.ClientError:
         pass  # The connection may be closed before all is sent.
     assert sent < 100
+
+
+async def test_a_body_that_never_ends_gives_up_its_seat(call: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS_MAX", 0.05)
+    answered = asyncio.Event()
+
+    async def unfinished() -> AsyncIterator[bytes]:
+        yield b"{"
+        await answered.wait()
+
+    headers = {"Authorization": "Bearer admin", "Content-Type": JSON}
+    async with call._session.post(f"{call._url}{MAPS}", data=unfinished(), headers=headers) as answer:
+        assert (answer.status, (await answer.json())["reason"]) == (504, "Timeout")
+    answered.set()
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

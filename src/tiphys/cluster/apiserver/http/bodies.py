@@ -1,7 +1,8 @@
-"""Request bodies: JSON and YAML (and what each content type may carry), bounded in size and depth."""
+"""Request bodies: JSON and YAML (and what each content type may carry), bounded in size, depth and time."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -14,9 +15,10 @@ from tiphys.api import protobuf
 from tiphys.api.decode import Repeated
 from tiphys.lang import goyaml
 from tiphys.machinery.actions import PatchType
-from tiphys.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
+from tiphys.machinery.errors import BadRequest, Timeout, TooLarge, UnsupportedMediaType
 
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024
+BODY_SECONDS_MAX: Final = 60.0
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
@@ -27,16 +29,20 @@ _PATCHES: Final = frozenset(kind.value for kind in PatchType)
 
 
 async def read(request: web.BaseRequest) -> bytes:
-    """The whole body; raises TooLarge."""
+    """The whole body; raises TooLarge, or Timeout for one that does not come to its end."""
     if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
         raise _too_large()
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise _too_large()
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            async for chunk in request.content.iter_any():
+                size += len(chunk)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Timeout(f"the body of the request did not come within {BODY_SECONDS_MAX:g} seconds") from None
     return b"".join(chunks)
 
 
