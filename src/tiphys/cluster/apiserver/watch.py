@@ -67,6 +67,7 @@ class Watcher:
         self._ring = ring
         self._matches = matches
         self._events: deque[Event] = deque()
+        self._initial = 0
         self._waiting: asyncio.Future[None] | None = None
         self._closed = False
         self._error: ApiError | None = None
@@ -80,7 +81,7 @@ class Watcher:
             self.push(event)
 
     def push(self, event: Event) -> None:
-        if len(self._events) >= QUEUE_EVENTS_MAX:
+        if len(self._events) - self._initial >= QUEUE_EVENTS_MAX:
             self.close(Expired("The watch did not keep up and was cut off; list again"))
             return
         self._events.append(event)
@@ -93,6 +94,7 @@ class Watcher:
     def push_initial(self, event: Event) -> None:
         """Queues a part of the state that the watch starts from, which the queue's bound does not count."""
         self._events.append(event)
+        self._initial += 1
 
     def _translate(self, change: Change) -> Event | None:
         matches = self._matches
@@ -139,12 +141,14 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
+        self._initial = max(0, self._initial - 1)
         return self._shown(self._events.popleft())
 
     def take(self) -> list[Event]:
         """Everything that is queued now, for transports that write many frames at once."""
         events = [self._shown(event) for event in self._events]
         self._events.clear()
+        self._initial = 0
         return events
 
     def _shown(self, event: Event) -> Event:

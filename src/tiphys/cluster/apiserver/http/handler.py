@@ -8,6 +8,7 @@ One handler, no routing table: paths of the Kubernetes API are regular, and reso
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -58,6 +59,7 @@ _CONFIGURATION: Final = "/.well-known/openid-configuration"
 _PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
 _JSON: Final = {"Content-Type": "application/json"}
 _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
+WATCH_WRITE_SECONDS_MAX: Final = 60.0
 
 
 class HttpHandler:
@@ -287,7 +289,13 @@ class HttpHandler:
                 later = table.continued() if table is not None else None
                 frames += [representation.frame(each, how, later) for each in watcher.take()]
                 has_columns = True
-                await response.write(b"".join(frames))
+                async with asyncio.timeout(WATCH_WRITE_SECONDS_MAX):
+                    await response.write(b"".join(frames))
+        except TimeoutError:
+            # Nobody reads: what is queued for it would be kept for as long as the connection stands.
+            if request.transport is not None:
+                request.transport.abort()
+            return response
         except ApiError as err:
             if not response.prepared:
                 raise

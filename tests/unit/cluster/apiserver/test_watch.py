@@ -1,0 +1,76 @@
+"""Watches that fall behind, and how much they may."""
+
+import asyncio
+
+import pytest
+
+from tests.unit.client.servers import api_server
+from tests.unit.cluster.apiserver.test_http import calling
+from tiphys.client.client import Client
+from tiphys.client.transport import Request
+from tiphys.cluster.apiserver import watch
+from tiphys.cluster.apiserver.http import handler
+from tiphys.cluster.apiserver.server import ApiServer
+from tiphys.cluster.apiserver.watch import Watcher
+from tiphys.machinery.errors import ApiError, Expired
+from tiphys.machinery.resources import CONFIG_MAPS
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+@pytest.fixture(autouse=True)
+def short_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "QUEUE_EVENTS_MAX", 2)
+
+
+async def make(server: ApiServer, *names: str) -> None:
+    for name in names:
+        await Client(server.transport()).create(CONFIG_MAPS, {"metadata": {"name": name, "namespace": "default"}})
+
+
+def opened(server: ApiServer) -> Watcher:
+    return server.open_watch(Request("watch", CONFIG_MAPS, "default"))
+
+
+async def names_of(watcher: Watcher) -> list[str]:
+    watcher.close()
+    return [event.record.key.rpartition("/")[2] async for event in watcher]
+
+
+async def test_who_does_not_keep_up_is_cut_off() -> None:
+    async with api_server() as server:
+        watcher = opened(server)
+        await make(server, "a", "b", "c")
+        with pytest.raises(Expired, match="did not keep up"):
+            await anext(watcher)
+        assert server.hub.since(CONFIG_MAPS.key, server.store.version) == []
+
+
+async def test_the_state_at_the_start_does_not_count() -> None:
+    async with api_server() as server:
+        await make(server, "a", "b", "c")
+        watcher = opened(server)
+        await make(server, "d")
+        assert (await anext(watcher)).record.key == "default/a"
+        await make(server, "e")
+        assert await names_of(watcher) == ["b", "c", "d", "e"]
+
+
+async def test_a_connection_that_nobody_reads_from_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, close = asyncio.Event(), Watcher.close
+
+    def told(watcher: Watcher, error: ApiError | None = None) -> None:
+        close(watcher, error)
+        ended.set()
+
+    monkeypatch.setattr(Watcher, "close", told)
+    monkeypatch.setattr(handler, "WATCH_WRITE_SECONDS_MAX", 0.1)
+    async with calling() as call:
+        for n in range(24):  # more than sockets hold
+            await call(MAPS, {"metadata": {"name": f"c{n}"}, "data": {"a": "x" * 900_000}})
+        _, writer = await asyncio.open_connection("127.0.0.1", int(call._url.rpartition(":")[2]))
+        writer.transport.pause_reading()
+        writer.write(f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            await ended.wait()
+        writer.transport.abort()
