@@ -31,12 +31,11 @@ from tiphys.cluster.node.images.map import Image, ImageUnavailable, Pulled, Pull
 from tiphys.cluster.node.runtime import Command, Container, Launch, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import bundle, shim
 from tiphys.cluster.node.runtimes.engine_api import Engine, EngineError, sockets
-from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.oci import check_size
 from tiphys.cluster.node.runtimes.process import CANNOT_START, DEFAULT_PATH, check_running, exec_failure
 from tiphys.cluster.node.runtimes.sandbox import hosts_file
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
-from tiphys.cluster.node.runtimes.spawn import Spawner
+from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
 
 POD, CONTAINER, ATTEMPT, PLACE = "tiphys.pod", "tiphys.container", "tiphys.attempt", "tiphys.place"
@@ -122,7 +121,7 @@ class EngineContainer:
                 file.close()
 
 
-class EngineRuntime:
+class EngineRuntime(Starter):
     """``place`` is the engine's socket; without it the usual places are tried."""
 
     name = "engine"
@@ -136,8 +135,6 @@ class EngineRuntime:
         self._engine: Engine | None = None
         self._is_podman = False
         self._begun: dict[Path, EngineContainer] = {}
-        self._watch: ExitWatch | None = None
-        self._spawner: Spawner | None = None
         self.base_env = {"PATH": DEFAULT_PATH}
 
     @property
@@ -205,18 +202,6 @@ class EngineRuntime:
         except EngineError:
             return False
         return True
-
-    @property
-    def watch(self) -> ExitWatch:
-        if self._watch is None:
-            self._watch = ExitWatch()
-        return self._watch
-
-    @property
-    def spawner(self) -> Spawner:
-        if self._spawner is None:
-            self._spawner = Spawner()
-        return self._spawner
 
     def adopt(self, pod_uid: str, directory: Path) -> Sequence[EngineContainer]:
         found = []

@@ -48,7 +48,6 @@ from tiphys.cluster.node.layered import (
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import bundle, seccomp, shim
-from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
     DEFAULT_PATH,
@@ -61,7 +60,7 @@ from tiphys.cluster.node.runtimes.process import (
 from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
 from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, is_first, join, search_path
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
-from tiphys.cluster.node.runtimes.spawn import Spawner
+from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
 
 PROGRAMS = ("crun", "runc")
@@ -137,7 +136,7 @@ class OciContainer(shim.ShimContainer):
         return end
 
 
-class OciRuntime:
+class OciRuntime(Starter):
     """``directory`` holds what all containers share: crun's state, the derived root."""
 
     name = "oci"
@@ -154,22 +153,8 @@ class OciRuntime:
         self._groups = cgroups.Cgroups({})
         self._overlay = True
         self._rootless = os.geteuid() != 0
-        self._watch: ExitWatch | None = None
-        self._spawner: Spawner | None = None
         self._tags = itertools.count()
         self.base_env = {"PATH": DEFAULT_PATH}
-
-    @property
-    def watch(self) -> ExitWatch:
-        if self._watch is None:
-            self._watch = ExitWatch()
-        return self._watch
-
-    @property
-    def spawner(self) -> Spawner:
-        if self._spawner is None:
-            self._spawner = Spawner()
-        return self._spawner
 
     @property
     def program(self) -> str:

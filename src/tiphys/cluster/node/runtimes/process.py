@@ -31,7 +31,7 @@ from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, Runti
 from tiphys.cluster.node.runtimes import shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
-from tiphys.cluster.node.runtimes.spawn import Spawner
+from tiphys.cluster.node.runtimes.spawn import Starter
 
 INTERNAL = ("/argo", "/var/run/argo", "/mainctrfs", "/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -49,7 +49,7 @@ FOUND_MAX = 4096
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-class ProcessRuntime:
+class ProcessRuntime(Starter):
     """Runs containers straight on the host. ``directory`` holds links to the image map's programs."""
 
     name = "process"
@@ -60,23 +60,9 @@ class ProcessRuntime:
     def __init__(self, directory: Path) -> None:
         self._links = directory / "bin"
         self._farms: dict[tuple[tuple[str, Path], ...], str] = {}
-        self._watch: ExitWatch | None = None
-        self._spawner: Spawner | None = None
         self._found: dict[tuple[str, str], str] = {}
         path = os.environ.get("PATH", "")
         self.base_env = {"PATH": f"{path}:{DEFAULT_PATH}" if path else DEFAULT_PATH, "HOME": str(Path.home())}
-
-    @property
-    def watch(self) -> ExitWatch:
-        if self._watch is None:
-            self._watch = ExitWatch()
-        return self._watch
-
-    @property
-    def spawner(self) -> Spawner:
-        if self._spawner is None:
-            self._spawner = Spawner()
-        return self._spawner
 
     async def probe(self, scratch: Path) -> None:
         launch = Launch("probe", "probe", 0, scratch / "probe.0", ("true",), {"PATH": DEFAULT_PATH})

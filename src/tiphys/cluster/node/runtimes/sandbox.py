@@ -35,7 +35,6 @@ from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_d
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
-from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
     DEFAULT_PATH,
@@ -47,7 +46,7 @@ from tiphys.cluster.node.runtimes.process import (
     probe_by_starting,
 )
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
-from tiphys.cluster.node.runtimes.spawn import Spawner
+from tiphys.cluster.node.runtimes.spawn import Spawner, Starter
 from tiphys.machinery.podlife import Exit
 
 # A device could not be made here, whatever the container may.
@@ -133,7 +132,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-class SandboxRuntime:
+class SandboxRuntime(Starter):
     """Runs containers under bubblewrap. ``directory`` holds what all of them share."""
 
     name = "sandbox"
@@ -146,25 +145,11 @@ class SandboxRuntime:
         self._program = program or shutil.which("bwrap") or "bwrap"
         self._root = HostRoot(directory / "host")
         self._filter = directory / "seccomp.bpf"
-        self._watch: ExitWatch | None = None
-        self._spawner: Spawner | None = None
         self._tags = itertools.count()
         self._found: set[tuple[str, str]] = set()
         self._groups: cgroups.Cgroups | None = None
         self.base_env = {"PATH": DEFAULT_PATH, "HOME": "/root"}
         self._privileged = os.geteuid() == 0
-
-    @property
-    def watch(self) -> ExitWatch:
-        if self._watch is None:
-            self._watch = ExitWatch()
-        return self._watch
-
-    @property
-    def spawner(self) -> Spawner:
-        if self._spawner is None:
-            self._spawner = Spawner()
-        return self._spawner
 
     async def probe(self, scratch: Path) -> None:
         if shutil.which(self._program) is None:

@@ -18,6 +18,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+from tiphys.cluster.node.runtimes.exits import ExitWatch
 
 _SETSIGDEF, _SETSID = 0x04, (0x0400 if sys.platform == "darwin" else 0x80)
 _STRUCTURE_BYTES = 1024  # the largest is glibc's attribute structure, 336 bytes
@@ -70,6 +73,18 @@ class Spawner:
     def _tell(self, order: Order, pid: int, failure: OSError | None) -> None:
         self._busy -= 1
         order.told(pid, failure)
+
+
+class Starter:
+    """What every runtime has: a spawner and a watch, made in the loop that first needs them."""
+
+    @cached_property
+    def watch(self) -> ExitWatch:
+        return ExitWatch()
+
+    @cached_property
+    def spawner(self) -> Spawner:
+        return Spawner()
 
 
 def _spawn(order: Order) -> int:
