@@ -147,6 +147,17 @@ async def test_a_command_ends_with_its_container(runtime: Runtime, pod: Path) ->
         session.close()
 
 
+async def test_a_program_of_the_image_by_its_place(runtime: Runtime, pod: Path, tmp_path: Path) -> None:
+    if runtime.name == "engine":
+        pytest.skip("an engine's containers have their image's programs, not this machine's")
+    program = tmp_path / "greet-program"
+    program.write_text("#!/bin/sh\necho greetings\n")
+    program.chmod(0o755)
+    place = "/usr/local/bin/greet"
+    async with living(runtime, pod, programs={place: program}) as (container, life):
+        assert await ran(runtime.exec(container, life, Command((place,)))) == (0, "greetings\n")
+
+
 async def test_programs_that_are_not_there(runtime: Runtime, pod: Path) -> None:
     async with living(runtime, pod) as (container, life):
         with pytest.raises(StartFailure, match=r'^OCI runtime exec failed: .* exec: "nope": executable file not found'):

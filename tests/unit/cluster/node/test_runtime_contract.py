@@ -251,7 +251,8 @@ async def test_programs_of_the_image_are_found(runtime: Runtime, pod: Path, tmp_
     program.write_text("#!/bin/sh\necho greetings from $1\n")
     program.chmod(0o755)
     programs = {"/greet": program, "/usr/local/bin/greet": program}
-    for attempt, argv in enumerate((["/greet", "a"], ["greet", "b"], ["sh", "-c", "greet c"])):
+    commands = (["/greet", "a"], ["greet", "b"], ["sh", "-c", "greet c"], ["/usr/local/bin/greet", "d"])
+    for attempt, argv in enumerate(commands):
         life = launch(runtime, pod, *argv, attempt=attempt, programs=programs)
         assert (await end_of(runtime.start(life))).code == 0
         assert output(runtime, life) == f"greetings from {argv[-1][-1]}\n"

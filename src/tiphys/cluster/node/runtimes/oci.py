@@ -58,7 +58,14 @@ from tiphys.cluster.node.runtimes.process import (
     probe_by_starting,
 )
 from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
-from tiphys.cluster.node.runtimes.sandbox import hosts_file, image_programs, is_first, join, search_path
+from tiphys.cluster.node.runtimes.sandbox import (
+    hosts_file,
+    image_programs,
+    is_first,
+    join,
+    search_path,
+    with_image_program,
+)
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
@@ -262,7 +269,7 @@ class OciRuntime(Starter):
         group = self._groups.find(launch.place)
         order = {
             "pid": first,
-            "argv": command.argv,
+            "argv": launch.argv,
             "env": dict(launch.env),
             "cwd": launch.cwd or "/",
             "filter": str(self._write_filter()) if filtered else "",
@@ -323,12 +330,14 @@ class OciRuntime(Starter):
         return LayeredRoot(lower if self._overlay else None, own / UPPER, own / MERGED, mounts)
 
     def _complete(self, launch: Launch, view: LayeredRoot) -> Launch:
-        """The environment as an engine completes it: PATH with the image map's programs, HOME from the accounts."""
+        """The environment as an engine completes it: PATH with the image map's programs, HOME from the accounts; and
+        the command with the place that such a program has."""
         env = dict(launch.env)
         env["PATH"] = env.get("PATH", DEFAULT_PATH) if launch.root else search_path(launch)
         if "HOME" not in env:
             env["HOME"] = _home(view, launch.identity.uid or 0)
-        return replace(launch, env=env)
+        argv = with_image_program(launch, launch.argv, self._root.mounts())
+        return replace(launch, argv=argv, env=env)
 
     def _prepare(self, launch: Launch, own: Path, groups: cgroups.Group) -> None:
         make_directories(own)

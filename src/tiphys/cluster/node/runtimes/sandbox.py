@@ -163,6 +163,7 @@ class SandboxRuntime(Starter):
 
     def start(self, launch: Launch) -> shim.ShimContainer:
         tag = f"{os.getpid()}-{next(self._tags)}"
+        launch = replace(launch, argv=with_image_program(launch, launch.argv, self._root.mounts()))
         view = self._view(launch, tag)
         prepare_view(view, launch.kept)
         self._check_program(launch, view, launch.argv[0])
@@ -217,13 +218,14 @@ class SandboxRuntime(Starter):
         pid = 0 if record is None else first_process(record.pid)
         if record is None or not pid:
             raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
+        argv = with_image_program(launch, command.argv, self._root.mounts())
         try:
-            self._check_program(launch, self._view(launch, record.tag), command.argv[0])
+            self._check_program(launch, self._view(launch, record.tag), argv[0])
         except StartFailure as err:
             raise exec_failure(err) from err
         order = {
             "pid": pid,
-            "argv": command.argv,
+            "argv": argv,
             "env": dict(launch.env) | {"PATH": search_path(launch)},
             "cwd": launch.cwd or "/",
             "filter": "" if launch.identity.privileged else str(self._filter),
@@ -401,13 +403,23 @@ def image_programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[
     links: list[tuple[str, str]] = []
     mounts: list[Mount] = []
     for target, source in launch.programs.items():
-        if any(PurePosixPath(target).is_relative_to(mount.target) for mount in shared):
-            target = f"{PROGRAMS_PLACE}/{PurePosixPath(target).name}"
+        target = _place_of_program(target, shared)
         if any(source.is_relative_to(mount.source) for mount in shared):
             links.append((target, str(source)))
         else:
             mounts.append(Mount(source, target, read_only=True))
     return links, mounts
+
+
+def with_image_program(launch: Launch, argv: Sequence[str], shared: Sequence[Mount]) -> tuple[str, ...]:
+    """The command; one of the image's programs is named by the place that it has in the container."""
+    program = _place_of_program(argv[0], shared) if argv[0] in launch.programs else argv[0]
+    return (program, *argv[1:])
+
+
+def _place_of_program(target: str, shared: Sequence[Mount]) -> str:
+    is_shared = any(PurePosixPath(target).is_relative_to(mount.target) for mount in shared)
+    return f"{PROGRAMS_PLACE}/{PurePosixPath(target).name}" if is_shared else target
 
 
 def search_path(launch: Launch) -> str:
