@@ -64,33 +64,10 @@ provides = {{ "/web-stand-in" = ["{program}"] }}
 """
 
 
-class Cluster:
-    """``tiphys up`` with its data in ``place``; ``runtime`` and ``network`` as its settings of those names."""
+class Driven:
+    """A cluster as kubectl sees it."""
 
-    def __init__(self, place: Path, runtime: str = "auto", network: str = "bridge") -> None:
-        place.mkdir(parents=True, exist_ok=True)
-        program, images = place / "web-stand-in", place / "image-map.toml"
-        program.write_text(STAND_IN)
-        program.chmod(0o755)
-        images.write_text(MAP.format(program=program))
-        flags = ["--data-dir", str(place / "data"), "--listen", "127.0.0.1:0", "--runtime", runtime]
-        flags += ["--network", network]
-        settings = {"TIPHYS_IMAGE_MAP": str(images), "TIPHYS_IMAGES": "map", "TIPHYS_S3_LISTEN": "127.0.0.1:0"}
-        with environment(settings):
-            self.server: ServerInfo = detach(Settings(data_dir=place / "data"), tiphys_command("up", *flags))
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends its workloads first, whose network would stay for them, then the cluster."""
-        try:
-            self.kubectl("delete", "applications", "--all", "-A", "--timeout=10s", check=False)
-            self.kubectl("delete", "deployments,replicasets,jobs", "--all", "-A", "--wait=false", check=False)
-            self.kubectl("delete", "pods", "--all", "-A", "--grace-period=0", "--force", check=False)
-        finally:
-            os.kill(self.server.pid, signal.SIGTERM)
-            os.waitpid(self.server.pid, 0)
+    server: ServerInfo
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         done = subprocess.run(
@@ -112,10 +89,6 @@ class Cluster:
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         return list(self.get(*arguments).get("items") or ())
 
-    def apply(self, *objects: dict[str, Any]) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-
     def wait(self, what: str, holds: Callable[[], Any], state: Callable[[], Any] | None = None) -> None:
         """Looks through kubectl, as a user would; a look takes about a tenth of a second itself."""
         ends = time.monotonic() + SECONDS_MAX
@@ -123,6 +96,39 @@ class Cluster:
             if time.monotonic() > ends:
                 shown = state() if state else self.kubectl("get", "pods,events", "-A", check=False)
                 raise AssertionError(f"{what}: {shown}")
+
+
+class Cluster(Driven):
+    """``tiphys up`` with its data in ``place``; ``runtime`` and ``network`` as its settings of those names."""
+
+    def __init__(self, place: Path, runtime: str = "auto", network: str = "bridge") -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        program, images = place / "web-stand-in", place / "image-map.toml"
+        program.write_text(STAND_IN)
+        program.chmod(0o755)
+        images.write_text(MAP.format(program=program))
+        flags = ["--data-dir", str(place / "data"), "--listen", "127.0.0.1:0", "--runtime", runtime]
+        flags += ["--network", network]
+        settings = {"TIPHYS_IMAGE_MAP": str(images), "TIPHYS_IMAGES": "map", "TIPHYS_S3_LISTEN": "127.0.0.1:0"}
+        with environment(settings):
+            self.server = detach(Settings(data_dir=place / "data"), tiphys_command("up", *flags))
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends its workloads first, whose network would stay for them, then the cluster."""
+        try:
+            self.kubectl("delete", "applications", "--all", "-A", "--timeout=10s", check=False)
+            self.kubectl("delete", "deployments,replicasets,jobs", "--all", "-A", "--wait=false", check=False)
+            self.kubectl("delete", "pods", "--all", "-A", "--grace-period=0", "--force", check=False)
+        finally:
+            os.kill(self.server.pid, signal.SIGTERM)
+            os.waitpid(self.server.pid, 0)
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
 
 
 class Repository:

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.embedded import KUBECTL, Driven
 from tiphys.app.datadir import ServerInfo
 from tiphys.app.settings import Settings
 from tiphys.app.up import detach, tiphys_command
 
-KUBECTL = shutil.which("kubectl")
-SECONDS_MAX = 40.0
-
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(KUBECTL is None, reason="kubectl is not on this machine")]
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not KUBECTL, reason="kubectl is not on this machine")]
 
 
-class Cluster:
+class Cluster(Driven):
     def __init__(self, place: Path) -> None:
         self.place = place
         self.server = self.start()
@@ -42,30 +37,8 @@ class Cluster:
         os.kill(self.server.pid, signal.SIGKILL)
         os.waitpid(self.server.pid, 0)
 
-    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
-        done = subprocess.run(
-            [KUBECTL or "kubectl", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            env=os.environ | {"KUBECONFIG": self.server.kubeconfig},
-        )
-        assert not check or done.returncode == 0, done.stderr
-        return done.stdout
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
     def pods(self, app: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get("pods", "-l", f"app={app}")["items"]
-        return found
-
-    def wait(self, what: str, holds: Callable[[], bool]) -> None:
-        """Looks through kubectl, as a user would; a look takes about a tenth of a second itself."""
-        ends = time.monotonic() + SECONDS_MAX
-        while not holds():
-            assert time.monotonic() < ends, f"{what}: {self.kubectl('get', 'pods,events', check=False)}"
+        return self.items("pods", "-l", f"app={app}")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +86,7 @@ def test_a_deployment_rolls_pauses_undoes_and_scales(cluster: Cluster) -> None:
     cluster.kubectl("scale", "deployment/web", "--replicas=1")
     cluster.wait("scaled", lambda: len(cluster.pods("web")) == 1)
     cluster.kubectl("delete", "deployment/web")
-    cluster.wait("collected", lambda: not cluster.pods("web") and not cluster.get("rs", "-l", "app=web")["items"])
+    cluster.wait("collected", lambda: not cluster.pods("web") and not cluster.items("rs", "-l", "app=web"))
 
 
 def test_a_deleted_pod_is_replaced_and_a_dead_container_restarts(cluster: Cluster) -> None:
