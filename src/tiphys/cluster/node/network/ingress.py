@@ -26,7 +26,9 @@ HEAD_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 _CHUNK = 256 * 1024
-_DROPPED = frozenset(("connection", "keep-alive", "proxy-connection", "x-forwarded-for", "x-forwarded-proto"))
+# Said by the router only: back ends believe it.
+_OURS = ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+_DROPPED = frozenset(("connection", "keep-alive", "proxy-connection", *_OURS))
 
 Lookup = Callable[[Target], list[Endpoint]]
 
@@ -85,7 +87,7 @@ class IngressRouter:
             async with asyncio.timeout(HEAD_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
             await self._answer(head, reader, writer, scheme)
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+        except (OSError, asyncio.IncompleteReadError):  # slow, gone, or out of reach: there is nobody to tell
             pass
         except asyncio.LimitOverrunError:
             _refuse(writer, 431, "the head of the request is too long")
@@ -111,7 +113,7 @@ class IngressRouter:
             _refuse(writer, 503, f"service {target.namespace}/{target.service} has no endpoint that answers")
             return
         peer = str((writer.get_extra_info("peername") or ("",))[0])
-        back[1].write(_forwarded(head, peer, scheme))
+        back[1].write(_forwarded(head, peer, scheme, headers.get("host", "")))
         await _exchange((reader, writer), back)
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -137,13 +139,14 @@ def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
     return lines[0], headers
 
 
-def _forwarded(head: bytes, peer: str, scheme: str) -> bytes:
+def _forwarded(head: bytes, peer: str, scheme: str, host: str) -> bytes:
     """The head as the back end gets it: who asks and how is added, and the connection ends with the answer."""
     lines = head.decode("latin-1").split("\r\n")
     is_upgrade = any(line.lower().startswith("upgrade:") for line in lines[1:])
     kept = [line for line in lines[1:] if line and (line.partition(":")[0].strip().lower() not in _DROPPED)]
     connection = "Connection: Upgrade" if is_upgrade else "Connection: close"
     added = [connection, f"X-Forwarded-For: {peer}", f"X-Forwarded-Proto: {scheme}"]
+    added += [f"X-Real-IP: {peer}", f"X-Forwarded-Host: {host}"]
     return "\r\n".join([lines[0], *kept, *added, "", ""]).encode("latin-1")
 
 

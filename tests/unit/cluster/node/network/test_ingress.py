@@ -71,7 +71,8 @@ async def back_end() -> AsyncIterator[Endpoint]:
         yield Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
 
 
-GET = b"GET /x HTTP/1.1\r\nHost: web.test\r\nConnection: keep-alive\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n"
+GET = b"GET /x HTTP/1.1\r\nHost: web.test\r\nConnection: keep-alive\r\nX-Forwarded-For: 9.9.9.9\r\n"
+GET += b"X-Real-IP: 9.9.9.9\r\nX-Forwarded-Host: 9.9.9.9\r\n\r\n"
 
 
 async def test_a_request_reaches_the_back_end_and_says_who_asks() -> None:
@@ -79,6 +80,7 @@ async def test_a_request_reaches_the_back_end_and_says_who_asks() -> None:
         answer = await asked(made.ports()[0], GET)
     assert answer.startswith("HTTP/1.1 200")
     assert "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http" in answer
+    assert "X-Real-IP: 127.0.0.1\r\nX-Forwarded-Host: web.test\r\n" in answer
     assert "9.9.9.9" not in answer and "keep-alive" not in answer
 
 
