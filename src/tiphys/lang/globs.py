@@ -220,6 +220,9 @@ def _doublestar(pattern: str) -> str:
         character = pattern[at]
         if character == "*" and _is_whole_segment(pattern, at):
             piece, at = _any_segments(pattern, at)
+        elif character == "/" and _rest_may_be_nothing(pattern, at, depth):
+            # ``a/**`` fits ``a`` itself, which may be a directory
+            piece, at = ("(?:/(?s:.*))?", at + 3) if pattern[at + 3 :] != "/" else ("(?:/(?:[^/]+/)*)?", at + 4)
         elif character == "{":
             depth, piece, at = depth + 1, "(?:", at + 1
         elif character == "}" and depth:
@@ -237,6 +240,11 @@ def _doublestar(pattern: str) -> str:
 def _is_whole_segment(pattern: str, at: int) -> bool:
     starts = at == 0 or pattern[at - 1] in "/{,"
     return starts and pattern[at : at + 2] == "**" and pattern[at + 2 : at + 3] in ("", "/", "}", ",")
+
+
+def _rest_may_be_nothing(pattern: str, at: int, depth: int) -> bool:
+    rest = pattern[at + 3 :]
+    return pattern[at : at + 3] == "/**" and (rest in ("", "/") or (depth > 0 and rest[0] in "},"))
 
 
 def _any_segments(pattern: str, at: int) -> tuple[str, int]:

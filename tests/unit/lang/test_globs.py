@@ -74,6 +74,13 @@ def test_path_match_refuses(pattern: str) -> None:
         ("a**b", "a/b", False),
         ("{a,b}/*.yaml", "b/x.yaml", True),
         ("*.yaml", "a/x.yaml", False),
+        ("a/**", "a", True),
+        ("a/**", "ab", False),
+        ("a/**/", "a", True),
+        ("a/**/", "a/b", False),
+        ("a/**/b/**", "a/b", True),
+        ("{a/**,b}", "a", True),
+        ("{a/**,b}/c", "a/c", True),
     ],
 )
 def test_doublestar(pattern: str, path: str, answer: bool) -> None:
