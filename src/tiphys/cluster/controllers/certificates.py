@@ -1,8 +1,8 @@
-"""The controllers of CertificateSigningRequests: kubelets' client certificates are approved, approved ones signed, and
-all are forgotten after a while.
+"""The controller of CertificateSigningRequests: approved ones are signed, and all are forgotten after a while.
 
-Signing itself is a driver's (``Signer``): where the cluster has no authority nothing is signed.
-Source: pkg/controller/certificates (approver, signer, cleaner).
+Nothing is approved by itself: no kubelet asks here. Signing itself is a driver's (``Signer``): where the
+cluster has no authority nothing is signed.
+Source: pkg/controller/certificates (signer, cleaner).
 """
 
 from __future__ import annotations
