@@ -256,6 +256,40 @@ def test_up_keeps_a_cluster_that_the_other_verbs_talk_to(tmp_path: Path) -> None
     assert tiphys("status", env=home).returncode == 1
 
 
+@pytest.mark.parametrize("with_pods", [False, True])
+def test_pods_go_on_after_the_cluster_unless_they_are_to_end(tmp_path: Path, with_pods: bool) -> None:
+    home = {"HOME": str(tmp_path), "XDG_STATE_HOME": "", "KUBECONFIG": ""}
+    place = tmp_path / "pid"
+    # two dollar signs are one to Kubernetes
+    script = f"echo $$$$ > {place}.new; mv {place}.new {place}; exec sleep 1000"
+    container = {"name": "main", "image": "busybox", "command": ["sh", "-c", script]}
+    manifest = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "sleeper"},
+        "spec": {"entrypoint": "main", "templates": [{"name": "main", "container": container}]},
+    }
+    (tmp_path / "sleeper.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert tiphys("up", "--detach", "--listen", "127.0.0.1:0", "--runtime", "process", env=home).returncode == 0
+    try:
+        assert tiphys("submit", str(tmp_path / "sleeper.json"), env=home).returncode == 0
+        until(["get", "sleeper"], "PodRunning          True", home)
+        pid = int(place.read_text())
+    finally:
+        assert tiphys("down", *(["--pods"] if with_pods else []), env=home).returncode == 0
+    assert is_running(pid) is not with_pods
+    if not with_pods:
+        assert tiphys("up", "--detach", "--listen", "127.0.0.1:0", "--runtime", "process", env=home).returncode == 0
+        assert tiphys("down", "--pods", env=home).returncode == 0
+        assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there, and not only waiting to be noticed as ended."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(shown.strip()) and not shown.startswith("Z")
+
+
 def until(arguments: list[str], words: str, env: dict[str, str]) -> str:
     """Asks again until the answer holds ``words``: the cluster is another process, there is nothing to wait on."""
     for _ in range(100):

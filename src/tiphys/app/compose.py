@@ -106,7 +106,7 @@ class Node(Protocol):
         ...
 
     async def end_all(self) -> None:
-        """Ends every container, for a cluster that does not outlive its process."""
+        """Ends every container, for a cluster whose pods do not outlive it."""
         ...
 
 
@@ -129,14 +129,25 @@ class NodeContext:
 NodeFactory = Callable[[NodeContext], Awaitable[Node]]
 
 
+@dataclass
+class Farewell:
+    """What happens to the pods when the cluster ends: they go on for its next life, or end with it."""
+
+    pods_stay: bool
+
+
 @dataclass(frozen=True)
 class Parts:
-    """The running parts of an embedded cluster. ``s3`` is the URL of the artifact store's endpoint ("": none)."""
+    """The running parts of an embedded cluster. ``s3`` is the URL of the artifact store's endpoint ("": none).
+
+    ``farewell`` may be changed until the cluster ends.
+    """
 
     server: ApiServer
     client: Client
     node: Node
     served: Served | None
+    farewell: Farewell
     s3: str = ""
     network: PodNetwork | None = None
 
@@ -153,7 +164,8 @@ async def compose(
     """A running embedded cluster; everything in it stops when the block ends.
 
     With ``settings.data_dir`` all of it is durable; without, objects are in memory and files in a temporary place.
-    A ``daemon`` listens, and leaves containers that run at its end to its next life; else they are killed.
+    A ``daemon`` listens, and leaves containers that run at its end to its next life, unless ``farewell`` says
+    otherwise by then; else they are killed.
     """
     world = world or World()
     async with AsyncExitStack() as stack:
@@ -184,8 +196,8 @@ async def compose(
         if its_node.usage_source is not None:
             server.register_usage_source(its_node.usage_source)
         await stack.enter_async_context(_background(its_node.run))
-        if not daemon:
-            stack.push_async_callback(its_node.end_all)
+        farewell = Farewell(pods_stay=daemon)
+        stack.push_async_callback(_end_pods, its_node, farewell)
         if settings.simulated_nodes:
             await stack.enter_async_context(_simulated(server, settings, world))
         await stack.enter_async_context(_controllers(client, settings, world, trace))
@@ -209,7 +221,12 @@ async def compose(
         if network is not None and network.name != "host":
             forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng, _endpoint_of(served))
             await stack.enter_async_context(_background(forwarding.run))
-        yield Parts(server, client, its_node, served, s3, network)
+        yield Parts(server, client, its_node, served, farewell, s3, network)
+
+
+async def _end_pods(node: Node, farewell: Farewell) -> None:
+    if not farewell.pods_stay:
+        await node.end_all()
 
 
 def _endpoint_of(served: Served | None) -> Endpoint | None:

@@ -1,6 +1,6 @@
 """``tiphys up``, ``status`` and ``down``: the embedded cluster as a process of its own.
 
-    serve   in this process, until SIGTERM or SIGINT
+    serve   in this process, until SIGTERM or SIGINT; until SIGUSR1, which ends the pods as well
     detach  starts a process that serves, and returns when it is Ready
     down    asks that process to end, and sees to it that it does
 
@@ -27,6 +27,7 @@ from tiphys.machinery.errors import DriverError
 
 _READY_SECONDS = 60.0
 _END_SECONDS = 20.0
+_END_WITH_PODS = signal.SIGUSR1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,16 @@ async def serve(settings: Settings, on_ready: Callable[[ServerInfo], None], node
             info = ServerInfo(os.getpid(), parts.served.url, str(file.absolute()), parts.node.runtime_name, parts.s3)
             home.announce(info)
             on_ready(info)
-            await _asked_to_end()
+            parts.farewell.pods_stay = await _asked_to_end() is not _END_WITH_PODS
 
 
-async def _asked_to_end() -> None:
-    asked = asyncio.Event()
+async def _asked_to_end() -> signal.Signals:
+    """The first signal that asks for the end."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    await asked.wait()
+    asked: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    for number in (signal.SIGTERM, signal.SIGINT, _END_WITH_PODS):
+        loop.add_signal_handler(number, asked.put_nowait, number)
+    return await asked.get()
 
 
 def detach(settings: Settings, command: Sequence[str]) -> ServerInfo:
@@ -124,14 +126,17 @@ def status(settings: Settings) -> Status:
     return Status("starting" if home.is_held() else "stopped", home.path)
 
 
-async def down(settings: Settings) -> bool:
-    """Ends the server of the data directory; False when there was none. Kills it when it does not end in 20 s."""
+async def down(settings: Settings, *, with_pods: bool = False) -> bool:
+    """Ends the server of the data directory; False when there was none. Kills it when it does not end in 20 s.
+
+    Its pods go on running until its next life takes them over; ``with_pods`` ends them.
+    """
     home = data_dir_of(settings)
     server = home.server()
     if server is None:
         return False
     with contextlib.suppress(ProcessLookupError):
-        os.kill(server.pid, signal.SIGTERM)
+        os.kill(server.pid, _END_WITH_PODS if with_pods else signal.SIGTERM)
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.to_thread(home.wait_until_free)), _END_SECONDS)
         except TimeoutError:
