@@ -57,15 +57,6 @@ def no_room(pod: Object, others: Iterable[Object], capacity: Mapping[str, str]) 
     return None
 
 
-def too_large(pod: Object, capacity: Mapping[str, str]) -> str:
-    """What a change of resources asks for that the whole node has not; "" where it could fit."""
-    for resource in COUNTED:
-        wanted, whole = requested(pod, resource), _whole(capacity.get(resource, "0"), resource)
-        if wanted > whole:
-            return f"Node didn't have enough capacity: {resource}, requested: {wanted}, capacity: {whole}"
-    return ""
-
-
 def requested(pod: Object, resource: str) -> int:
     """A pod's request: what its containers ask for together, or its largest init container; milli-CPU, bytes."""
     spec = pod["spec"]

@@ -10,7 +10,7 @@ The grammar and the words of its errors are those of github.com/distribution/ref
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tiphys.machinery.errors import TiphysError
 
@@ -84,8 +84,3 @@ def _split_domain(text: str) -> tuple[str, str]:
     if domain == DOCKER_HUB and "/" not in rest:
         rest = f"library/{rest}"
     return domain, rest
-
-
-def with_digest(reference: Reference, digest: str) -> Reference:
-    """The same repository at one digest."""
-    return replace(reference, tag="", digest=digest)
