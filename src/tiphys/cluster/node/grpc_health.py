@@ -83,6 +83,8 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, autho
             raise Refused("rpc error: code = Unavailable desc = the connection was closed")
         elif kind == DATA and stream == STREAM:
             body += payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
+            if len(body) > FRAME_BYTES_MAX:
+                raise Refused("the answer is too long")
             if len(body) >= 5 and len(body) >= 5 + struct.unpack(">I", body[1:5])[0]:
                 return _status(body[5 : 5 + struct.unpack(">I", body[1:5])[0]])
         if stream == STREAM and kind in (DATA, HEADERS) and flags & END_STREAM:

@@ -203,3 +203,14 @@ async def test_grpc_health(status: int | None, healthy: bool, text: str) -> None
     async with server(health(status)) as port:
         got, said = await grpc_health.check(ADDRESS, port, "svc", 5)
     assert (got, text in said) == (healthy, True)
+
+
+async def test_an_endless_grpc_answer_is_refused() -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begin = bytes([0, 0xFF, 0xFF, 0xFF, 0xFF])
+        while True:
+            writer.write(grpc_health._frame(grpc_health.DATA, 0, 1, begin + bytes(1 << 16)))
+            await writer.drain()
+
+    async with server(flood) as port:
+        assert "too long" in (await grpc_health.check(ADDRESS, port, "svc", 5))[1]
