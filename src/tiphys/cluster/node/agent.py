@@ -386,7 +386,10 @@ class Agent:
             await self.clock.sleep_until(self.clock.monotonic() + REFRESH_SECONDS)
             for worker in list(self._workers.values()):
                 await worker.refresh_volumes()
-                worker.rotate_logs()
+                try:
+                    worker.rotate_logs()
+                except OSError as err:
+                    logger.warning("pod %s: its logs cannot be rotated: %s", worker.key, err)
 
     async def _note_logs(self) -> None:
         """Remembers how long logs were when: their lines carry no times of their own."""

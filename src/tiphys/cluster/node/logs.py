@@ -80,7 +80,7 @@ class LifeLog:
     def note(self) -> None:
         """Remembers how far the files are at this moment."""
         for path in self.files:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # usually: it is not there any more
                 self.clocks.setdefault(path, LineClock()).note(path.stat().st_size, self.ended or self.now())
 
     def end(self, moment: datetime) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from tests.unit.cluster.node.harness import a_pod, node, phase
+from tests.unit.cluster.node.harness import DEADLINE, a_pod, node, phase
 from tests.unit.cluster.node.test_runtime_contract import until
 from tiphys.cluster.apiserver.streams import LogOptions
+from tiphys.cluster.node import agent, worker
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.logs import LifeLog, Rotation, read, rotate
+from tiphys.machinery.resources import PODS
 from tiphys.workflows.drivers.artifacts.registry import native_executor
 from tiphys.workflows.executor import native
 
@@ -137,3 +140,23 @@ async def test_a_steps_log_is_kept_whole_and_others_are_rotated(tmp_path: Path) 
         assert (step, 0 < len(plain) < len(every), every.endswith(plain)) == (every, True, True)
         (tmp_path / "go").touch()
         assert [phase(await here.ended(key)) for key in keys] == ["Succeeded", "Succeeded"]
+
+
+async def test_a_log_that_cannot_be_rotated_does_not_end_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotated = asyncio.Event()
+
+    def broken(path: Path, rotation: Rotation) -> None:
+        rotated.set()
+        raise OSError(errno.EIO, "a broken disk")
+
+    monkeypatch.setattr(agent, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "rotate", broken)
+    async with node("process", tmp_path) as here:
+        await here.start()
+        key = await here.create(a_pod("while :; do sleep 0.02; done"))
+        async with asyncio.timeout(DEADLINE):
+            await rotated.wait()
+        await here.client.delete(PODS, key, {"gracePeriodSeconds": 0})
+        await here.gone(key)
