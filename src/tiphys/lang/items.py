@@ -2,6 +2,7 @@
 
     parse_item(text) → Item              one JSON value, its text kept (1.50 stays 1.50)
     expand_sequence(spec) → [Item]       withSequence
+    loops(holder) → bool                 of a step or task
     items_of(holder) → [Item] | None     of a step or task; None when it does not loop
     expand_step(step, scope), expand_task(task, scope) → [dict]
 
@@ -106,15 +107,20 @@ def item_of(value: object) -> Item:
     return Item(_escape_html(text))
 
 
+def loops(holder: Mapping[str, Any]) -> bool:
+    """Whether a step or task has one of the three fields; no items and no text are none, as in the original."""
+    return bool(holder.get("withItems")) or bool(holder.get("withParam")) or holder.get("withSequence") is not None
+
+
 def items_of(holder: Mapping[str, Any]) -> list[Item] | None:
-    """The items of a step or task, or None when it has none of the three fields. Raises ItemError."""
+    """The items of a step or task, or None when it does not loop. Raises ItemError."""
+    if not loops(holder):
+        return None
     if holder.get("withItems"):
         return [item_of(value) for value in holder["withItems"]]
     if holder.get("withParam"):
         return _param_items(str(holder["withParam"]))
-    if holder.get("withSequence") is not None:
-        return expand_sequence(holder["withSequence"])
-    return None
+    return expand_sequence(holder["withSequence"])
 
 
 def expand_sequence(spec: Mapping[str, Any]) -> list[Item]:
@@ -365,6 +371,7 @@ __all__ = [
     "expand_task",
     "item_of",
     "items_of",
+    "loops",
     "node_name",
     "parse_item",
 ]

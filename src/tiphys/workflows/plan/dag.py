@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from tiphys.lang import depends
+from tiphys.lang import depends, items
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan import graph as graphs
 from tiphys.workflows.plan import hooks, locks, loops, memoize, outputs, references
@@ -329,7 +329,7 @@ def _prepare(state: State, frame: Frame, node: Node, task: Task, name: str) -> l
         scope = scope_of(state, frame, name)
         references.resolve_volumes(state, scope)
         resolved = references.resolve(state, scope, task, all_optional=False)
-        copies = loops.expand(state, resolved, scope) if loops.expands(resolved) else [resolved]
+        copies = loops.expand(state, resolved, scope) if items.loops(resolved) else [resolved]
     except MissingVariable as err:
         frame.again[name] = None
         state.waiting_for_globals[frame.call.node_id] = None
@@ -341,7 +341,7 @@ def _prepare(state: State, frame: Frame, node: Node, task: Task, name: str) -> l
         else:
             state.mark_error(task_node, err)
         return None
-    if loops.expands(task):
+    if items.loops(task):
         if not copies:
             _make(state, frame, node, task, "Skipped", "Skipped, empty params")
             return None
@@ -357,7 +357,7 @@ def _execute_copies(
 ) -> None:
     """Executes what is new or changed of a task (or of the copies of a loop)."""
     node = state.nodes.by_id[frame.call.node_id]
-    group = state.nodes.by_id.get(_id(state, frame, name)) if loops.expands(task) else None
+    group = state.nodes.by_id.get(_id(state, frame, name)) if items.loops(task) else None
     has_exit = hooks.exit_hook(state, task) is not None
     waiting, open_copies = frame.unstarted[name], frame.open_copies.setdefault(name, {})
     frame.blocked.pop(name, None)

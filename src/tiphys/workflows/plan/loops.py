@@ -1,4 +1,4 @@
-"""withItems, withParam and withSequence: one step or task becomes many; the items are read by `tiphys.lang.items`."""
+"""withItems, withParam and withSequence: one step or task becomes many, as `tiphys.lang.items` has it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ from tiphys.workflows.plan.text import Values
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.state import State
-
-
-def expands(holder: Mapping[str, Any]) -> bool:
-    """Whether a step or task is a loop."""
-    return bool(holder.get("withItems")) or bool(holder.get("withParam")) or holder.get("withSequence") is not None
 
 
 def expand(state: State, holder: Mapping[str, Any], scope: Values) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tiphys.workflows.plan import loops
+from tiphys.lang import items
 from tiphys.workflows.plan.canonical import dumps
 from tiphys.workflows.plan.problems import MissingVariable, Problem
 from tiphys.workflows.plan.scope import Scope, resolve_artifact
@@ -39,7 +39,7 @@ def resolve(state: State, scope: Scope, holder: Mapping[str, Any], *, all_option
         try:
             proceed = should_execute(resolved)
         except Problem:
-            if not loops.expands(own):
+            if not items.loops(own):
                 raise
             proceed = True
         if not proceed:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tiphys.lang import items
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan import hooks, loops, outputs, references
 from tiphys.workflows.plan.nodes import Node
@@ -218,7 +219,7 @@ def _resolve(state: State, frame: Frame, group: Group, declared: list[Step]) -> 
     except Problem as err:
         raise Problem(f"failed to resolve references: {err}") from err
     for step in resolved:
-        if not loops.expands(step):
+        if not items.loops(step):
             group.steps[str(step.get("name") or "")] = step
             continue
         expanded = loops.expand(state, step, frame.scope)
