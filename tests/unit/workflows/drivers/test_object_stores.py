@@ -110,6 +110,10 @@ def test_servers_that_are_busy_for_a_while(kind: Kind, tmp_path: Path) -> None:
     artifact = kind.artifact("k")
     kind.driver(artifact).load(artifact, tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == b"x"
+    kind.server.objects["d/k"] = b"x"
+    kind.server.failures = 3
+    kind.driver(artifact).delete(kind.artifact("d/"))
+    assert "d/k" not in kind.server.objects
     kind.server.failures = 100
     with pytest.raises(ExecutorError, match="503"):
         kind.driver(artifact).load(artifact, tmp_path / "back")

@@ -62,7 +62,7 @@ class GcsDriver:
 
     def delete(self, artifact: Object) -> None:
         bucket, key = self._bucket(artifact)
-        for name in list(bucket.keys(key)) if key.endswith("/") else [key]:
+        for name in self.list_objects(artifact) if key.endswith("/") else [key]:
             web.patiently(lambda name=name: bucket.delete(name))  # type: ignore[misc]
 
     def list_objects(self, artifact: Object) -> list[str]:

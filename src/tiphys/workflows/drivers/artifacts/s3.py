@@ -91,7 +91,7 @@ class S3Driver:
     def delete(self, artifact: Object) -> None:
         """A key that ends in a slash is a directory's."""
         store, key = self._store(artifact)
-        keys = list(store.keys(key)) if key.endswith("/") else [key]
+        keys = web.patiently(lambda: list(store.keys(key))) if key.endswith("/") else [key]
         for one in keys:
             web.patiently(lambda one=one: store.delete(one))  # type: ignore[misc]
 
@@ -100,7 +100,7 @@ class S3Driver:
         if not artifact["s3"].get("bucket"):
             raise ExecutorError("failed to list directory: Bucket name cannot be empty")
         store, key = self._store(artifact)
-        return list(store.keys(_as_directory(key)))
+        return web.patiently(lambda: list(store.keys(_as_directory(key))))
 
     def _put(self, store: Bucket, key: str, source: Path, what: str) -> None:
         try:
