@@ -186,15 +186,15 @@ class Wait:
             self.errors.append(str(err))
 
     def _upsert(self, result: Object) -> None:
-        """Creates the task result, or patches the one that is there; again and again while the failure may pass."""
+        """Creates the task result, or patches the one that is there."""
+        self._patiently(lambda: self._patch_or_create(result) if self._created else self._create_or_patch(result))
+
+    def _patiently(self, call: Callable[[], None]) -> None:
+        """Calls again and again while the failure may pass."""
         attempt = 0
         while True:
             try:
-                if self._created:
-                    self._patch_or_create(result)
-                else:
-                    self._create_or_patch(result)
-                return
+                return call()
             except ApiRefusal as err:
                 if not err.transient:
                     raise
@@ -230,16 +230,8 @@ class Wait:
         self._created = True
 
     def _finalize(self) -> None:
-        attempt = 0
-        while True:
-            try:
-                self.results.patch(self.step.node_id, {"metadata": {"labels": {LABEL_COMPLETED: "true"}}})
-                return
-            except ApiRefusal as err:
-                if not err.transient:
-                    raise
-            attempt += 1
-            self.waiting.pause(attempt)
+        done = {"metadata": {"labels": {LABEL_COMPLETED: "true"}}}
+        self._patiently(lambda: self.results.patch(self.step.node_id, done))
 
 
 def _typed(found: Object) -> dict[str, Any]:
