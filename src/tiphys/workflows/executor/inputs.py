@@ -25,6 +25,7 @@ from tiphys.workflows.executor.template import (
     clean_artifact_path,
     overlapping_mount,
 )
+from tiphys.workflows.plan.artifacts import has_location
 
 Object = Mapping[str, Any]
 # From a path in a container (or of the executor's own) to the place on this machine.
@@ -77,7 +78,7 @@ def staged_path(artifact: Object, template: Object) -> str:
 
 def _load(artifact: Object, template: Object, place: Placing, drivers: ArtifactDrivers) -> str | None:
     name = artifact.get("name", "")
-    if not (locations.has_location(artifact) or locations.has_key(artifact)):
+    if not (has_location(artifact) or locations.has_key(artifact)):
         if artifact.get("optional"):
             return None
         raise ExecutorError(f"required artifact '{name}' not supplied")

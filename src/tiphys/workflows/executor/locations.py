@@ -12,28 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.plan.artifacts import KEY_FIELDS, KINDS, NOT_CONFIGURED, has_location, location_kind
 
 Object = Mapping[str, Any]
 
-# In the order in which the original looks; the first that is set counts.
-KINDS = ("artifactory", "azure", "git", "gcs", "hdfs", "http", "oss", "raw", "s3", "plugin")
-_KEY_FIELDS = {"azure": "blob", "gcs": "key", "hdfs": "path", "oss": "key", "s3": "key", "plugin": "key"}
-_FULL = {
-    "azure": ("endpoint", "container", "blob"),
-    "git": ("repo",),
-    "gcs": ("bucket", "key"),
-    "hdfs": ("addresses",),
-    "http": ("url",),
-    "oss": ("bucket", "endpoint", "key"),
-    "raw": (),
-    "s3": ("endpoint", "bucket", "key"),
-    "plugin": ("name", "configuration", "key"),
-    "artifactory": ("url", "usernameSecret"),
-}
-NOT_CONFIGURED = (
-    "artifact storage is not configured; see the docs for setup instructions:"
-    " https://argo-workflows.readthedocs.io/en/latest/configure-artifact-repository/"
-)
 NO_LOCATION = "key unsupported: cannot get key for artifact location, because it is invalid"
 
 
@@ -41,16 +23,9 @@ def kind_of(location: Object | None) -> str:
     """The kind of store. Raises ``ExecutorError`` where there is none."""
     if location is None:
         raise ExecutorError(NO_LOCATION)
-    for kind in KINDS:
-        if location.get(kind) is not None:
-            return kind
+    if kind := location_kind(location):
+        return kind
     raise ExecutorError(NOT_CONFIGURED)
-
-
-def has_location(location: Object) -> bool:
-    """Whether the place is complete."""
-    kind = next((k for k in KINDS if location.get(k) is not None), None)
-    return kind is not None and all(location[kind].get(name) for name in _FULL[kind])
 
 
 def has_key(location: Object) -> bool:
@@ -65,8 +40,8 @@ def get_key(location: Object | None) -> str:
     kind = kind_of(location)
     assert location is not None
     body = location[kind]
-    if kind in _KEY_FIELDS:
-        return str(body.get(_KEY_FIELDS[kind]) or "")
+    if kind in KEY_FIELDS:
+        return str(body.get(KEY_FIELDS[kind]) or "")
     if kind in ("http", "artifactory"):
         return urlsplit(body.get("url") or "").path
     if kind == "git":
@@ -78,8 +53,8 @@ def with_key(location: Object, key: str) -> dict[str, Any]:
     """The same place with another key. Raises ``ExecutorError`` for kinds that have none."""
     kind = kind_of(location)
     body = dict(location[kind])
-    if kind in _KEY_FIELDS:
-        body[_KEY_FIELDS[kind]] = key
+    if kind in KEY_FIELDS:
+        body[KEY_FIELDS[kind]] = key
     elif kind in ("http", "artifactory"):
         parts = urlsplit(body.get("url") or "")
         path = quote(key, safe="/$&+,:;=@!'()*~")

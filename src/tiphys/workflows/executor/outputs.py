@@ -32,6 +32,7 @@ from tiphys.workflows.executor.template import (
     main_containers,
     overlapping_mount,
 )
+from tiphys.workflows.plan.artifacts import has_location
 
 Object = Mapping[str, Any]
 RESULT_BYTES_MAX = 256 * 1024
@@ -157,7 +158,7 @@ class _Collector:
             return False
         for artifact in (self.template.get("inputs") or {}).get("artifacts") or ():
             if path == artifact.get("path"):
-                given = locations.has_location(artifact) or locations.has_key(artifact)
+                given = has_location(artifact) or locations.has_key(artifact)
                 return bool(artifact.get("optional")) and not given
             if path.startswith(f"{artifact.get('path')}/"):
                 return False

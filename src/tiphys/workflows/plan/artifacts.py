@@ -34,6 +34,7 @@ def has_location(artifact: Place | None) -> bool:
 
 
 def has_location_or_key(artifact: Place) -> bool:
+    """Whether the artifact says where it is: completely, or by a key within the default repository."""
     return has_location(artifact) or bool(key_of(artifact))
 
 
@@ -42,8 +43,15 @@ def key_of(artifact: Place) -> str:
     kind = location_kind(artifact)
     place = artifact.get(kind) or {}
     if kind in _URLS:
-        return str(urlsplit(place.get("url", "")).path)
-    return str(place.get(_KEY_FIELDS.get(kind, ""), "") or "")
+        return _path_of(str(place.get("url") or ""))
+    return str(place.get(KEY_FIELDS.get(kind, ""), "") or "")
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def with_key(artifact: Place, key: str) -> dict[str, Any]:
@@ -59,7 +67,7 @@ def with_key(artifact: Place, key: str) -> dict[str, Any]:
     if kind in _URLS:
         place["url"] = urlunsplit(urlsplit(place.get("url", ""))._replace(path=key))
     else:
-        place[_KEY_FIELDS[kind]] = key
+        place[KEY_FIELDS[kind]] = key
     return {**artifact, kind: place}
 
 
@@ -134,5 +142,5 @@ KINDS: dict[str, Callable[[Place], bool]] = {
     "s3": _all("endpoint", "bucket", "key"),
     "plugin": _all("name", "configuration", "key"),
 }
-_KEY_FIELDS = {"s3": "key", "azure": "blob", "hdfs": "path", "oss": "key", "gcs": "key", "plugin": "key"}
+KEY_FIELDS = {"s3": "key", "azure": "blob", "hdfs": "path", "oss": "key", "gcs": "key", "plugin": "key"}
 _URLS = frozenset(("artifactory", "http"))

@@ -6,28 +6,10 @@ import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
+from tiphys.workflows.plan.artifacts import has_location_or_key
 from tiphys.workflows.plan.validate.names import check_parameter_names, holds_parameter, parameter_name_faults
 from tiphys.workflows.plan.validate.problem import Invalid, Place
-
-LOCATIONS = ("artifactory", "azure", "git", "gcs", "hdfs", "http", "oss", "raw", "s3", "plugin")
-"""The kinds of artifact storage; where several are there the first one counts."""
-
-_REQUIRED = {
-    "artifactory": ("url", "usernameSecret"),
-    "azure": ("endpoint", "container", "blob"),
-    "git": ("repo",),
-    "gcs": ("bucket", "key"),
-    "hdfs": ("addresses",),
-    "http": ("url",),
-    "oss": ("bucket", "endpoint", "key"),
-    "raw": (),
-    "s3": ("endpoint", "bucket", "key"),
-    "plugin": ("name", "configuration", "key"),
-}
-_KEYS = {"azure": "blob", "gcs": "key", "hdfs": "path", "oss": "key", "s3": "key", "plugin": "key"}
-_URLS = ("artifactory", "http")
 
 _VALUE_FROM = "valueFrom only allows: default, configMapKeyRef and supplied"
 
@@ -74,26 +56,6 @@ def _check_source(name: str, path: str, artifact: Mapping[str, Any]) -> None:
         raise Invalid(f"{name}.from, artifact location, or key is required", path)
     if artifact.get("from") and artifact.get("fromExpression"):
         raise Invalid(f"{name} shouldn't have both `from` and `fromExpression` in Artifact", path)
-
-
-def has_location_or_key(artifact: Mapping[str, Any]) -> bool:
-    """Whether an artifact says where it is: completely, or by a key within the default repository."""
-    kind = next((kind for kind in LOCATIONS if artifact.get(kind) is not None), None)
-    if kind is None:
-        return False
-    location = artifact[kind]
-    if all(location.get(name) for name in _REQUIRED[kind]):
-        return True
-    if kind in _URLS:
-        return _url_path(location.get("url", "")) != ""
-    return bool(location.get(_KEYS.get(kind, ""), ""))
-
-
-def _url_path(url: str) -> str:
-    try:
-        return urlsplit(url).path
-    except ValueError:
-        return ""
 
 
 def check_inputs(template: Mapping[str, Any], *, leaf: bool, place: Place) -> set[str]:

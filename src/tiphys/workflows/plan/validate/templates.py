@@ -15,13 +15,13 @@ import orjson
 
 from tiphys.api import decode
 from tiphys.lang import gojson, tags
+from tiphys.workflows.plan.artifacts import has_location_or_key
 from tiphys.workflows.plan.validate import dag, leaf, steps
 from tiphys.workflows.plan.validate.arguments import (
     check_inputs,
     check_location,
     check_output_names,
     check_outputs,
-    has_location_or_key,
 )
 from tiphys.workflows.plan.validate.callers import Anything, Arguments
 from tiphys.workflows.plan.validate.names import is_metric_name
