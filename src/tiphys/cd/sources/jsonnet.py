@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tiphys.cd.sources.manifests import why_no_object
 from tiphys.cd.sources.request import Manifest, RenderError, Request
 from tiphys.lang.gofmt import quote
 
+_REFUSED = "/refused-import"
+_REFUSED_LINE = re.compile(rf"^\t{_REFUSED}:.*\n", re.M)
 _PRECONDITION = "rpc error: code = FailedPrecondition desc = "
 
 
@@ -23,12 +26,14 @@ def objects(request: Request, place: Path, path: Path) -> list[Manifest]:
         import _gojsonnet  # an extra: 17 MB that only Jsonnet sources need
     except ImportError:
         raise RenderError("Jsonnet needs the gojsonnet package: pip install 'tiphys[render]'") from None
+    importer = _Importer(request.root, libraries)
+    code = path.read_text(encoding="utf-8")
     try:
-        text = _gojsonnet.evaluate_snippet(
-            str(path), path.read_text(encoding="utf-8"), import_callback=_Importer(request.root, libraries), **arguments
-        )
+        text = _gojsonnet.evaluate_snippet(str(path), code, import_callback=importer, **arguments)
+        importer.check()
     except RuntimeError as err:
-        raise RenderError(f"{_PRECONDITION}Failed to evaluate jsonnet {quote(path.name)}: {err}") from None
+        why = _REFUSED_LINE.sub("", str(err))
+        raise RenderError(f"{_PRECONDITION}Failed to evaluate jsonnet {quote(path.name)}: {why}") from None
     return _objects(path.name, json.loads(text))
 
 
@@ -59,18 +64,32 @@ def _objects(name: str, value: Any) -> list[Manifest]:
 
 class _Importer:
     """Finds an import beside the file that asks for it, then in the libraries, the last one first; never outside the
-    repository, wherever links lead."""
+    repository, wherever links lead.
+
+    It raises nothing: an exception's text comes out of gojsonnet with bytes of memory behind it. An import that is
+    refused is a file that says why when it is evaluated; ``check`` tells of one that was only read (``importstr``).
+    """
 
     def __init__(self, root: Path, libraries: list[Path]) -> None:
         self.root = root.resolve()
         self.libraries = libraries
+        self._refusal = ""
+
+    def check(self) -> None:
+        """Raises RuntimeError when an import was refused."""
+        if self._refusal:
+            raise RuntimeError(f"RUNTIME ERROR: {self._refusal}")
 
     def __call__(self, folder: str, name: str) -> tuple[str, bytes]:
         for base in (Path(folder), *reversed(self.libraries)):
             path = base / name
             real = path.resolve()
             if not real.is_relative_to(self.root):
-                raise RuntimeError(f"import {quote(name)} leads out of the repository")
+                return self._refused(f"import {quote(name)} leads out of the repository")
             if real.is_file():
                 return str(path), real.read_bytes()
-        raise RuntimeError(f"couldn't open import {quote(name)}: no match locally or in the Jsonnet library paths")
+        return self._refused(f"couldn't open import {quote(name)}: no match locally or in the Jsonnet library paths")
+
+    def _refused(self, why: str) -> tuple[str, bytes]:
+        self._refusal = self._refusal or why
+        return _REFUSED, b"error " + json.dumps(why).encode()

@@ -134,6 +134,28 @@ def test_a_jsonnet_import_may_not_leave_the_repository(tmp_path: Path) -> None:
         rendered(tmp_path / "repository", {"a.jsonnet": "import '../../secret.libsonnet'"}, {})
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import 'gone.libsonnet'",
+        "local text = importstr 'gone.libsonnet'; {kind: 'A', apiVersion: 'v1', metadata: {name: text}}",
+        "[import 'gone.libsonnet', import 'other.libsonnet']",
+        "local lazy = import 'other.libsonnet'; [import 'gone.libsonnet', lazy]",
+    ],
+)
+def test_a_jsonnet_import_that_is_not_there_is_told_as_it_is(tmp_path: Path, code: str) -> None:
+    with pytest.raises(RenderError) as told:
+        rendered(tmp_path, {"a.jsonnet": code}, {})
+    said = str(told.value)
+    assert 'RUNTIME ERROR: couldn\'t open import "gone.libsonnet": no match locally' in said
+    assert "refused" not in said and said.isascii()
+
+
+def test_jsonnet_imports_that_nobody_evaluates_are_no_error(tmp_path: Path) -> None:
+    code = "local gone = import 'gone.libsonnet'; {kind: 'A', apiVersion: 'v1', metadata: {name: 'a'}}"
+    assert "A" in by_kind(rendered(tmp_path, {"a.jsonnet": code}, {}))
+
+
 def test_a_program_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     with pytest.raises(RenderError, match="failed timeout after"):
         Programs(deadline=0.2).run(["sh", "-c", "sleep 60 & wait"], tmp_path, {})
