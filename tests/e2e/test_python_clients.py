@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -33,11 +34,19 @@ pytestmark = [
     # The clients' own warnings are theirs.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 SECONDS_MAX = 60
 NAMESPACE = "default"
 FOREVER = "trap 'exit 0' TERM; echo up; while :; do sleep 0.2; done"
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Sockets that a client left open are found here, not in the middle of somebody else's test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
