@@ -42,6 +42,7 @@ class Sources:
     problem: str = ""
     renders: int = 0
     kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def commit(self, *objects: dict[str, Any]) -> str:
         self.number += 1
@@ -54,6 +55,7 @@ class Sources:
 
     async def render(self, wanted: Wanted) -> Rendered:
         self.renders += 1
+        self.asked.set()
         await asyncio.sleep(0)
         if self.problem:
             return Rendered(problem=self.problem)
@@ -85,6 +87,8 @@ class Scene:
     controller: ApplicationController
     events: Events
     server: ApiServer
+    changed: asyncio.Event
+    """Set by every write to the store and every render."""
 
     async def create(self, name: str = "app", **spec: Any) -> Object:
         return await self.client.create(APPLICATIONS, application(name, **spec))
@@ -104,15 +108,17 @@ class Scene:
     async def until(self, holds: Callable[[Object], Any], name: str = "app", seconds: float = 5.0) -> Object:
         """The application, as soon as it is as wanted."""
         app: Object = {}
+
+        async def is_so() -> bool:
+            nonlocal app
+            app = {"status": {}, **await self.app(name)}
+            return bool(holds(app))
+
         try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    app = {"status": {}, **await self.app(name)}
-                    if holds(app):
-                        return app
-                    await asyncio.sleep(0.005)
+            await self.eventually(is_so, seconds)
         except TimeoutError:
             raise AssertionError(f"never so: {app}") from None
+        return app
 
     async def synced(self, name: str = "app", revision: str = "") -> Object:
         wanted = revision or self.sources.revision
@@ -121,15 +127,20 @@ class Scene:
             name,
         )
 
-    async def eventually(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(5):
-            while not await holds():  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+    async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+        """Asks after every write to the store and every render."""
+        async with asyncio.timeout(seconds):
+            while True:
+                self.changed.clear()
+                if await holds():
+                    return
+                await self.changed.wait()
 
     async def gone(self, resource: Resource, name: str, namespace: str = "default") -> None:
-        async with asyncio.timeout(5):
-            while await self.find(resource, name, namespace) is not None:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        async def is_gone() -> bool:
+            return await self.find(resource, name, namespace) is None
+
+        await self.eventually(is_gone)
 
     async def find(self, resource: Resource, name: str, namespace: str = "default") -> Object | None:
         try:
@@ -217,7 +228,9 @@ async def scene(
         try:
             for name in ("argocd",):
                 await _namespace(client, name)
-            yield Scene(client, sources, controller, events, server)
+            changed = sources.asked
+            server.store.subscribe(lambda _changes: changed.set())
+            yield Scene(client, sources, controller, events, server, changed)
             assert controller.bugs == 0
         finally:
             running_controller.cancel()

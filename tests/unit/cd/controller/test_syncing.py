@@ -149,10 +149,15 @@ async def test_a_hook_that_fails_fails_the_sync_and_it_is_tried_again() -> None:
         retry = {"limit": 1, "backoff": {"duration": "0s"}}
         await it.create(syncPolicy=AUTOMATED | {"retry": retry})
         await it.until(lambda app: (app["status"].get("operationState") or {}).get("syncResult"))
+        first = await it.find(JOBS, "before")
         await _finish(it, "before", "Failed")
-        app = await it.until(lambda app: app["status"]["operationState"].get("retryCount") == 1)
-        await it.until(lambda app: not app["status"]["operationState"].get("finishedAt"))
-        await it.until(lambda app: app["status"]["operationState"].get("syncResult"))
+        await it.until(lambda app: app["status"]["operationState"].get("retryCount") == 1)
+
+        async def is_made_again() -> bool:
+            job = await it.find(JOBS, "before")
+            return job is not None and first is not None and job["metadata"]["uid"] != first["metadata"]["uid"]
+
+        await it.eventually(is_made_again)
         await _finish(it, "before", "Failed")
         app = await it.until(lambda app: not running(app))
         assert phase_of(app) == "Failed"
