@@ -245,6 +245,24 @@ async def test_a_webhook_changes_and_another_refuses(client: Client, server: Api
     assert str(caught.value) == 'admission webhook "h.example.com" denied the request: no bad data'
 
 
+async def test_what_a_webhook_adds_gets_defaults(client: Client, tmp_path: Path) -> None:
+    async def inject(request: dict[str, Any]) -> dict[str, Any]:
+        sidecar = {"name": "proxy", "image": "proxy:1", "ports": [{"containerPort": 15001}]}
+        patch = [{"op": "add", "path": "/spec/containers/-", "value": sidecar}]
+        encoded = base64.b64encode(orjson.dumps(patch)).decode()
+        return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+    async with webhook(tmp_path / "a", inject) as config:
+        await client.create(MUTATING, hook(config, rules=rules))
+        containers = [{"name": "main", "image": "web:1"}]
+        meta = {"name": "p", "namespace": "default"}
+        made = await client.create(PODS, {"metadata": meta, "spec": {"containers": containers}})
+    sidecar = made["spec"]["containers"][1]
+    assert sidecar["ports"] == [{"containerPort": 15001, "protocol": "TCP"}]
+    assert sidecar["imagePullPolicy"] == "IfNotPresent"
+
+
 async def test_an_object_that_changes_meanwhile_is_looked_at_again(client: Client, tmp_path: Path) -> None:
     await client.create(CONFIG_MAPS, config_map("c", n="0"))
     seen: list[str] = []

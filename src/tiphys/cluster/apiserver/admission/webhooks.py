@@ -22,6 +22,7 @@ from tiphys.cluster.apiserver.admission.expressions import Scope, Unusable
 from tiphys.cluster.apiserver.admission.matching import REGISTRATION, Matcher, described
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.store import Store
+from tiphys.cluster.apiserver.typed import Unreadable
 from tiphys.machinery.errors import ApiError, InternalError
 from tiphys.machinery.patches.json import apply
 from tiphys.runtime.ids import Ids
@@ -177,7 +178,7 @@ class MutatingWebhooks(Webhooks):
         if not response.get("patch") or request.obj is None:
             return False
         before = request.obj
-        request.obj = _patched(hook, before, response)
+        request.obj = _completed(hook, request, _patched(hook, before, response))
         return before != request.obj
 
 
@@ -195,6 +196,17 @@ def _patched(hook: Hook, obj: Object, response: Mapping[str, Any]) -> Object:
     if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
         raise _internal(f'the patch of webhook "{hook.name}" leaves no object')
     return changed
+
+
+def _completed(hook: Hook, request: Attributes, changed: Object) -> Object:
+    """What a webhook adds gets its defaults; raises InternalError for what is none of the kind."""
+    if request.info.codec is None:
+        return changed
+    try:
+        read, _ = request.info.codec.read(changed)
+    except Unreadable as err:
+        raise _internal(f'cannot apply the patch of webhook "{hook.name}": {err}') from err
+    return read | {"metadata": changed["metadata"]}
 
 
 def _response(answer: bytes, uid: str) -> Mapping[str, Any]:
