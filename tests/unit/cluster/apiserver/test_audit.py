@@ -1,6 +1,8 @@
 """The audit log: what policies say, what is written of requests, and how the file is rotated."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,18 @@ async def test_what_is_written_of_requests(tmp_path: Path) -> None:
     assert (other["user"]["username"], other["impersonatedUser"]["username"]) == ("admin", "bob")
     assert unknown["user"] == {}
     assert unknown["responseStatus"]["code"] == 401
+
+
+def test_a_rotation_that_fails_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = LogFile(tmp_path / "audit.log", VirtualClock(), 10, 3)
+    log.write(b"12345678\n")
+    with monkeypatch.context() as full:
+
+        def no_more_files(*_: Any) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        full.setattr(os, "open", no_more_files)
+        log.write(b"is lost\n")
+    log.write(b"is kept\n")
+    log.close()
+    assert (tmp_path / "audit.log").read_bytes() == b"is kept\n"

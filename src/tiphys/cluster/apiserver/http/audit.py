@@ -10,6 +10,7 @@ file. What cannot be written is said once in the program's log and fails no requ
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -227,9 +228,11 @@ class LogFile:
     def _rotate(self) -> None:
         stem, suffix = self._path.stem, self._path.suffix
         when = self._clock.now().astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
-        os.replace(self._path, self._path.with_name(f"{stem}-{when}{suffix}"))
-        os.close(self._number)
+        with contextlib.suppress(FileNotFoundError):  # put aside before, when no new one could be opened
+            os.replace(self._path, self._path.with_name(f"{stem}-{when}{suffix}"))
+        full = self._number
         self._open()
+        os.close(full)  # not before: its number would be somebody else's next file
         older = sorted(self._path.parent.glob(f"{stem}-[0-9]*T*{suffix}"))
         for path in older[: max(0, len(older) - self._backups)]:
             path.unlink(missing_ok=True)
