@@ -51,8 +51,11 @@ def scale_of(info: ResourceInfo, obj: Object, *, to_change: bool = False) -> Obj
 
 
 def with_scale(info: ResourceInfo, obj: Object, scale: Mapping[str, Any]) -> Object:
-    """``obj`` with the replicas that ``scale`` asks for; raises Invalid."""
-    replicas = (scale.get("spec") or {}).get("replicas") or 0
+    """``obj`` with the replicas that ``scale`` asks for; raises BadRequest or Invalid."""
+    spec = scale.get("spec") or {}
+    if not isinstance(spec, Mapping):
+        raise bad_request("the patched Scale has no spec")
+    replicas = spec.get("replicas") or 0
     if not isinstance(replicas, int) or replicas < 0:
         name = obj["metadata"]["name"]
         if info.custom is not None:

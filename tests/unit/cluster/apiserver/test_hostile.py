@@ -67,6 +67,45 @@ async def test_a_body_that_never_ends_gives_up_its_seat(call: Caller, monkeypatc
     answered.set()
 
 
+WRONG: tuple[Any, ...] = (
+    [1], 5, "x", {"spec": "x"}, {"metadata": "x"}, {"target": 5}, {"deleteOptions": "x"}, {"preconditions": "x"},
+    {"gracePeriodSeconds": "x"}, {"spec": {"expirationSeconds": "x"}}, {"spec": {"boundObjectRef": "x"}},
+    {"spec": {"user": "a", "groups": 5, "resourceAttributes": {}}}, {"spec": {"resourceAttributes": "x"}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/v1/namespaces/default/serviceaccounts/it/token"),
+        ("POST", "/apis/authentication.k8s.io/v1/tokenreviews"),
+        ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews"),
+        ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews"),
+        ("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"),
+        ("POST", "/api/v1/namespaces/default/pods/it/binding"),
+        ("POST", "/api/v1/namespaces/default/pods/it/eviction"),
+        ("PUT", "/apis/apps/v1/namespaces/default/deployments/it/scale"),
+        ("PATCH", "/apis/apps/v1/namespaces/default/deployments/it/scale"),
+        ("PUT", "/api/v1/namespaces/default/pods/it/ephemeralcontainers"),
+        ("PUT", "/api/v1/namespaces/default/finalize"),
+        ("DELETE", "/api/v1/namespaces/default/pods/it"),
+        ("DELETE", MAPS),
+    ],
+)
+async def test_bodies_of_a_wrong_shape(call: Caller, method: str, path: str) -> None:
+    meta, labels = {"name": "it"}, {"a": "b"}
+    pod = {"containers": [{"name": "c", "image": "i"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    await call("/api/v1/namespaces/default/serviceaccounts", {"metadata": meta})
+    await call("/api/v1/namespaces/default/pods", {"metadata": meta, "spec": pod})
+    deployment = {"metadata": meta, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+    assert (await call("/apis/apps/v1/namespaces/default/deployments", deployment))[0] == 201
+    for body in WRONG:
+        kind = "application/merge-patch+json" if method == "PATCH" else JSON
+        status, answer = await call(path, body, method=method, Content_Type=kind)
+        assert status < 500, (body, answer)
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 async def test_deep_json_in_every_place(call: Caller, opening: bytes) -> None:
     deep = opening * 100_000 + (b"1" if opening != b"[" else b"")

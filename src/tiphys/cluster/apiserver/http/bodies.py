@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from tiphys.api import protobuf
+from tiphys.api import decode, kube_messages, protobuf
 from tiphys.api.decode import Repeated
 from tiphys.lang import goyaml
 from tiphys.machinery.actions import PatchType
@@ -44,6 +44,17 @@ async def read(request: web.BaseRequest) -> bytes:
     except TimeoutError:
         raise Timeout(f"the body of the request did not come within {BODY_SECONDS_MAX:g} seconds") from None
     return b"".join(chunks)
+
+
+def check(body: Any, api_version: str, kind: str) -> None:
+    """Raises BadRequest for a body whose values are not of the types of the kind; kinds that we do not know pass."""
+    found = kube_messages.message_of(api_version, kind)
+    try:
+        if found is not None and body is not None:
+            decode.decode(found.name, body)
+    except decode.DecodeError as err:
+        version = api_version.rpartition("/")[2]
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {err}') from None
 
 
 def media_type(request: web.BaseRequest) -> str:

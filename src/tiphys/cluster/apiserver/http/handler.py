@@ -230,12 +230,24 @@ class HttpHandler:
         if not content and verb in ("delete", "deletecollection"):
             return await self._server.answer(asked, writer)
         full = _with_body(asked, bodies.parse(content, media, asked.resource.kind), media)
+        self._check_shape(full, verb)
         if entry is not None:
             entry.sent(full.body)
         info = self._server.target(asked).info
         if escalation.concerns(info) and not user.is_master and verb in ("create", "update", "patch"):
             await self._check_grant(full, writer, info, user)
         return await self._server.answer(full, writer)
+
+    def _check_shape(self, asked: Request, verb: Verb) -> None:
+        """Bodies that are no stored object must still be of their type; raises BadRequest."""
+        if verb in ("delete", "deletecollection"):
+            bodies.check(asked.body, "meta.k8s.io/v1", "DeleteOptions")
+        elif asked.subresource not in (None, "status") and verb in ("create", "update"):
+            info = self._server.target(asked).info
+            part = info.subresource(asked.subresource)
+            assert part is not None, "looked for with the target"
+            version = f"{part.group}/{part.version}" if part.group else part.version
+            bodies.check(asked.body, version or info.resource.api_version, part.kind)
 
     async def _check_grant(self, asked: Request, writer: Writer, info: ResourceInfo, user: User) -> None:
         """What the write would make is looked at before it is made."""
@@ -310,7 +322,8 @@ class HttpHandler:
         how = representation.negotiate(request.headers.get("Accept", ""))
         body = bodies.parse(await bodies.read(request), bodies.media_type(request), info.kind)
         asker = reviews.Asker(user, to_time(self._server.clock.now()), _agent(request))
-        given = body if isinstance(body, dict) else {}
+        bodies.check(body, info.resource.api_version, info.kind)
+        given = body or {}
         entry = _entry(request)
         if entry is not None:
             entry.sent(given)

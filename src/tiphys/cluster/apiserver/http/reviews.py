@@ -43,12 +43,11 @@ def answer(kind: str, body: Mapping[str, Any], asker: Asker, rbac: Rbac, tokens:
     user, now = asker.user, asker.now
     if kind == "TokenReview":
         return _token_review(body, asker, tokens)
-    spec = dict(body.get("spec") or {})
     if kind == "SelfSubjectReview":
         meta = {"creationTimestamp": now}
         head = {"kind": kind, "apiVersion": AUTHENTICATION, "metadata": meta}
         return head | {"status": {"userInfo": user.info()}}
-    meta = dict(body.get("metadata") or {})
+    meta, spec = dict(body.get("metadata") or {}), dict(body.get("spec") or {})
     head = {"kind": kind, "apiVersion": AUTHORIZATION, "metadata": meta, "spec": spec}
     if kind == "SelfSubjectRulesReview":
         return head | {"status": _rules(user, str(spec.get("namespace") or ""), rbac)}
