@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import hashlib
 import json
@@ -195,7 +196,10 @@ class RegistryClient:
                 f'failed to resolve image: failed to do request: {method.title()} "{url}": {_why(err)}'
             ) from err
         async with answer:
-            yield answer
+            try:
+                yield answer
+            except (aiohttp.ClientError, TimeoutError) as err:
+                raise Unreachable(f"failed to resolve image: failed to copy: {_why(err)}") from err
 
     async def _credentials(self, reference: Reference) -> list[Credential]:
         helper = self._keyring.helper(reference)
@@ -272,7 +276,14 @@ async def ask_helper(name: str, domain: str) -> Credential | None:
         async with asyncio.timeout(CONNECT_SECONDS):
             said, _ = await program.communicate(server.encode())
         row = json.loads(said) if program.returncode == 0 else {}
-    except (OSError, ValueError, TimeoutError):
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
+        await program.wait()
+        return None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(row, dict):
         return None
     user, secret = str(row.get("Username") or ""), str(row.get("Secret") or "")
     if not secret:

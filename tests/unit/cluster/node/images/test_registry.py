@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tiphys.cluster.node.images.manifests import ImageError, Missing, Unreachabl
 from tiphys.cluster.node.images.pulling import fetch
 from tiphys.cluster.node.images.reference import parse
 from tiphys.cluster.node.images.registries import Registries, read_registries
-from tiphys.cluster.node.images.registry import RegistryClient
+from tiphys.cluster.node.images.registry import RegistryClient, ask_helper
 from tiphys.cluster.node.images.store import Store
 from tiphys.machinery.errors import SpecError
 from tiphys.runtime.clock import SystemClock
@@ -147,6 +148,33 @@ async def test_a_download_that_breaks_off_is_gone_on_with(store: Store) -> None:
     async with serving(registry) as host:
         await pull(f"{host}/team/app:1", store)
     assert len(registry.ranges) == 2 and registry.ranges[0] != "bytes=0-"
+
+
+async def test_a_manifest_that_breaks_off_is_a_failure_of_the_pull(store: Store) -> None:
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n")
+        if asked.startswith(b"GET"):
+            await asyncio.sleep(0.1)  # the client has begun to read the body when it breaks off
+        writer.close()
+
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as made:
+        with pytest.raises(Unreachable):
+            await pull(f"127.0.0.1:{made.sockets[0].getsockname()[1]}/team/app:1", store)
+
+
+@pytest.mark.parametrize("script", ["echo '[1]'", "exec sleep 1000"])
+async def test_a_credential_helper_that_is_of_no_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    helper = tmp_path / "docker-credential-odd"
+    helper.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\n{script}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("tiphys.cluster.node.images.registry.CONNECT_SECONDS", 0.5)
+    assert await ask_helper("odd", "registry.example") is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 async def test_failures_that_pass(store: Store) -> None:
