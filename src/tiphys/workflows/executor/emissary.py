@@ -236,7 +236,7 @@ class Wrapper:
         return failure
 
     def _attempt(self, program: str, arguments: list[str]) -> int:
-        command = Command(program, arguments, self._copies())
+        command = Command(program, arguments, self._copies(), self._told() or 0)
         helper = _SidecarEnd(self._name, self._template, self._root)
         try:
             while True:
@@ -246,7 +246,9 @@ class Wrapper:
                 for number in self._signals.pending():
                     self._terminated |= number == SIGTERM
                     command.kill(number)
-                self._heed_file(command)
+                told = self._told()
+                if told is not None:
+                    command.kill(told)
                 helper.look(command)
                 self._signals.wait(LOOK_SECONDS)
         finally:
@@ -258,12 +260,14 @@ class Wrapper:
         wanted = os.environ.get("ARGO_INCLUDE_SCRIPT_OUTPUT") == "true" or location.get("archiveLogs")
         return (self._own / "stdout", self._own / "combined") if wanted else None
 
-    def _heed_file(self, command: Command) -> None:
+    def _told(self) -> int | None:
+        """The signal that somebody asked for in the file, which is taken away."""
         place = self._own / "signal"
         number = _number_in(place)
-        if number is not None and number > 0:
-            place.unlink(missing_ok=True)
-            command.kill(number)
+        if number is None or number <= 0:
+            return None
+        place.unlink(missing_ok=True)
+        return number
 
 
 class _SidecarEnd:

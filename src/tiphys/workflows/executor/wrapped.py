@@ -20,6 +20,7 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,7 @@ LOOK_SECONDS = 0.05
 # What is left of the output of processes that outlive the command is waited for so long.
 DRAIN_SECONDS = 0.1
 CHUNK = 64 << 10
+_ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 _OWN_BUSINESS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGURG}
 _FIRST_REAL_TIME = 32
 
@@ -90,9 +92,16 @@ def _fault(place: str) -> str:
 
 
 class Command:
-    """A command that runs. ``copies`` get what it writes: standard output, and both together."""
+    """A command that runs. ``copies`` get what it writes: standard output, and both together.
 
-    def __init__(self, program: str, arguments: Sequence[str], copies: tuple[Path, Path] | None) -> None:
+    ``waiting`` is a signal that was there before it. One that ends a program does so before the command's first
+    instruction, however busy the machine is.
+    """
+
+    def __init__(
+        self, program: str, arguments: Sequence[str], copies: tuple[Path, Path] | None, waiting: int = 0
+    ) -> None:
+        self._first = partial(_end_myself, waiting) if waiting in _ENDING else None
         self._pumps: list[threading.Thread] = []
         self._files: list[IO[bytes]] = []
         self._restore: Callable[[], None] | None = None
@@ -102,14 +111,17 @@ class Command:
             said = reason(err) if err.errno != errno.ENOEXEC else "exec format error"
             raise ExecutorError(f"failed to start command: fork/exec {program}: {said}") from err
         self.pid = self._process.pid
+        if waiting and self._first is None:
+            self.kill(waiting)
 
     def _start(self, argv: list[str], program: str, copies: tuple[Path, Path] | None) -> subprocess.Popen[bytes]:
         if os.isatty(0):
             return self._start_in_terminal(argv, program, copies)
         if copies is None:
-            return subprocess.Popen(argv, executable=program, process_group=0)
+            return subprocess.Popen(argv, executable=program, process_group=0, preexec_fn=self._first)
+        pipe = subprocess.PIPE
         process = subprocess.Popen(
-            argv, executable=program, process_group=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            argv, executable=program, process_group=0, stdout=pipe, stderr=pipe, preexec_fn=self._first
         )
         out, both = self._open(copies)
         assert process.stdout is not None and process.stderr is not None
@@ -124,7 +136,13 @@ class Command:
         _take_size(0, master)
         signal.signal(signal.SIGWINCH, lambda *_: _take_size(0, master))
         process = subprocess.Popen(
-            argv, executable=program, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            argv,
+            executable=program,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=self._first,
         )
         os.close(slave)
         before = termios.tcgetattr(0)
@@ -164,6 +182,13 @@ class Command:
             pump.join(DRAIN_SECONDS)
         if self._restore is not None:
             self._restore()
+
+
+def _end_myself(number: int) -> None:
+    """In the child, right before it becomes the command."""
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _reaped() -> Iterator[tuple[int, int]]:
