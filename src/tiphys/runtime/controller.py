@@ -6,7 +6,8 @@
     bug          an exception: logged with its traceback, tried again with a growing back-off
 
 A failed API call (``ApiError``) is no bug: it is tried again with the same back-off and logged without a traceback.
-This is the only place in tiphys with ``except Exception``: nothing that one key does may stop the others.
+This is one of the two places in tiphys with ``except Exception`` (the other is the node's worker, one for each pod):
+nothing that one key does may stop the others.
 """
 
 from __future__ import annotations

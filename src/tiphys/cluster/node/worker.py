@@ -165,7 +165,7 @@ class PodWorker:
             self.ended.set()
             self._agent.paths.release(self.uid)
             await self._leave()
-        except (TiphysError, OSError, ValueError, LookupError, TypeError) as err:
+        except Exception as err:  # noqa: BLE001 - nothing that one pod does may stop the others
             self._agent.failed(self.pod, err)
         finally:
             self.ended.set()

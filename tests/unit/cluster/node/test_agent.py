@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.cluster.node.harness import RUNTIMES, Node, a_pod, node, phase, state
 from tiphys.machinery.errors import BadRequest
+from tiphys.machinery.podlife import Exit, Harvest, PodDirs, Staged
 from tiphys.machinery.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS, ObjectKey
 
 Object = Mapping[str, Any]
@@ -235,3 +236,30 @@ def _only_pod(here: Node) -> tuple[str, Path]:
     assert here.agent is not None
     (place,) = here.agent.pods_directory.iterdir()
     return place.name, place
+
+
+class BrokenExtension:
+    """Takes one pod, and has a bug."""
+
+    def claims(self, pod: Object) -> bool:
+        return bool(pod["metadata"]["name"] == "unlucky")
+
+    async def stage(self, pod: Object, dirs: PodDirs) -> Staged:
+        raise RecursionError("no end")
+
+    async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
+        raise RecursionError("no end")
+
+
+async def test_a_bug_that_one_pod_meets_stops_no_other(tmp_path: Path) -> None:
+    async with node("process", tmp_path) as here:
+        here.extensions = (BrokenExtension(),)
+        await here.start()
+        unlucky = a_pod("echo never")
+        await here.create({**unlucky, "metadata": {**unlucky["metadata"], "name": "unlucky"}})
+        async with asyncio.timeout(10), here.client.watch(EVENTS, "default") as events:
+            async for event in events:
+                if event.object["reason"] == "FailedSync":
+                    assert event.object["message"] == "error determining status: no end"
+                    break
+        assert phase(await here.run(a_pod("echo hello"))) == "Succeeded"
