@@ -279,6 +279,33 @@ async def test_an_object_that_changes_meanwhile_is_looked_at_again(client: Clien
     assert after["data"] == {"n": "1", "m": "x"}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"allowed": "yes"},
+        {"allowed": False, "status": {"code": "teapot"}},
+        {"allowed": False, "status": []},
+        {"allowed": True, "warnings": "none"},
+        {"allowed": True, "auditAnnotations": {"a": 1}},
+        {"allowed": True, "patch": 3},
+    ],
+)
+async def test_a_webhook_whose_answer_has_a_wrong_shape_has_failed(
+    client: Client, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    async def confuse(_: dict[str, Any]) -> dict[str, Any]:
+        return wrong
+
+    async with webhook(tmp_path / "a", confuse) as config:
+        await client.create(VALIDATING, hook(config))
+        with pytest.raises(InternalError, match=r"failed calling webhook .* of the wrong type"):
+            await client.create(CONFIG_MAPS, config_map("c"))
+        await client.patch(
+            VALIDATING, ObjectKey("", "h"), {"webhooks": hook(config, failurePolicy="Ignore")["webhooks"]}
+        )
+        await client.create(CONFIG_MAPS, config_map("c"))
+
+
 async def test_webhooks_that_fail(client: Client, tmp_path: Path) -> None:
     stuck = asyncio.Event()
 

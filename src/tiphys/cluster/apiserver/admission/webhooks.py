@@ -31,6 +31,17 @@ MUTATING: Final = f"mutatingwebhookconfigurations.{REGISTRATION}"
 VALIDATING: Final = f"validatingwebhookconfigurations.{REGISTRATION}"
 TIMEOUT_SECONDS: Final = 10
 PATCH_BYTES_MAX: Final = 3 << 20
+_SHAPE: Final[Mapping[str, type]] = {
+    "allowed": bool,
+    "patch": str,
+    "patchType": str,
+    "warnings": list,
+    "auditAnnotations": dict,
+    "status": dict,
+    "status.code": int,
+    "status.message": str,
+    "status.reason": str,
+}
 
 
 class Denied(ApiError):
@@ -220,7 +231,24 @@ def _response(answer: bytes, uid: str) -> Mapping[str, Any]:
         raise CallFailed("webhook response is missing response")
     if response.get("uid") != uid:
         raise CallFailed(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
+    misshapen = next(_misshapen(response), "")
+    if misshapen:
+        raise CallFailed(f"webhook response has a {misshapen} of the wrong type")
     return response
+
+
+def _misshapen(response: Mapping[str, Any]) -> Iterator[str]:
+    """The fields of an AdmissionResponse that are not what its type says."""
+    for path, kind in _SHAPE.items():
+        held: Any = response
+        for name in path.split("."):
+            held = held.get(name) if isinstance(held, dict) else None
+        if held is not None and (not isinstance(held, kind) or (kind is int and isinstance(held, bool))):
+            yield path
+    if not all(isinstance(one, str) for one in (response.get("auditAnnotations") or {}).values()):
+        yield "auditAnnotations"
+    if not all(isinstance(one, str) for one in response.get("warnings") or ()):
+        yield "warnings"
 
 
 def _internal(text: str) -> InternalError:
