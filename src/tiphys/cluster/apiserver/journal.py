@@ -61,6 +61,10 @@ class Group:
         self.removed.add(id)
 
 
+# What binding values may raise besides; anything else would end the writer, and all writes would wait for ever.
+_UNWRITABLE = (sqlite3.Error, MemoryError, OverflowError, UnicodeError)
+
+
 class Journal:
     """Not thread-safe: ``load`` first, then ``commit`` from one thread (any one), then ``close``."""
 
@@ -104,11 +108,11 @@ class Journal:
             try:
                 self._write(group)
                 self._db.execute("COMMIT")
-            except sqlite3.Error:
+            except _UNWRITABLE:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as err:
+        except _UNWRITABLE as err:
             raise JournalError(f"cannot write {self.path}: {err}") from err
 
     def _write(self, group: Group) -> None:

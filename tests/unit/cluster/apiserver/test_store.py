@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,15 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
         journal.close()
         # A write that was durable but not yet acknowledged when the process died may be newer.
         assert all(held.get(key, 0) >= version for key, version in acknowledged.items())
+
+
+def test_a_value_that_the_file_cannot_hold_is_refused_and_the_next_write_goes_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "store.db")
+    with pytest.raises(JournalError, match="cannot write"):
+        journal.commit(Group(parts={(1, "a"): b"{}", (1, "\ud800"): b"{}"}))
+    with pytest.raises(JournalError, match="cannot write"):
+        journal.commit(Group(parts={(1 << 64, "a"): b"{}"}))
+    journal.commit(Group(parts={(1, "b"): b"{}"}))
+    journal.close()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as db:
+        assert db.execute("SELECT key FROM parts").fetchall() == [("b",)]
