@@ -34,7 +34,7 @@ CLOCK_CALLS = {
 
 # a real process begins and ends in real time, whatever clock the rest of the program has
 MAY_READ_THE_TIME = ("runtime/clock.py", "cluster/node/runtimes/", "workflows/executor/")
-# client/credentials.py: a kubeconfig may name a program that knows the credentials
+# client/credentials.py, oci/registry.py: a configuration may name a program that knows the credentials
 MAY_START_PROCESSES = (
     "cluster/node/",
     "cd/sources/",
@@ -42,6 +42,7 @@ MAY_START_PROCESSES = (
     "workflows/executor/",
     "app/",
     "client/credentials.py",
+    "oci/registry.py",
 )
 MAY_USE_SQLITE = ("cluster/apiserver/", "workflows/drivers/")
 MAY_IMPORT_CLUSTER = ("cluster/", "app/", "testing/")

@@ -75,7 +75,7 @@ async def pull(settings: Settings, name: str, progress: Progress) -> ImageRow:
     """Brings an image into the store and unpacks it. Raises ``SpecError`` for what is no name, ``ImageError``."""
     import asyncio
 
-    from tiphys.cluster.node.images.reference import InvalidReference, parse
+    from tiphys.oci.reference import InvalidReference, parse
     from tiphys.runtime.clock import SystemClock
 
     try:
@@ -101,7 +101,7 @@ def rows(settings: Settings) -> list[ImageRow]:
 
 def remove(settings: Settings, name: str) -> str:
     """Takes a name away; the whole name that it was. Raises ``SpecError`` where there is none."""
-    from tiphys.cluster.node.images.reference import InvalidReference, parse
+    from tiphys.oci.reference import InvalidReference, parse
 
     store = image_store(settings)
     try:

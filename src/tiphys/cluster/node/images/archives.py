@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from tiphys.cluster.node.images.layers import decompressed
-from tiphys.cluster.node.images.manifests import (
+from tiphys.cluster.node.images.store import Entry, Store
+from tiphys.oci.manifests import (
     DOCKER_MANIFEST,
     DOCUMENT_BYTES_MAX,
     OCI_MANIFEST,
@@ -28,8 +29,7 @@ from tiphys.cluster.node.images.manifests import (
     parse_document,
     parse_manifest,
 )
-from tiphys.cluster.node.images.reference import InvalidReference, parse
-from tiphys.cluster.node.images.store import Entry, Store
+from tiphys.oci.reference import InvalidReference, parse
 
 REF_NAME, CONTAINERD_NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 MEMBERS_MAX = 100_000

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from tiphys.cluster.node.images.manifests import ImageError
+from tiphys.oci.manifests import ImageError
 
 ENTRIES_MAX = 5_000_000
 BYTES_MAX = 64 << 30

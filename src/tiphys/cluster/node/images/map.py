@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tiphys.cluster.node.accounts import NO_ACCOUNTS, Accounts
-from tiphys.cluster.node.images.reference import InvalidReference, Reference, parse
 from tiphys.machinery.errors import DriverError, SpecError
+from tiphys.oci.reference import InvalidReference, Reference, parse
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiphys.cluster.node.accounts import parse_accounts
-from tiphys.cluster.node.images.credentials import Keyring, read_config, read_secret
-from tiphys.cluster.node.images.manifests import (
+from tiphys.cluster.node.images.map import Image, ImageMap, ImageUnavailable, Pulled, PullRequest, check_name
+from tiphys.cluster.node.images.store import Entry, Store
+from tiphys.cluster.node.layered import LayeredRoot
+from tiphys.oci.credentials import Keyring, read_config, read_secret
+from tiphys.oci.manifests import (
     Descriptor,
     ImageError,
     Manifest,
@@ -27,15 +30,12 @@ from tiphys.cluster.node.images.manifests import (
     is_index,
     parse_manifest,
 )
-from tiphys.cluster.node.images.map import Image, ImageMap, ImageUnavailable, Pulled, PullRequest, check_name
-from tiphys.cluster.node.images.reference import Reference
-from tiphys.cluster.node.images.registries import Registries, reachable, read_registries
-from tiphys.cluster.node.images.store import Entry, Store
-from tiphys.cluster.node.layered import LayeredRoot
+from tiphys.oci.reference import Reference
+from tiphys.oci.registries import Registries, reachable, read_registries
 from tiphys.runtime.clock import Clock
 
 if TYPE_CHECKING:
-    from tiphys.cluster.node.images.registry import Progress, RegistryClient
+    from tiphys.oci.registry import Progress, RegistryClient
 
 # How long a registry may take to show that it is there, before the image map stands in for it.
 REACH_SECONDS = 1.0
@@ -157,7 +157,7 @@ class Images:
             return await fetch(client, name, self.store, progress or _silent)
 
     def _client(self, secrets: tuple[Mapping[str, Any], ...]) -> RegistryClient:
-        from tiphys.cluster.node.images.registry import RegistryClient
+        from tiphys.oci.registry import RegistryClient
 
         keyring = Keyring()
         for secret in secrets:

@@ -29,8 +29,8 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from tiphys.cluster.node.images.layers import unpack
-from tiphys.cluster.node.images.manifests import Config, ImageError, Manifest, parse_config, parse_manifest
 from tiphys.cluster.node.layered import copy_tree
+from tiphys.oci.manifests import Config, ImageError, Manifest, parse_config, parse_manifest
 from tiphys.runtime.clock import SystemClock
 
 # A blob or draft without a name that is younger may belong to a pull that is going on.

@@ -26,7 +26,6 @@ from typing import Any
 from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.images.layers import unpack
-from tiphys.cluster.node.images.manifests import ImageError, parse_config
 from tiphys.cluster.node.images.map import Image, ImageUnavailable, Pulled, PullRequest, check_name
 from tiphys.cluster.node.runtime import Command, Container, Launch, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import bundle, shim
@@ -37,6 +36,7 @@ from tiphys.cluster.node.runtimes.sandbox import hosts_file
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
+from tiphys.oci.manifests import ImageError, parse_config
 
 POD, CONTAINER, ATTEMPT, PLACE = "tiphys.pod", "tiphys.container", "tiphys.attempt", "tiphys.place"
 MESSAGE_PATH = "/dev/termination-log"

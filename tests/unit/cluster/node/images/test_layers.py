@@ -13,7 +13,7 @@ import pytest
 from tests.unit.cluster.node.images.building import digest, is_root, layer, member
 from tiphys.cluster.node.images import layers
 from tiphys.cluster.node.images.layers import unpack
-from tiphys.cluster.node.images.manifests import ImageError
+from tiphys.oci.manifests import ImageError
 
 DIR, LINK, HARD, FIFO, CHAR = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE
 

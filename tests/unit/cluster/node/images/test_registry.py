@@ -14,14 +14,14 @@ import pytest
 from aiohttp import web
 
 from tests.unit.cluster.node.images.building import ImageFiles, digest, layer, member
-from tiphys.cluster.node.images.credentials import Credential, Keyring, read_config, read_secret
-from tiphys.cluster.node.images.manifests import ImageError, Missing, Unreachable
 from tiphys.cluster.node.images.pulling import fetch
-from tiphys.cluster.node.images.reference import parse
-from tiphys.cluster.node.images.registries import Registries, read_registries
-from tiphys.cluster.node.images.registry import RegistryClient, ask_helper
 from tiphys.cluster.node.images.store import Store
 from tiphys.machinery.errors import SpecError
+from tiphys.oci.credentials import Credential, Keyring, read_config, read_secret
+from tiphys.oci.manifests import ImageError, Missing, Unreachable
+from tiphys.oci.reference import parse
+from tiphys.oci.registries import Registries, read_registries
+from tiphys.oci.registry import RegistryClient, ask_helper
 from tiphys.runtime.clock import SystemClock
 
 FILES = ImageFiles([layer(member("f", b"x" * 300_000))], {"Cmd": ["sh"]}, "")
@@ -171,7 +171,7 @@ async def test_a_credential_helper_that_is_of_no_help(
     helper.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\n{script}\n")
     helper.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("tiphys.cluster.node.images.registry.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("tiphys.oci.registry.CONNECT_SECONDS", 0.5)
     assert await ask_helper("odd", "registry.example") is None
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)

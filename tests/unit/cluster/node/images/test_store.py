@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.cluster.node.images.building import ImageFiles, busybox_layer, digest, layer, member
 from tiphys.cluster.node.images.archives import load
-from tiphys.cluster.node.images.manifests import ImageError, choose_platform
 from tiphys.cluster.node.images.store import YOUNG_SECONDS, Store, chain_ids
+from tiphys.oci.manifests import ImageError, choose_platform
 
 LAYERS = [layer(member("a", b"1"), member("b", b"2")), layer(member(".wh.a"), member("b", b"3"))]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tiphys.cluster.node.images.reference import DOCKER_HUB
 from tiphys.machinery.errors import SpecError
+from tiphys.oci.reference import DOCKER_HUB
 
 HUB_HOST = "registry-1.docker.io"
 

@@ -2,6 +2,7 @@
 
     resolve(reference)      HEAD, then GET of the manifest; through an index to this platform's
     fetch(reference, …)     a blob, in pieces: what a broken connection has left is gone on with, not begun again
+    tags(reference)         every tag of a repository, page by page
 
 Authentication is what the registry asks for: Basic, or Bearer with a token of the server that it names. Mirrors are
 asked first and the registry itself last. A registry on this machine is spoken to over plain HTTP, others over HTTPS.
@@ -19,24 +20,27 @@ import json
 import os
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
-from tiphys.cluster.node.images.credentials import Credential, Keyring
-from tiphys.cluster.node.images.manifests import (
+from tiphys.oci.credentials import Credential, Keyring
+from tiphys.oci.manifests import (
     ACCEPTED,
     DOCUMENT_BYTES_MAX,
     Descriptor,
     ImageError,
     Missing,
     Unreachable,
+    parse_document,
 )
-from tiphys.cluster.node.images.reference import DOCKER_HUB, Reference
-from tiphys.cluster.node.images.registries import Host, Registries
-from tiphys.cluster.node.images.store import Store
+from tiphys.oci.reference import DOCKER_HUB, Reference
+from tiphys.oci.registries import Host, Registries
 from tiphys.runtime.clock import Clock
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
@@ -47,17 +51,47 @@ CHUNK_BYTES = 1 << 20
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _CHALLENGE = re.compile(r'([a-zA-Z]+)="((?:[^"\\]|\\.)*)"|([a-zA-Z]+)=([^\s,"]+)')
 
+TAG_PAGES_MAX, TAGS_PER_PAGE = 200, 1000
+_NEXT_PAGE = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
 Progress = Callable[[Descriptor, int], None]
 """Called with a blob and how many bytes of it are here."""
 
 
-class RegistryClient:
-    """One session's worth of connections and tokens. Use as ``async with RegistryClient(…) as client``."""
+class Blobs(Protocol):
+    """Where blobs are put."""
 
-    def __init__(self, clock: Clock, registries: Registries | None = None, keyring: Keyring | None = None) -> None:
+    def downloading(self, digest: str) -> AbstractAsyncContextManager[bool]:
+        """The right to download a blob; False where it is here (by then)."""
+
+    def part(self, digest: str) -> Path:
+        """The file of a download that is going on, or was broken off."""
+
+    def complete(self, digest: str) -> None:
+        """Checks a finished download and gives it its name. Raises ``ImageError``."""
+
+
+class RegistryClient:
+    """One session's worth of connections and tokens. Use as ``async with RegistryClient(…) as client``.
+
+    ``tls`` and ``proxy`` are for all registries that are asked; without them the system's certificates and the
+    environment's proxy count.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        registries: Registries | None = None,
+        keyring: Keyring | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+    ) -> None:
         self._clock = clock
         self._registries = registries or Registries()
         self._keyring = keyring or Keyring()
+        self._tls = tls
+        self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
         self._authorization: dict[tuple[str, str], str] = {}
 
@@ -103,13 +137,41 @@ class RegistryClient:
         """A manifest that an index names."""
         return (await self.resolve(Reference(reference.domain, reference.path, digest=digest)))[1]
 
-    async def fetch(self, reference: Reference, blob: Descriptor, store: Store, progress: Progress) -> None:
+    async def tags(self, reference: Reference) -> list[str]:
+        """The tags of a repository, of which at most ``TAG_PAGES_MAX`` pages are read. Raises as ``resolve``."""
+        failures: list[ImageError] = []
+        for host in self._registries.hosts(reference.domain):
+            try:
+                return await self._tags_at(host, reference)
+            except ImageError as err:
+                failures.append(err)
+        raise _most_telling(failures)
+
+    async def _tags_at(self, host: Host, reference: Reference) -> list[str]:
+        found: list[str] = []
+        url = f"{host.url}/v2/{reference.path}/tags/list?n={TAGS_PER_PAGE}"
+        for _ in range(TAG_PAGES_MAX):
+            async with self._request("GET", host, url, reference, {}) as answer:
+                _check_status(answer, "GET", url, reference)
+                rows = parse_document(await _read(answer)).get("tags") or []
+                following = _NEXT_PAGE.search(answer.headers.get("Link", ""))
+            if not isinstance(rows, list) or not all(isinstance(tag, str) for tag in rows):
+                raise ImageError(f"failed to resolve image: the tags of {reference.repository} are no list of names")
+            found.extend(rows)
+            if following is None:
+                break
+            url = urljoin(url, following[1])
+            if urlsplit(url)[:2] != urlsplit(host.url)[:2]:
+                raise ImageError(f"failed to resolve image: the tags of {reference.repository} lead to another host")
+        return found
+
+    async def fetch(self, reference: Reference, blob: Descriptor, store: Blobs, progress: Progress) -> None:
         """Brings a blob into the store, unless it is there. Raises ``ImageError``."""
         async with store.downloading(blob.digest) as wanted:
             if wanted:
                 await self._fetch(reference, blob, store, progress)
 
-    async def _fetch(self, reference: Reference, blob: Descriptor, store: Store, progress: Progress) -> None:
+    async def _fetch(self, reference: Reference, blob: Descriptor, store: Blobs, progress: Progress) -> None:
         failures: list[ImageError] = []
         for host in self._registries.hosts(reference.domain):
             for attempt in range(ATTEMPTS_MAX):
@@ -130,7 +192,7 @@ class RegistryClient:
         await self._clock.sleep_until(self._clock.monotonic() + max(wait, min(asked, RETRY_AFTER_SECONDS_MAX)))
 
     async def _continue(
-        self, host: Host, reference: Reference, blob: Descriptor, store: Store, progress: Progress
+        self, host: Host, reference: Reference, blob: Descriptor, store: Blobs, progress: Progress
     ) -> None:
         """Gets what is missing of the blob."""
         part = store.part(blob.digest)
@@ -189,7 +251,12 @@ class RegistryClient:
         more = {"Authorization": authorization} if authorization else {}
         try:
             answer = await self._session.request(
-                method, url, headers={**headers, **more}, ssl=host.verify, max_redirects=5
+                method,
+                url,
+                headers={**headers, **more},
+                ssl=self._verification(host),
+                proxy=self._proxy,
+                max_redirects=5,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             raise Unreachable(
@@ -200,6 +267,9 @@ class RegistryClient:
                 yield answer
             except (aiohttp.ClientError, TimeoutError) as err:
                 raise Unreachable(f"failed to resolve image: failed to copy: {_why(err)}") from err
+
+    def _verification(self, host: Host) -> ssl.SSLContext | bool:
+        return host.verify if self._tls is None else self._tls
 
     async def _credentials(self, reference: Reference) -> list[Credential]:
         helper = self._keyring.helper(reference)
@@ -233,10 +303,12 @@ class RegistryClient:
             if credential is not None and credential.identity_token:
                 form = {**asked, "grant_type": "refresh_token", "client_id": "tiphys"}
                 form["refresh_token"] = credential.identity_token
-                request = self._session.post(realm, data=form, ssl=host.verify)
+                request = self._session.post(realm, data=form, ssl=self._verification(host), proxy=self._proxy)
             else:
                 headers = {"Authorization": _basic(credential)} if credential else {}
-                request = self._session.get(realm, params=asked, headers=headers, ssl=host.verify)
+                request = self._session.get(
+                    realm, params=asked, headers=headers, ssl=self._verification(host), proxy=self._proxy
+                )
             async with request as answer:
                 if answer.status != 200:
                     raise ImageError(

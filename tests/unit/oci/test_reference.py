@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiphys.cluster.node.images.reference import InvalidReference, parse
+from tiphys.oci.reference import InvalidReference, parse
 
 SHA = "sha256:" + "a" * 64
 

@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tiphys.cluster.node.images.reference import DOCKER_HUB, Reference
+from tiphys.oci.reference import DOCKER_HUB, Reference
 
 DOCKER_CONFIG_JSON, DOCKER_CONFIG = "kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"
 # Docker Hub under the names that people and tools have given it.
