@@ -42,6 +42,7 @@ from tiphys.cluster.apiserver.streams import LogSource, StreamSource
 from tiphys.cluster.apiserver.usage import UsageSource
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.network.attachments import choose as choose_network
+from tiphys.cluster.node.network.isolation import PodIsolation
 from tiphys.cluster.node.network.manager import ServiceNetwork
 from tiphys.cluster.node.network.routes import Endpoint
 from tiphys.runtime.clock import Clock, SystemClock
@@ -218,6 +219,9 @@ async def compose(
             lasting=daemon,
         )
         await stack.enter_async_context(_background(cluster.run))
+        if network is not None:
+            isolation = PodIsolation(client, network, NODE_NAME, world.clock, world.rng)
+            await stack.enter_async_context(_background(isolation.run))
         if network is not None and network.name != "host":
             forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng, _endpoint_of(served))
             await stack.enter_async_context(_background(forwarding.run))

@@ -6,6 +6,9 @@
     resolver      the DNS server: ours from `names`, everything else from the machine's resolvers
     proxy         the user-space proxy: one listener per forward, works everywhere
     nftables      the same forwards as a rule set of the kernel, where root allows it; pure
+    policies      what NetworkPolicies say, as isolations of addresses; pure
+    policy_rules  isolations as rules of the kernel, and what to change when they do; pure
+    isolation     keeps the rules in step with policies, pods and namespaces
     attachments   how a pod gets onto the network: the drivers
     ingress_rules what Ingresses say, as routes; pure
     ingress       the HTTP router that serves them

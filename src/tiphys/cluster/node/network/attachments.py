@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tiphys.cluster.node.network.nftables import rule_set
+from tiphys.cluster.node.network.policies import Isolation
+from tiphys.cluster.node.network.policy_rules import PolicyRules, policy_rules, script
 from tiphys.cluster.node.network.proxy import Proxy
 from tiphys.cluster.node.network.routes import Forward
 from tiphys.machinery.errors import DriverError
@@ -76,13 +78,20 @@ class PodNetwork(Protocol):
         """Makes the addresses of Services lead to their back ends."""
         ...
 
+    unenforced: str
+    """Why NetworkPolicies are without effect here, for people; "" where they are in force."""
+
+    async def isolate(self, isolations: Sequence[Isolation]) -> None:
+        """Puts these in force in place of those before; nothing where there is no way to."""
+        ...
+
     @property
     def resolver_address(self) -> str:
         """Where cluster DNS can listen so that pods reach it; "" where they cannot."""
         ...
 
     async def opened(self) -> None:
-        """Returns when something can listen on ``resolver_address``."""
+        """Returns when something can listen on ``resolver_address``, and isolations can be put in force."""
         ...
 
     @property
@@ -116,6 +125,7 @@ class HostNetwork:
     why = "pods share the machine's network"
     services = IPv4Network("10.96.0.0/16")
     resolver_address = ""
+    unenforced = "pods share the machine's network"
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self.address = address
@@ -127,6 +137,9 @@ class HostNetwork:
         return
 
     async def forward(self, forwards: Sequence[Forward]) -> None:
+        return
+
+    async def isolate(self, isolations: Sequence[Isolation]) -> None:
         return
 
     async def opened(self) -> None:
@@ -179,6 +192,7 @@ class Loopback:
     name = "loopback"
     why = "every pod has a loopback address; programs that listen on all addresses share the machine's ports"
     resolver_address = ""
+    unenforced = "nothing stands between the loopback addresses of pods; the network driver bridge enforces policies"
 
     def __init__(
         self, clock: Clock, number: int = 0, lock: socket.socket | None = None, host: str = "127.0.0.1"
@@ -207,6 +221,9 @@ class Loopback:
     async def forward(self, forwards: Sequence[Forward]) -> None:
         await self._proxy.update(forwards)
 
+    async def isolate(self, isolations: Sequence[Isolation]) -> None:
+        return
+
     async def opened(self) -> None:
         return
 
@@ -226,12 +243,16 @@ class Loopback:
 class Bridge:
     """A bridge with a namespace per pod; the kernel rewrites the addresses of Services (``nftables``).
 
+    Pods reach each other through the bridge's address (each is alone on its network of one), so that all of their
+    traffic is forwarded by the kernel and passes the rules of policies.
+
     Node ports and addresses of load balancers listen on loopback, through our own proxy. The bridge is made when the
     first pod or Service needs it, so that clusters which only run workflows leave the machine's network alone.
     """
 
     name = "bridge"
     why = "every pod has a network namespace and an address of its own"
+    unenforced = ""
 
     def __init__(self, clock: Clock, owner: Path, number: int = 0, lock: int = -1, host: str = "127.0.0.1") -> None:
         """``number`` tells the clusters of a machine apart: each has a bridge and ranges of addresses of its own.
@@ -247,6 +268,8 @@ class Bridge:
         self._proxy = Proxy(clock)
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
+        self._isolated: PolicyRules | None = None
+        """What the kernel has of policies, None where that is not known."""
         self._opening = asyncio.Lock()
         self._open_now = asyncio.Event()
 
@@ -259,7 +282,7 @@ class Bridge:
         if os.geteuid() != 0:
             raise NetworkError("it needs root")
         await _batch("link add tiphysprobe type bridge", "link delete tiphysprobe")
-        await _run(["nft", "-c", "-f", "-"], rule_set("tiphysprobe", (), str(self.pods), "tiphysprobe"))
+        await _run(["nft", "-c", "-f", "-"], rule_set("tiphysprobe", (), self.pods, "tiphysprobe"))
 
     async def _open(self) -> None:
         async with self._opening:
@@ -322,8 +345,9 @@ class Bridge:
             )
             await _batch(
                 "link set lo up",
-                f"addr add {address}/{self.pods.prefixlen} dev eth0",
+                f"addr add {address}/32 dev eth0",
                 "link set eth0 up",
+                f"route add {self.pods[1]} dev eth0",
                 f"route add default via {self.pods[1]}",
                 namespace=name,
             )
@@ -356,7 +380,20 @@ class Bridge:
 
     async def _rewrite(self, forwards: Sequence[Forward]) -> None:
         """The table has the bridge's name, so that nothing is left of who had the number before."""
-        await _run(["nft", "-f", "-"], rule_set(self._bridge, forwards, str(self.pods), self._bridge))
+        await _run(["nft", "-f", "-"], rule_set(self._bridge, forwards, self.pods, self._bridge))
+
+    async def isolate(self, isolations: Sequence[Isolation]) -> None:
+        """A server that comes back finds the rules of its earlier life in force, and replaces them as a whole."""
+        wanted = policy_rules(isolations)
+        text = script(self._policies, self._isolated, wanted)
+        if text:
+            self._isolated = None
+            await _run(["nft", "-f", "-"], text)
+        self._isolated = wanted
+
+    @property
+    def _policies(self) -> str:
+        return f"{self._bridge}-policies"
 
     @property
     def is_empty(self) -> bool:
@@ -375,8 +412,10 @@ class Bridge:
         for name in await asyncio.to_thread(_namespaces, f"tiphys-{self._owner}-"):
             with contextlib.suppress(NetworkError):
                 await _run(["ip", "netns", "delete", name])
-        with contextlib.suppress(NetworkError):
-            await _run(["nft", "delete", "table", "ip", self._bridge])
+        for table in (self._bridge, self._policies):
+            with contextlib.suppress(NetworkError):
+                await _run(["nft", "delete", "table", "ip", table])
+        self._isolated = None
         for name in await self._own_bridges():
             await _run(["ip", "link", "delete", name])
         self._open_now.clear()

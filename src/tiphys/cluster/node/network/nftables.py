@@ -8,7 +8,8 @@ ends is refused. Traffic from pods to elsewhere leaves with the machine's own ad
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from tiphys.cluster.node.network.routes import Forward
 
@@ -16,9 +17,10 @@ _PROTOCOLS = ("TCP", "UDP", "SCTP")
 _COMMENT_LENGTH_MAX = 120
 
 
-def rule_set(table: str, forwards: Iterable[Forward], pods: str, bridge: str) -> str:
-    """The text for ``nft -f -``. ``pods`` is the pods' network (CIDR), ``bridge`` the interface they hang on."""
+def rule_set(table: str, forwards: Iterable[Forward], pods: IPv4Network, bridge: str) -> str:
+    """The text for ``nft -f -``. ``pods`` is the pods' network, ``bridge`` the interface they hang on."""
     kept = [one for one in forwards if one.protocol in _PROTOCOLS]
+    own = sorted({end.address for one in kept for end in one.endpoints if IPv4Address(end.address) in pods})
     return "\n".join(
         [
             f"table ip {table}",
@@ -30,14 +32,22 @@ def rule_set(table: str, forwards: Iterable[Forward], pods: str, bridge: str) ->
             *_block("chain output", ["type nat hook output priority -100;", "jump services"]),
             *_block("chain filter-input", ["type filter hook input priority filter;", "jump refused"]),
             *_block("chain filter-forward", ["type filter hook forward priority filter;", "jump refused"]),
-            *_block("chain filter-output", ["type filter hook output priority filter;", "jump refused"]),
+            *_block(
+                "chain filter-output",
+                [
+                    "type filter hook output priority filter;",
+                    # pods see each other through the bridge's address only: there is no shorter way to tell them of
+                    f'oifname "{bridge}" icmp type redirect drop',
+                    "jump refused",
+                ],
+            ),
             *_block(
                 "chain postrouting",
                 [
                     "type nat hook postrouting priority srcnat;",
                     f'ip saddr {pods} oifname != "{bridge}" masquerade',
                     # a pod that reaches itself through its service, and loopback clients of a node port
-                    f"ct status dnat ip saddr {pods} ip daddr {pods} masquerade",
+                    *_hairpins(own),
                     f"ct status dnat ip saddr 127.0.0.0/8 ip daddr {pods} masquerade",
                 ],
             ),
@@ -67,6 +77,12 @@ def _target(one: Forward) -> str:
     choices = ", ".join(f"{at} : {end.address} . {end.port}" for at, end in enumerate(one.endpoints))
     choice = "jhash ip saddr" if one.affinity else "numgen random"
     return f"{choice} mod {len(one.endpoints)} map {{ {choices} }}"
+
+
+def _hairpins(addresses: Sequence[str]) -> Iterable[str]:
+    if addresses:
+        pairs = ", ".join(f"{address} . {address}" for address in addresses)
+        yield f"ct status dnat ip saddr . ip daddr {{ {pairs} }} masquerade"
 
 
 def _refusal(one: Forward) -> str:

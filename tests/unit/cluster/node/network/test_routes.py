@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_the_kernel_understands_the_rules() -> None:
             Forward("", 30080, "TCP", two[:1], 0, "n/p:1"),
             Forward("10.96.0.3", 80, "TCP", (), 0, "n/none:80"),
         ],
-        "10.244.0.0/16",
+        IPv4Network("10.0.0.0/8"),
         "tiphys0",
     )
     checked = subprocess.run(["nft", "-c", "-f", "-"], input=rules, text=True, capture_output=True, check=False)
