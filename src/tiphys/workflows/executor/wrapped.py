@@ -27,9 +27,11 @@ from typing import IO
 from tiphys.workflows.executor.errors import ExecutorError, reason
 
 LOOK_SECONDS = 0.05
-# What is left of the output of processes that outlive the command is waited for so long.
+# The output of processes that outlive the command is waited for so long.
 DRAIN_SECONDS = 0.1
 CHUNK = 64 << 10
+# More than a pipe or a terminal may hold when its writer ends, together with what its reader has in hand.
+IN_FLIGHT = 2 << 20
 _ENDING = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 _OWN_BUSINESS = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGURG}
 _FIRST_REAL_TIME = 32
@@ -102,7 +104,7 @@ class Command:
         self, program: str, arguments: Sequence[str], copies: tuple[Path, Path] | None, waiting: int = 0
     ) -> None:
         self._first = partial(_end_myself, waiting) if waiting in _ENDING else None
-        self._pumps: list[threading.Thread] = []
+        self._pumps: list[_Pump] = []
         self._files: list[IO[bytes]] = []
         self._restore: Callable[[], None] | None = None
         try:
@@ -158,10 +160,10 @@ class Command:
         return out, both
 
     def _pump(self, source: int, target: int, files: Sequence[IO[bytes]]) -> None:
-        thread = threading.Thread(target=_copy, args=(source, target, files), daemon=True)
-        thread.start()
+        pump = _Pump(source, target, files)
+        pump.start()
         if source != 0:
-            self._pumps.append(thread)
+            self._pumps.append(pump)
 
     def kill(self, number: int) -> None:
         """To the command's process group, as long as it has one."""
@@ -177,9 +179,9 @@ class Command:
         return None
 
     def close(self) -> None:
-        """Lets the last output through and forgets the rest."""
+        """Lets the command's last output through, and forgets what others write later."""
         for pump in self._pumps:
-            pump.join(DRAIN_SECONDS)
+            pump.finish()
         if self._restore is not None:
             self._restore()
 
@@ -201,12 +203,47 @@ def _reaped() -> Iterator[tuple[int, int]]:
             yield pid, code if code >= 0 else 128 - code
 
 
-def _copy(source: int, target: int, files: Sequence[IO[bytes]]) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while data := os.read(source, CHUNK):
-            _write(target, data)
-            for file in files:
-                file.write(data)
+class _Pump(threading.Thread):
+    """Copies what comes from ``source`` to ``target`` and to ``files``, as it comes."""
+
+    def __init__(self, source: int, target: int, files: Sequence[IO[bytes]]) -> None:
+        super().__init__(daemon=True)
+        self._source = source
+        self._target = target
+        self._files = files
+        self._copied = 0
+        self._has_nothing = False
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while data := self._next():
+                _write(self._target, data)
+                for file in self._files:
+                    file.write(data)
+                self._copied += len(data)
+
+    def _next(self) -> bytes:
+        self._has_nothing = True
+        select.select([self._source], [], [])
+        self._has_nothing = False
+        return os.read(self._source, CHUNK)
+
+    def finish(self) -> None:
+        """Until all is copied that was written before this call, however slow the machine or the reader is.
+
+        That is so at the end of the stream, when nothing is left, or when more came than could be on its way.
+        """
+        limit = self._copied + IN_FLIGHT
+        self.join(DRAIN_SECONDS)
+        while self.is_alive() and self._copied < limit and not self._is_done():
+            self.join(DRAIN_SECONDS)
+
+    def _is_done(self) -> bool:
+        """In this order: what was read from a source that is empty now is copied once ``_has_nothing`` holds."""
+        try:
+            return not select.select([self._source], [], [], 0)[0] and self._has_nothing
+        except (OSError, ValueError):
+            return True
 
 
 def _write(target: int, data: bytes) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,29 @@ def test_outputs_are_copied_unless_they_lie_in_a_volume(tmp_path: Path) -> None:
     emissary.save_outputs(template, str(tmp_path / "root"))
     found = [p for p in (tmp_path / "root").rglob("*") if p.is_file()]
     assert [p.read_text() for p in found] == ["value"]
+
+
+_WRAPPER = """
+import sys
+from tiphys.workflows.executor.emissary import Wrapper
+Wrapper("main", sys.argv[2:], sys.argv[1]).run()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts on the size of Linux' pipes")
+def test_output_that_nobody_has_read_yet_outlives_the_command(tmp_path: Path) -> None:
+    """The command's last 20 KB are still on their way when it ends: the wrapper's own pipe is full."""
+    ended = tmp_path / "ended"
+    os.mkfifo(ended)
+    script = f"head -c {84 << 10} /dev/zero; echo > {ended}"
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRAPPER, str(tmp_path), "sh", "-c", script],
+        env={**os.environ, "ARGO_INCLUDE_SCRIPT_OUTPUT": "true", "ARGO_TEMPLATE": "{}"},
+        stdout=subprocess.PIPE,
+    ) as wrapper:
+        ended.read_bytes()
+        with pytest.raises(subprocess.TimeoutExpired):
+            wrapper.wait(1)
+        assert len(wrapper.communicate()[0]) == 84 << 10
+    assert wrapper.returncode == 0
+    assert (tmp_path / "ctr" / "main" / "stdout").stat().st_size == 84 << 10
