@@ -247,14 +247,14 @@ def _said(stderr: str) -> tuple[str, str | None]:
     head, mark, error = stderr.rpartition("Error: ")
     if not mark or (head and not head.endswith("\n")):
         return stderr, None
-    return _OWN_REMARK.sub("", head), error.removesuffix("\n")
+    lines = error.removesuffix("\n").split("\n")
+    while len(lines) > 1 and _JOB.fullmatch(lines[-1]):  # a shell that outlives its command has the last word
+        lines.pop()
+    return _OWN_REMARK.sub("", head), "\n".join(lines)
 
 
 def _is_job_remark(text: str) -> bool:
-    return all(
-        re.fullmatch(r"(Terminated|Killed|Hangup|User defined signal [12]|Aborted|.*core dumped.*)?", line)
-        for line in text.splitlines()
-    )
+    return all(_JOB.fullmatch(line) for line in text.splitlines())
 
 
 FORMATS = [Format("executor-emissary", recognises, judge)]
