@@ -15,6 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FAILED := $(VENV)/.failed
 JOBS ?= 2
 SECONDS_EACH ?= 60
 
@@ -49,7 +50,8 @@ check: $(STAMP)
 	$(BIN)/pytest -m 'not slow and not e2e' -n $(JOBS) $(wildcard tests/unit tests/property tests/sim)
 
 test: compiled
-	$(BIN)/pytest -rfEs -n $(JOBS) --durations=15 tests
+	@rm -f $(FAILED)
+	TIPHYS_FAILED=$(FAILED) $(BIN)/pytest -rfEs -n $(JOBS) --durations=15 tests || $(BIN)/python -m tests.again $(FAILED)
 
 bench: compiled
 	@$(if $(FULL),TIPHYS_BENCH_FULL=1 )$(BIN)/python -m benchmarks $(ONLY)

@@ -1,0 +1,18 @@
+"""Notes which tests failed, for a second look at them (``tests/again.py``)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Writes the failed tests' ids, one a line, to the file that TIPHYS_FAILED names."""
+    place = os.environ.get("TIPHYS_FAILED")
+    if place and not hasattr(terminalreporter.config, "workerinput"):
+        reports = (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ()))
+        Path(place).write_text(
+            "".join(f"{node}\n" for node in dict.fromkeys(r.nodeid for r in reports)), encoding="utf-8"
+        )
