@@ -11,7 +11,9 @@ recorder's steps and commands repeated (``kubelet_world.py``), and judged are, o
 Left out, since no two runs of the original agree on it (its README): how many statuses there were; which of two
 statuses that follow each other at once was coalesced; counts and times of events; the order of lines from different
 streams in a log. And because here is another machine: container and image ids, the image's resolved name, pod
-addresses (pods share the node's network), the scheduler's events, sizes of the node's memory file systems.
+addresses (pods share the node's network), the scheduler's events, sizes of the node's memory file systems. And a
+ResizeCompleted of resources whose ResizeStarted nobody told of: the kubelet looks at a cache that may be one look
+behind, and tells now and then that the resources from before are complete.
 
 Cases that a runtime cannot give are in ``kubelet_runtimes.toml`` with the reason. ``TIPHYS_GOLDEN_RUNTIME`` names the
 runtime (``oci`` where it works, else ``sandbox``).
@@ -135,7 +137,14 @@ def _recorded_events(case: Object) -> list[list[str]]:
         for e in case["events"]
         if counts(e)
     }
-    return sorted(map(list, rows))
+    return _without_stale(rows)
+
+
+def _without_stale(rows: Iterable[tuple[str, ...]]) -> list[list[str]]:
+    """Sorted, and without completions of resizes that were never begun."""
+    kept = sorted(map(list, rows))
+    begun = {message.partition(": ")[2] for _, reason, message, *_ in kept if reason == "ResizeStarted"}
+    return [row for row in kept if row[1] != "ResizeCompleted" or row[2].partition(": ")[2] in begun]
 
 
 def _recorded_said(entry: Object, kind: str) -> dict[str, Any]:
@@ -181,7 +190,7 @@ class Words:
             about = event["involvedObject"]
             place = f"{about['kind']}/{about['name']}"
             rows.add((event["type"], event["reason"], self.text(event["message"]), place, about.get("fieldPath", "")))
-        return sorted(map(list, rows))
+        return _without_stale(rows)
 
     def said(self, said: Said, entry: Object, kind: str) -> dict[str, Any]:
         out = self.text(jwt_claims(said.stdout))

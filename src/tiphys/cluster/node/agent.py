@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.streams import LogOptions
-from tiphys.cluster.node import logs, memoryfs, refusals, services
+from tiphys.cluster.node import logs, memoryfs, refusals, resizing, services
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
@@ -318,8 +318,26 @@ class Agent:
         if forbidden is not None or not self._strict:
             return forbidden
         uid = _uid(pod)
-        others = [w.pod for w in self._workers.values() if w.uid != uid and not w.ended.is_set()]
-        return refusals.no_room(pod, others, {"cpu": self.facts.cpu, "memory": self.facts.memory})
+        return refusals.no_room(pod, self._others(uid), self._capacity)
+
+    def no_room_to_resize(self, pod: Object) -> tuple[str, str] | None:
+        """(reason, message) where a pod that runs cannot be given what it wants (now)."""
+        return resizing.no_room_for(pod, self._others(_uid(pod)), self._capacity) if self._strict else None
+
+    def has_more_room(self) -> None:
+        """A pod wants less or has ended: those whose resize waits for room are looked at again, in turn."""
+        if not self._strict:  # nothing ever waits
+            return
+        waiting = [(w, found.since) for w in self._workers.values() if (found := w.deferred) is not None]
+        for worker, _ in sorted(waiting, key=lambda row: resizing.turn(row[0].pod, row[0].as_granted, row[1])):
+            worker.consider_resize()
+
+    def _others(self, uid: str) -> list[Object]:
+        return [w.as_granted for w in self._workers.values() if w.uid != uid and not w.ended.is_set()]
+
+    @property
+    def _capacity(self) -> Mapping[str, str]:
+        return {"cpu": self.facts.cpu, "memory": self.facts.memory}
 
     def discard(self, uid: str, place: Path) -> None:
         """Ends and forgets whatever is left of a pod, so that its directory can be removed."""

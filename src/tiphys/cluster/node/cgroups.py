@@ -14,17 +14,18 @@ import contextlib
 import hashlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tiphys.cluster.node.amounts import amount
-from tiphys.cluster.node.runtime import Launch, StartFailure
+from tiphys.cluster.node.runtime import Launch, LimitRefused, StartFailure
 
 CONTROLLERS = ("memory", "cpu", "pids")
 FOLDER = "tiphys"
 KILL_ROUNDS_MAX = 100
+MOVE_ROUNDS_MAX = 20
 # A group without processes that is younger may be about to be entered.
 LEFT_AFTER_SECONDS = 300.0
 PERIOD_MICROSECONDS = 100_000
@@ -97,6 +98,16 @@ class Group:
         """The entries of the groups that are this container's alone."""
         return [place / "cgroup.procs" for place in dict.fromkeys(self.places.values())]
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """How much memory is in use, where that is counted."""
+        place = self.places.get("memory")
+        if place is None:
+            return None
+        with contextlib.suppress(OSError, ValueError):
+            return int((place / ("memory.current" if self.unified else "memory.usage_in_bytes")).read_text())
+        return None
+
     def out_of_memory(self) -> bool:
         """Whether the kernel ended a process of the group because its memory was used up."""
         place = self.places.get("memory")
@@ -108,6 +119,14 @@ class Group:
                 if name == "oom_kill":
                     return int(count) > 0
         return False
+
+    def processes(self) -> list[int]:
+        """Those that are in the groups now."""
+        found: set[int] = set()
+        for entry in self.limits:
+            with contextlib.suppress(OSError, ValueError):
+                found.update(int(word) for word in entry.read_text().split())
+        return sorted(found)
 
     def kill(self) -> None:
         """Ends every process in the groups, also those that start while this goes on."""
@@ -165,6 +184,24 @@ class Cgroups:
                 _write(places[controller] / file, value)
         return Group(places, (self._devices,) if self._devices else (), self._unified)
 
+    def change(self, life: Path, name: str, limits: Limits, processes: Callable[[], Iterable[int]]) -> None:
+        """Gives a container that runs other limits. ``processes`` are its processes now, asked for where a limit of a
+        new kind needs a group that they have to enter first.
+
+        Raises ``LimitRefused`` where it uses more memory than it may have.
+        """
+        before = self.find(life)
+        used = before.memory_bytes
+        if used is not None and limits.memory_bytes is not None and used > limits.memory_bytes:
+            said = f'attempting to set container "{name}" memory limit ({limits.memory_bytes})'
+            raise LimitRefused(f"cannot decrease memory limits: {said} below current usage ({used})")
+        try:
+            after = self.make(life, limits)
+        except OSError as err:
+            raise LimitRefused(f"cannot change control groups: {err}") from err
+        for controller in after.places.keys() - before.places.keys():
+            _move(processes, after.places[controller] / "cgroup.procs")
+
     def find(self, life: Path) -> Group:
         """The groups that ``make`` made, by this agent or an earlier one."""
         name = hashlib.sha256(os.fsencode(life)).hexdigest()[:24]
@@ -181,6 +218,8 @@ def _settings(limits: Limits, *, unified: bool) -> list[tuple[str, str, str]]:
         # Without swap, or the limit is none: best effort, since not every kernel counts it.
         swap = "0" if unified else str(limits.memory_bytes)
         rows.append(("memory", "memory.swap.max" if unified else "memory.memsw.limit_in_bytes", swap))
+        if not unified:  # a limit above the one with swap is only taken once that has grown
+            rows.append(rows[-2])
     if limits.cpu is not None:
         quota = max(QUOTA_MICROSECONDS_MIN, int(limits.cpu * PERIOD_MICROSECONDS))
         if unified:
@@ -194,6 +233,18 @@ def _settings(limits: Limits, *, unified: bool) -> list[tuple[str, str, str]]:
         weight = 1 + ((shares - 2) * 9999) // 262_142
         rows.append(("cpu", "cpu.weight", str(weight)) if unified else ("cpu", "cpu.shares", str(shares)))
     return rows
+
+
+def _move(processes: Callable[[], Iterable[int]], entry: Path) -> None:
+    """Puts processes into a group, and those that they start meanwhile."""
+    moved: set[int] = set()
+    for _ in range(MOVE_ROUNDS_MAX):
+        found = set(processes()) - moved
+        if not found:
+            return
+        moved |= found
+        for pid in found:
+            _write(entry, str(pid))  # it may be gone by now
 
 
 def _write(file: Path, value: str) -> None:

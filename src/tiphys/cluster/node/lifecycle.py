@@ -199,7 +199,8 @@ class _Todo:
         if condemned.alone:
             self.ask.append(Ask(name, seconds, condemned.message))
         elif again:
-            self.ask.append(Ask(name, seconds, f"{condemned.message}, will be restarted", again=True))
+            promise = "" if condemned.silently else ", will be restarted"
+            self.ask.append(Ask(name, seconds, f"{condemned.message}{promise}", again=True))
         elif self._others_stay(name):
             self.ask.append(Ask(name, self.shape.grace_seconds, condemned.message))
         else:

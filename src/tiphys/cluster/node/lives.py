@@ -12,13 +12,14 @@ from tiphys.machinery.podlife import Exit
 class Condemned:
     """Why a container is to end though its pod goes on, as its event says, and in how many seconds (None: the pod's).
 
-    ``restarts``: it is started again whatever the pod's policy says. ``alone``: the end of it is a crash of its own
-    (its postStart hook failed), which never takes the pod with it.
+    ``restarts``: it is started again whatever the pod's policy says; ``silently``: without saying so in the event.
+    ``alone``: the end of it is a crash of its own (its postStart hook failed), which never takes the pod with it.
     """
 
     message: str
     grace_seconds: float | None = None
     restarts: bool = False
+    silently: bool = False
     alone: bool = False
 
 

@@ -46,10 +46,10 @@ def no_room(pod: Object, others: Iterable[Object], capacity: Mapping[str, str]) 
     """(reason, message) where the pod's requests do not fit beside those of ``others``, or a port is taken."""
     theirs = list(others)
     for resource in COUNTED:
-        wanted, whole = requested(pod, resource), _whole(capacity.get(resource, "0"), resource)
+        wanted, most = requested(pod, resource), whole(capacity.get(resource, "0"), resource)
         used = sum(requested(other, resource) for other in theirs)
-        if wanted and wanted + used > whole:
-            said = f"Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {whole}"
+        if wanted and wanted + used > most:
+            said = f"Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {most}"
             return f"OutOf{resource}", said
     taken = {port for other in theirs for port in host_ports(other)}
     if taken & set(host_ports(pod)):
@@ -62,7 +62,7 @@ def requested(pod: Object, resource: str) -> int:
     spec = pod["spec"]
     overall = ((spec.get("resources") or {}).get("requests") or {}).get(resource)
     if overall is not None:
-        return _whole(str(overall), resource)
+        return whole(str(overall), resource)
     sidecars = 0
     largest = 0
     for container in spec.get("initContainers") or ():
@@ -72,17 +72,18 @@ def requested(pod: Object, resource: str) -> int:
             own = 0
         largest = max(largest, own + sidecars)
     together = sidecars + sum(_of_container(c, resource) for c in spec["containers"])
-    extra = _whole(str((spec.get("overhead") or {}).get(resource, "0")), resource)
+    extra = whole(str((spec.get("overhead") or {}).get(resource, "0")), resource)
     return max(together, largest) + extra
 
 
 def _of_container(container: Object, resource: str) -> int:
     resources = container.get("resources") or {}
     limit = (resources.get("limits") or {}).get(resource, "0")
-    return _whole(str((resources.get("requests") or {}).get(resource, limit)), resource)
+    return whole(str((resources.get("requests") or {}).get(resource, limit)), resource)
 
 
-def _whole(text: str, resource: str) -> int:
+def whole(text: str, resource: str) -> int:
+    """An amount in what it is counted in, rounded up: milli-CPU, bytes."""
     value = amount(text) * (1000 if resource == "cpu" else 1)
     return -(-value.numerator // value.denominator)
 

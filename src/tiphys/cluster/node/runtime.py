@@ -192,6 +192,10 @@ class StartFailure(DriverError):
         self.code = code
 
 
+class LimitRefused(DriverError):
+    """A container that runs cannot be given this limit now; the pod's status says why."""
+
+
 class RuntimeUnusable(DriverError):
     """This runtime does not work on this machine; the message says why."""
 
@@ -257,6 +261,13 @@ class Runtime(Protocol):
 
     def termination_message(self, launch: Launch) -> Path | None:
         """Where the container's ``/dev/termination-log`` is; None where there is none."""
+        ...
+
+    def resize(self, container: Container, launch: Launch) -> None:
+        """Gives a container that runs the resources that it has in the launch's pod, as far as any are kept here.
+
+        Raises ``LimitRefused``.
+        """
         ...
 
     def discard(self, pod_uid: str, directory: Path) -> None:

@@ -16,13 +16,13 @@ import contextlib
 import json
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiphys.cluster.node import backoff, eviction, hooks, launching, lifecycle, messages, status, volumes
+from tiphys.cluster.node import backoff, eviction, hooks, launching, lifecycle, messages, resizing, status, volumes
 from tiphys.cluster.node.care import Nurse
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import Image, ImageUnavailable
@@ -32,7 +32,8 @@ from tiphys.cluster.node.lives import Condemned, Life
 from tiphys.cluster.node.logs import LifeLog, rotate
 from tiphys.cluster.node.network.attachments import UNATTACHED, NetworkError
 from tiphys.cluster.node.podnames import full_name, go_duration
-from tiphys.cluster.node.runtime import ConfigError, Container, Launch, StartFailure
+from tiphys.cluster.node.resizing import Resizing
+from tiphys.cluster.node.runtime import ConfigError, Container, Launch, LimitRefused, StartFailure
 from tiphys.cluster.node.tokens import PodTokens
 from tiphys.cluster.node.writer import StatusWriter
 from tiphys.machinery.errors import NotFound, TiphysError
@@ -88,6 +89,8 @@ class PodWorker:
         self._started_at = _start_time(pod) or agent.clock.now()
         self._stop: Stop | None = None
         self._attachment = UNATTACHED
+        self._resizing = Resizing(pod)
+        self._resize_at: datetime | None = None
         self._absent = False
         self._resumed = False
         self._nurse = Nurse(self, agent.runtime, agent.clock, agent.facts.host_ip, self._shape.grace_seconds)
@@ -134,9 +137,60 @@ class PodWorker:
                     life.condemned = Condemned(f"Container {name} definition changed", restarts=True)
                 else:
                     life.not_before, life.pull_delay_seconds = None, 0.0
+        self.consider_resize()
         self._agent.spawn(self.refresh_volumes())
         self._post()
         self._wake.set()
+
+    def consider_resize(self) -> None:
+        """Grants the containers what the specification wants for them now, as far as there is room, and gives it."""
+        if self._stop is not None or self.ended.is_set():
+            return
+        self._tell(self._resizing.consider(self.pod, self._agent.no_room_to_resize, self._agent.clock.now()))
+        self._resize()
+
+    @property
+    def deferred(self) -> resizing.Condition | None:
+        """The resize that waits for room."""
+        pending = self._resizing.pending
+        return pending if pending is not None and pending.reason == resizing.DEFERRED else None
+
+    @property
+    def as_granted(self) -> Object:
+        """The pod with the resources that this node has granted it."""
+        return self._resizing.as_granted(self.pod)
+
+    def _resize(self) -> None:
+        """Gives running containers what was granted; those that want to be started again for it get it then."""
+        self._resize_at = None
+        left = self._resizing.outstanding(self._containers)
+        for name in left:
+            life, before = self._lives[name], self._resizing.given[name]
+            container = launching.container_of(self.pod, name)
+            if resizing.needs_restart(container, before, self._resizing.granted[name]):
+                if life.condemned is None:
+                    said = f"Container {name} resize requires restart"
+                    life.condemned = Condemned(said, restarts=True, silently=True)
+                continue
+            try:
+                self._give(name)
+            except LimitRefused as err:
+                self._tell(self._resizing.fail(self.pod, str(err)))
+                self._resize_at = self._agent.clock.now() + timedelta(seconds=resizing.RETRY_SECONDS)
+        if self._resizing.progress is not None and not self._resizing.outstanding(self._containers):
+            self._tell(self._resizing.complete(self.pod))
+            self._agent.has_more_room()
+        self._post()
+
+    def _give(self, name: str) -> None:
+        launch = self.launches.get((name, self._lives[name].attempt))
+        if launch is not None:
+            self._runtime.resize(self._containers[name], replace(launch, pod=self.as_granted))
+        self._resizing.give(name)
+
+    def _tell(self, events: Sequence[resizing.Event]) -> None:
+        for event in events:
+            self.emit(*event)
 
     async def refresh_volumes(self) -> None:
         """Shows in the pod's volumes what the API says now; what cannot be read now stays as it is."""
@@ -164,6 +218,7 @@ class PodWorker:
                 await self._live()
             self.ended.set()
             self._agent.paths.release(self.uid)
+            self._agent.has_more_room()
             await self._leave()
         except Exception as err:  # noqa: BLE001 - nothing that one pod does may stop the others
             self._agent.failed(self.pod, err)
@@ -250,6 +305,8 @@ class PodWorker:
                 life.delay_seconds = backoff.longer(life.delay_seconds)
             life.attempt = container.attempt
             self._adopted[container.name, container.attempt] = container
+        if self._resumed:
+            self._resizing.resume(self.pod)
 
     async def _prepare(self) -> Failure | None:
         """Volumes, the extension's files, the paths it needs; waits for what is missing until told to stop."""
@@ -304,7 +361,7 @@ class PodWorker:
         """The pod with the annotations that a kubelet adds to what containers are shown of it."""
         annotations = self.pod["metadata"].get("annotations")
         seen = {CONFIG_SEEN: self._seen.strftime("%Y-%m-%dT%H:%M:%S.%f000Z"), CONFIG_SOURCE: "api"}
-        return {**self.pod, "metadata": {**self.pod["metadata"], "annotations": {**(annotations or {}), **seen}}}
+        return {**self.as_granted, "metadata": {**self.pod["metadata"], "annotations": {**(annotations or {}), **seen}}}
 
     async def _image_root(self, source: Object) -> Path:
         """The root of an image volume."""
@@ -352,7 +409,9 @@ class PodWorker:
         """Decides and acts until nothing runs and nothing will."""
         while True:
             now = self._agent.clock.now()
-            deadline = _earliest(self._watch_deadline(now), await self._watch_usage(now))
+            if self._resize_at is not None and self._resize_at <= now:
+                self._resize()
+            deadline = _earliest(self._watch_deadline(now), await self._watch_usage(now), self._resize_at)
             decision = lifecycle.decide(self._shape, self._lives, self._stop, now)
             for name in decision.start:
                 await self._start(name)
@@ -484,6 +543,8 @@ class PodWorker:
         life.waiting = life.not_before = life.tell_at = None
         life.running_since = adopted.started_at
         self._containers[name] = adopted
+        if not resumed or name not in self._resizing.given:
+            self._resizing.give(name)
         if self._runtime.uses_files:
             files = self._runtime.log_files(launch.place, launch.split_output)
             self.logs[name, life.attempt] = LifeLog(files, adopted.started_at, self._agent.clock.now)
@@ -492,6 +553,8 @@ class PodWorker:
             self.emit("Normal", "Created", "Container created", name)
             self.emit("Normal", "Started", "Container started", name)
         self._nurse.begin(launching.container_of(self.pod, name), life, adopted, launch, adopted=resumed)
+        if resumed or self._resizing.progress is not None:
+            self.consider_resize()
 
     async def _find_image(self, name: str, life: Life, *, tells: bool) -> bool:
         """False where the pod was asked to end meanwhile. Raises ``ImageUnavailable``."""
@@ -659,10 +722,11 @@ class PodWorker:
 
     def _seen_from_inside(self) -> Object:
         """The pod with its address, which its containers may ask for before the API has heard of it."""
-        status = self.pod.get("status") or {}
+        pod = self.as_granted
+        status = pod.get("status") or {}
         if not self._attachment.address or status.get("podIP"):
-            return self.pod
-        return {**self.pod, "status": {**status, "podIP": self._attachment.address}}
+            return pod
+        return {**pod, "status": {**status, "podIP": self._attachment.address}}
 
     def living(self) -> list[Container]:
         """The containers that run."""
@@ -754,7 +818,7 @@ class PodWorker:
                 users[name] = status.UserFacts(who.uid or 0, who.gid or 0, who.groups)
         return status.pod_status(
             status.Facts(
-                pod=self.pod,
+                pod=self.as_granted,
                 shape=self._shape,
                 lives=self._lives,
                 started_at=self._started_at,
@@ -765,6 +829,8 @@ class PodWorker:
                 failure=failure,
                 images=images,
                 users=users,
+                resources=self._resizing.given,
+                resize=() if over else self._resizing.conditions(),
                 host_ip=self._agent.facts.host_ip,
                 pod_ip=(self._attachment.address or self._agent.facts.host_ip) if self._prepared else "",
                 times=self._times,

@@ -27,7 +27,7 @@ from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.images.layers import unpack
 from tiphys.cluster.node.images.map import Image, ImageUnavailable, Pulled, PullRequest, check_name
-from tiphys.cluster.node.runtime import Command, Container, Launch, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import Command, Container, Launch, LimitRefused, RuntimeUnusable, StartFailure
 from tiphys.cluster.node.runtimes import bundle, shim
 from tiphys.cluster.node.runtimes.engine_api import Engine, EngineError, sockets
 from tiphys.cluster.node.runtimes.oci import check_size
@@ -241,6 +241,13 @@ class EngineRuntime(Starter):
     def termination_message(self, launch: Launch) -> Path | None:
         return Path(f"{launch.place}.engine", "message")
 
+    def resize(self, container: Container, launch: Launch) -> None:
+        limits = _limits(cgroups.limits_of_launch(launch))
+        try:
+            self.engine.call("POST", f"/containers/{container_name(launch.place)}/update", limits)
+        except EngineError as err:
+            raise LimitRefused(str(err)) from err
+
     def discard(self, pod_uid: str, directory: Path) -> None:
         for place, container in list(self._begun.items()):
             if place.parent == directory:
@@ -348,10 +355,15 @@ def _host_config(launch: Launch, own: Path, limits: cgroups.Limits) -> dict[str,
         "GroupAdd": [str(group) for group in who.groups],
         "ReadonlyRootfs": launch.read_only_root,
         "SecurityOpt": options,
-        "Memory": limits.memory_bytes or 0,
-        "NanoCpus": int((limits.cpu or 0) * 1e9),
         "PidsLimit": limits.pids,
+        **_limits(limits),
     }
+
+
+def _limits(limits: cgroups.Limits) -> dict[str, int]:
+    """What can be changed while a container runs; its swap goes along, or the limit could not grow beyond it."""
+    memory = limits.memory_bytes or 0
+    return {"Memory": memory, "MemorySwap": memory, "NanoCpus": int((limits.cpu or 0) * 1e9)}
 
 
 async def _try_to_run(engine: Engine, images: list[Any]) -> None:

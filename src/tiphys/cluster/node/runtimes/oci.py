@@ -63,6 +63,7 @@ from tiphys.cluster.node.runtimes.sandbox import (
     image_programs,
     is_first,
     join,
+    remove_soon,
     search_path,
     with_image_program,
 )
@@ -74,7 +75,6 @@ PROGRAMS = ("crun", "runc")
 TERMINATION_LOG = "/dev/termination-log"
 # How long a signal that came before the container had a process waits between looks.
 EARLY_SIGNAL_SECONDS = 0.01
-REMOVAL_SECONDS = (0.05, 0.5, 5.0)
 COMPLAINT_MAX = 4096
 # Of one word, and of all with the environment: linux/binfmts.h MAX_ARG_STRLEN, and three quarters of its usual stack.
 ARGUMENT_MAX, ARGUMENTS_MAX = 128 << 10, 6 << 20
@@ -300,6 +300,12 @@ class OciRuntime(Starter):
         record = shim.read_life(launch.place)
         return None if record is None else Path(f"{launch.place}.{record.tag}", "termination-log")
 
+    def resize(self, container: Container, launch: Launch) -> None:
+        def processes() -> list[int]:
+            return self._groups.find(launch.place).processes()
+
+        self._groups.change(launch.place, launch.container, cgroups.limits_of_launch(launch), processes)
+
     def discard(self, pod_uid: str, directory: Path) -> None:
         for container, attempt, place in shim.lives(directory):
             record = shim.read_life(place)
@@ -426,12 +432,6 @@ def container_id(pod_uid: str, container: str, attempt: int) -> str:
 
 def container_name(launch: Launch) -> str:
     return container_id(launch.pod_uid, launch.container, launch.attempt)
-
-
-def remove_soon(group: cgroups.Group, waits: Sequence[float] = REMOVAL_SECONDS) -> None:
-    """A process that was killed needs a moment to be gone; whatever is left then, the next agent sweeps."""
-    if not group.remove() and waits:
-        asyncio.get_running_loop().call_later(waits[0], remove_soon, group, waits[1:])
 
 
 def group_name(place: Path) -> str:

@@ -107,6 +107,9 @@ class ProcessRuntime(Starter):
     def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
         return shim.log_files(place, apart)
 
+    def resize(self, container: Container, launch: Launch) -> None:
+        """Nothing is limited here."""
+
     def termination_message(self, launch: Launch) -> Path | None:
         return None
 

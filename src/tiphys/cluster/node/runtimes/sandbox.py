@@ -13,6 +13,7 @@ should two agents start the same life, each prepares its own, and the claim says
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import itertools
@@ -58,6 +59,7 @@ OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
 MESSAGE_FILE, ROOT_DIRECTORY = ".termination-log", ".root"
 FOUND_MAX = 4096
+REMOVAL_SECONDS = (0.05, 0.5, 5.0)
 # The shell passes these on to bubblewrap and the command; a shell drops other names, and the loader obeys LD_*.
 _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -73,6 +75,11 @@ class SandboxContainer(shim.ShimContainer):
         super().__init__(*what)
         self._groups = groups
 
+    def counted_by(self, groups: cgroups.Cgroups) -> cgroups.Cgroups:
+        """It may be in such groups from now on, though it was in none when it began."""
+        self._groups = self._groups or groups
+        return self._groups
+
     def group(self) -> cgroups.Group | None:
         return None if self._groups is None else self._groups.find(self.place)
 
@@ -82,7 +89,7 @@ class SandboxContainer(shim.ShimContainer):
             return end
         group = self._groups.find(self.place)
         killed = group.out_of_memory()
-        group.remove()
+        remove_soon(group)
         return replace(end, reason="OOMKilled") if killed else end
 
     def deliver(self, number: int) -> None:
@@ -94,6 +101,12 @@ class SandboxContainer(shim.ShimContainer):
                     os.kill(command, number)
             else:  # not set up yet: end the attempt from outside
                 os.killpg(self.pid, number)
+
+
+def remove_soon(group: cgroups.Group, waits: Sequence[float] = REMOVAL_SECONDS) -> None:
+    """A process that was killed needs a moment to be gone; whatever is left then, the next agent sweeps."""
+    if not group.remove() and waits:
+        asyncio.get_running_loop().call_later(waits[0], remove_soon, group, waits[1:])
 
 
 def _is_bubblewrap(pid: int) -> bool:
@@ -110,6 +123,14 @@ def first_process(pid: int) -> int:
         if found:
             return found
     return 0
+
+
+def descendants(pid: int) -> list[int]:
+    """All that a process has started and what those have, as far as it is still there."""
+    found: list[int] = []
+    for child in _children(pid):
+        found += [child, *descendants(child)]
+    return found
 
 
 def is_first(pid: int) -> bool:
@@ -249,11 +270,16 @@ class SandboxRuntime(Starter):
         record = shim.read_life(launch.place)
         return None if record is None else Path(f"{launch.place}.{record.tag}", MESSAGE_FILE)
 
+    def resize(self, container: Container, launch: Launch) -> None:
+        assert isinstance(container, SandboxContainer)
+        groups = container.counted_by(self._find_groups())
+        groups.change(launch.place, launch.container, limits_of_launch(launch), lambda: descendants(container.pid))
+
     def discard(self, pod_uid: str, directory: Path) -> None:
         end_lives(directory)
         if self._groups is not None:
             for _, _, place in shim.lives(directory):
-                self._groups.find(place).remove()
+                remove_soon(self._groups.find(place))
 
     def _view(self, launch: Launch, tag: str) -> View | LayeredRoot:
         """What the container sees: the image's root, or the shared one with the image map's programs and its own places
