@@ -93,6 +93,11 @@ def test_a_good_service_is_taken_and_keeps_its_address() -> None:
     ]
 
 
+@pytest.mark.parametrize(("ip", "is_one"), [("127.50.0.2", True), ("127.35.9.9", True), ("127.34.0.2", False)])
+def test_pods_of_clusters_without_root_may_be_endpoints(ip: str, is_one: bool) -> None:
+    assert (found("endpoints", {"subsets": [{"addresses": [{"ip": ip}]}]}) == []) is is_one
+
+
 def test_counters_of_a_status_fit_each_other() -> None:
     old = {"metadata": {"name": "x"}, "status": {}}
     assert found("deployments.apps", {"status": {"replicas": 1, "readyReplicas": 2}}, old, "status") == [

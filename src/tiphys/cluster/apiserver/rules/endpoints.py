@@ -30,8 +30,9 @@ _ADDRESSES_MAX: Final = 100
 _PORTS_MAX: Final = 20_000
 _HINTS_MAX: Final = 8
 _LABELS_MAX: Final = 16
-# Where the embedded cluster has no rights on the network, pods have addresses from here (``node/network``).
-_PODS_ON_LOOPBACK: Final = IPv4Network("127.50.0.0/16")
+# Where the embedded cluster has no rights on the network, pods have addresses from here: of each cluster of a machine
+# from one of 16 (``node/network``).
+_PODS_ON_LOOPBACK: Final = tuple(IPv4Network(f"127.{50 - number}.0.0/16") for number in range(16))
 _TYPES: Final = ("FQDN", "IPv4", "IPv6")
 
 
@@ -43,7 +44,7 @@ def endpoint_address(text: str, at: str) -> Iterator[Complaint]:
         return
     if found.is_unspecified:
         yield invalid_value(at, text, f"may not be unspecified ({text})")
-    if found.is_loopback and found not in _PODS_ON_LOOPBACK:
+    if found.is_loopback and not any(found in pods for pods in _PODS_ON_LOOPBACK):
         yield invalid_value(at, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)")
     if found.is_link_local:
         yield invalid_value(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")

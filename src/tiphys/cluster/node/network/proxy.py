@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import random
 import socket
 from collections import OrderedDict
@@ -143,13 +145,33 @@ class _Tcp:
         loop = asyncio.get_running_loop()
         for endpoint in self.balancer.candidates(front.client):
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await loop.create_connection(lambda: _Back(front), endpoint.address, endpoint.port)
+                reached = await _reach(endpoint)
             except (OSError, TimeoutError):
                 continue
+            await loop.create_connection(lambda: _Back(front), sock=reached)
             self.balancer.chosen(front.client, endpoint)
             return
         front.abort()
+
+
+async def _reach(endpoint: Endpoint) -> socket.socket:
+    """A connection to a back end. Raises OSError, TimeoutError."""
+    found = socket.socket(socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found.setblocking(False)
+        target = (endpoint.address, endpoint.port)
+        found.connect_ex(target)
+        # a program on this machine has answered by now: the second try knows, without a round of the loop
+        state = found.connect_ex(target)
+        if state in (errno.EALREADY, errno.EINPROGRESS):
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asyncio.get_running_loop().sock_connect(found, target)
+        elif state not in (0, errno.EISCONN):
+            raise OSError(state, os.strerror(state))
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 class _Half(asyncio.Protocol):
