@@ -25,8 +25,11 @@ from tiphys.app.compose import GC_THRESHOLDS, World, api_server
 from tiphys.cd.caches import APPLICATIONS
 from tiphys.cd.controller import ApplicationController
 from tiphys.cd.settings import ControllerSettings
+from tiphys.cd.sources.artifacts import ArtifactStore
 from tiphys.cd.sources.charts import ChartStore
+from tiphys.cd.sources.fetching import Stores
 from tiphys.cd.sources.git import GitStore
+from tiphys.cd.sources.github_app import GitHubApps
 from tiphys.cd.sources.renderer import SourceRenderer
 from tiphys.cd.sources.workers import RenderPool
 from tiphys.client.client import Client
@@ -191,7 +194,13 @@ async def _scene() -> AsyncIterator[Scene]:
             client, clock = Client(server.transport()), SystemClock()
             await client.create(NAMESPACES, {"metadata": {"name": "argocd"}})
             pool = RenderPool(clock, place / "renders")
-            renderer = SourceRenderer(GitStore(place / "git"), ChartStore(place / "charts", session), pool)
+            stores = Stores(
+                GitStore(place / "git"),
+                ChartStore(place / "charts", session),
+                ArtifactStore(place / "artifacts", clock),
+                GitHubApps(session, clock),
+            )
+            renderer = SourceRenderer(stores, pool)
             settings = ControllerSettings()
             controller = ApplicationController(
                 client, RegistryKinds(server.registry), renderer, settings,

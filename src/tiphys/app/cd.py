@@ -20,7 +20,7 @@ from tiphys.client.client import Client
 from tiphys.cluster.apiserver.registry import Registry
 from tiphys.cluster.controllers.manager import Presence
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import SECRETS, ObjectKey, Resource
+from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey, Resource
 from tiphys.runtime.clock import Clock, SystemClock
 from tiphys.runtime.events import EventRecorder
 
@@ -112,7 +112,8 @@ async def run_cd(
     from tiphys.cd.settings import ControllerSettings
 
     def credentials(url: str, project: str) -> Credentials:
-        return credentials_for(controller.caches.secrets.objects(), url, project)
+        caches = controller.caches
+        return credentials_for(caches.secrets.objects(), url, project, caches.trusted)
 
     async with source_renderer(place, clock, credentials) as renderer, asyncio.TaskGroup() as group:
         settings = (
@@ -168,15 +169,23 @@ async def source_renderer(
     import aiohttp
 
     from tiphys.cd.sources import plugins
+    from tiphys.cd.sources.artifacts import ArtifactStore
     from tiphys.cd.sources.charts import ChartStore
+    from tiphys.cd.sources.fetching import Stores
     from tiphys.cd.sources.git import GitStore
+    from tiphys.cd.sources.github_app import GitHubApps
     from tiphys.cd.sources.renderer import SourceRenderer
     from tiphys.cd.sources.workers import RenderPool
 
-    async with aiohttp.ClientSession() as session:
-        charts, pool = ChartStore(place.path / "charts", session), RenderPool(clock, place.path / "renders")
-        installed = plugins.installed(place.plugin_folder)
-        renderer = SourceRenderer(GitStore(place.path / "git"), charts, pool, credentials, installed)
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        stores = Stores(
+            GitStore(place.path / "git"),
+            ChartStore(place.path / "charts", session),
+            ArtifactStore(place.path / "artifacts", clock),
+            GitHubApps(session, clock),
+        )
+        pool, installed = RenderPool(clock, place.path / "renders"), plugins.installed(place.plugin_folder)
+        renderer = SourceRenderer(stores, pool, credentials, installed)
         try:
             yield renderer
         finally:
@@ -193,7 +202,7 @@ async def plan_applications(
     from tiphys.cd.caches import SOURCE_SECRETS
     from tiphys.cd.kinds import DiscoveredKinds, KindTable
     from tiphys.cd.preview import preview
-    from tiphys.cd.repositories import credentials_for
+    from tiphys.cd.repositories import Trusted, credentials_for
     from tiphys.cd.settings import ControllerSettings
     from tiphys.cd.writing import furnish
 
@@ -214,8 +223,9 @@ async def plan_applications(
                 if info is not None:
                     await client.create(info.resource, _in_namespace(obj, info.resource.namespaced))
         secrets = (await client.list(SECRETS, settings.namespace, labelSelector=SOURCE_SECRETS))["items"]
+        trusted = Trusted.of((await client.list(CONFIG_MAPS, settings.namespace))["items"])
         renderer = await stack.enter_async_context(
-            source_renderer(Place(place, plugins), clock, partial(credentials_for, secrets))
+            source_renderer(Place(place, plugins), clock, partial(credentials_for, secrets, trusted=trusted))
         )
         return [
             await preview(_in_namespace(app, True), client, kinds, renderer, settings, clock=clock, rng=rng)

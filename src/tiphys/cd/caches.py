@@ -10,6 +10,7 @@ from typing import Final
 from tiphys.cd.clusters import SECRET_TYPE, ClusterSecret
 from tiphys.cd.plan.objects import Object
 from tiphys.cd.plan.settings import Settings, SettingsError
+from tiphys.cd.repositories import CERTIFICATES, GPG_KEYS, KNOWN_HOSTS, Trusted
 from tiphys.client.client import Client
 from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey, Resource
 from tiphys.runtime.clock import Clock
@@ -35,12 +36,16 @@ class Caches:
         self.applications = informer(APPLICATIONS, None)
         self.projects = informer(APP_PROJECTS, namespace)
         self.config = informer(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={CONFIG_MAP}")
+        self._trusted = [
+            informer(CONFIG_MAPS, namespace, fieldSelector=f"metadata.name={name}")
+            for name in (KNOWN_HOSTS, CERTIFICATES, GPG_KEYS)
+        ]
         self.secrets = informer(SECRETS, namespace, labelSelector=SOURCE_SECRETS)
         self._settings = Settings.of(None)
 
     @property
     def all(self) -> tuple[Informer, ...]:
-        return (self.projects, self.config, self.secrets, self.applications)
+        return (self.projects, self.config, self.secrets, *self._trusted, self.applications)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -54,6 +59,10 @@ class Caches:
     @property
     def settings(self) -> Settings:
         return self._settings
+
+    @property
+    def trusted(self) -> Trusted:
+        return Trusted.of(each for informer in self._trusted for each in informer.objects())
 
     def read_settings(self) -> bool:
         """Reads the configuration; whether anything changed. One that cannot be read leaves the last good one."""

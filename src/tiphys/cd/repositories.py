@@ -1,7 +1,8 @@
 """The credentials of repositories, from secrets: those of the repository itself, else of the longest prefix of its URL.
 
 A secret that belongs to a project beats one that belongs to none; one of another project is not used. What a
-repository's own secret does not say, the template with the longest prefix does.
+repository's own secret does not say, the template with the longest prefix does. Whom to trust is in config maps, as in
+the original: keys of SSH hosts, and certificates by host.
 """
 
 from __future__ import annotations
@@ -9,18 +10,54 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from tiphys.cd.clusters import SECRET_TYPE
 from tiphys.cd.plan.objects import Object, metadata_of
 from tiphys.cd.sources.credentials import Credentials
-from tiphys.cd.sources.urls import normalized_or_as_is, same_repository
+from tiphys.cd.sources.urls import host_of, normalized_or_as_is, same_repository
 
-_LOGINS: Final = ("username", "password", "bearerToken", "sshPrivateKey", "tlsClientCertData", "tlsClientCertKey")
+KNOWN_HOSTS: Final = "argocd-ssh-known-hosts-cm"
+CERTIFICATES: Final = "argocd-tls-certs-cm"
+GPG_KEYS: Final = "argocd-gpg-keys-cm"
+_LOGINS: Final = (
+    "username",
+    "password",
+    "bearerToken",
+    "sshPrivateKey",
+    "tlsClientCertData",
+    "tlsClientCertKey",
+    "githubAppPrivateKey",
+)
 
 
-def credentials_for(secrets: Iterable[Object], url: str, project: str) -> Credentials:
+@dataclass(frozen=True)
+class Trusted:
+    """Whom repositories are believed: the lines of known_hosts, PEM certificates by host, and public keys by id."""
+
+    known_hosts: str = ""
+    certificates: Mapping[str, str] = field(default_factory=dict)
+    gpg_keys: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config_maps: Iterable[Object]) -> Trusted:
+        data = {metadata_of(each).get("name"): each.get("data") or {} for each in config_maps}
+        hosts = data.get(KNOWN_HOSTS, {}).get("ssh_known_hosts", "")
+        return cls(hosts, data.get(CERTIFICATES, {}), data.get(GPG_KEYS, {}))
+
+
+def credentials_for(secrets: Iterable[Object], url: str, project: str, trusted: Trusted | None = None) -> Credentials:
     """What is known for a repository; empty credentials where nothing is."""
+    known = trusted or Trusted()
+    return Credentials.from_secret(
+        _data_of(secrets, url, project),
+        known_hosts=known.known_hosts,
+        ca_certificates=known.certificates.get(host_of(url), ""),
+    )
+
+
+def _data_of(secrets: Iterable[Object], url: str, project: str) -> Mapping[str, str]:
     repositories: list[Mapping[str, str]] = []
     templates: list[Mapping[str, str]] = []
     for secret in secrets:
@@ -35,8 +72,8 @@ def credentials_for(secrets: Iterable[Object], url: str, project: str) -> Creden
     own = min(repositories, key=lambda data: not data.get("project"), default={})
     template = max(templates, key=lambda data: (len(data["url"]), bool(data.get("project"))), default={})
     if any(own.get(name) for name in _LOGINS):
-        return Credentials.from_secret(own)
-    return Credentials.from_secret({**template, **own})
+        return own
+    return {**template, **own}
 
 
 def _is_below(url: str, prefix: str) -> bool:

@@ -32,11 +32,13 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """What the user says of registries: mirrors (URLs) and those without a certificate that can be checked."""
+    """What the user says of registries: mirrors (URLs), those without a certificate that can be checked, those that
+    speak plain HTTP, and those that do not although they are on this machine."""
 
     mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     insecure: frozenset[str] = frozenset()
     plain: frozenset[str] = frozenset()
+    secure: frozenset[str] = frozenset()
 
     def hosts(self, domain: str) -> list[Host]:
         """In the order in which they are to be asked."""
@@ -45,7 +47,8 @@ class Registries:
             for url in self.mirrors.get(domain, ())
         ]
         name = HUB_HOST if domain == DOCKER_HUB else domain
-        scheme = "http" if domain in self.plain or _is_local(domain) else "https"
+        is_plain = domain in self.plain or (_is_local(domain) and domain not in self.secure)
+        scheme = "http" if is_plain else "https"
         return [*found, Host(f"{scheme}://{name}", name, domain not in self.insecure)]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from tiphys.cd.sources.request import RenderError
 
@@ -15,11 +17,11 @@ HEADER_BYTES_MAX = 1024 * 1024
 """Of a header that names a member; tarfile reads these, and nothing else, in one go."""
 
 
-def unpack(archive: Path, target: Path) -> None:
-    """Unpacks a gzipped tar into an empty directory. Raises `RenderError` for links out, devices, bombs."""
+def unpack(archive: Path, target: Path, *, is_gzipped: bool = True) -> None:
+    """Unpacks a tar into an empty directory. Raises `RenderError` for links out, devices, bombs."""
     size = 0
     try:
-        with _Bounded(archive) as packed, tarfile.open(fileobj=packed, mode="r:") as tar:
+        with _opened(archive, is_gzipped) as packed, tarfile.open(fileobj=packed, mode="r:") as tar:
             for number, member in enumerate(tar):
                 size += member.size
                 if size > UNPACKED_BYTES_MAX or number >= MEMBERS_MAX:
@@ -30,7 +32,12 @@ def unpack(archive: Path, target: Path) -> None:
         raise RenderError(f"{archive.name} could not be unpacked: {err}") from None
 
 
-class _Bounded(gzip.GzipFile):
+def _opened(archive: Path, is_gzipped: bool) -> BinaryIO:
+    plain = gzip.GzipFile(archive) if is_gzipped else archive.open("rb", buffering=0)
+    return _Bounded(plain, HEADER_BYTES_MAX)
+
+
+class _Bounded(io.BufferedReader):
     """A file of which nobody reads much at once."""
 
     def read(self, size: int | None = -1) -> bytes:

@@ -1,42 +1,46 @@
 """Charts from Helm repositories: the index says which versions there are, archives are kept by digest.
 
 A revision is a version or a constraint on versions (util/helm of argo-cd). Archives come from the URL in the index; the
-repository's credentials go along only where host and scheme are the repository's own.
+repository's credentials go along only where host and scheme are the repository's own, or the source says so. A version
+that was fetched is not asked for again until somebody wants it hard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import re
 import shutil
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 
-from tiphys.cd.sources import revisions, urls
+from tiphys.cd.sources import https, revisions, urls
 from tiphys.cd.sources.archives import unpack
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.request import RenderError
+from tiphys.cd.sources.shelf import Shelf
 from tiphys.lang import goyaml
 
 INDEX_BYTES_MAX = 1024 * 1024 * 1024
 ARCHIVE_BYTES_MAX = 100 * 1024 * 1024
 DEADLINE_SECONDS = 90.0
+KNOWN_MAX = 1_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class ChartRepository:
-    """A repository of charts and how to get at it."""
+    """A repository of charts and how to get at it. ``passes_credentials``: also to the hosts of its archives."""
 
     url: str
     credentials: Credentials = field(default=Credentials(), compare=False)
+    passes_credentials: bool = field(default=False, compare=False)
 
 
 class ChartStore:
@@ -45,33 +49,48 @@ class ChartStore:
     def __init__(self, place: Path, session: aiohttp.ClientSession) -> None:
         self.place = place
         self.session = session
+        self.shelf = Shelf()
         self._unpacking = asyncio.Lock()
+        self._known: OrderedDict[tuple[str, str, str], Path] = OrderedDict()
 
     async def resolve(self, repository: ChartRepository, chart: str, revision: str) -> str:
         """The version of a chart that a revision means. Raises `RenderError`."""
+        if revisions.is_version(revision):
+            return revision
         entries = await self._entries(repository, chart)
         try:
             return revisions.max_version(revision, [str(entry.get("version", "")) for entry in entries])
         except revisions.NoRevision as err:
             raise RenderError(f"invalid revision '{revision}' of chart {chart}: {err}") from None
 
-    async def checkout(self, repository: ChartRepository, chart: str, version: str) -> Path:
+    async def checkout(self, repository: ChartRepository, chart: str, version: str, *, hard: bool = False) -> Path:
         """The unpacked chart, not to be changed. Raises `RenderError`."""
+        key = (repository.url, chart, version)
+        known = self._known.get(key)
+        if known is None or hard or not known.exists():
+            known = self._known[key] = await self._fetched(repository, chart, version)
+            if len(self._known) > KNOWN_MAX:
+                self._known.popitem(last=False)
+        self.shelf.used(known)
+        return _chart_in(known, chart)
+
+    async def _fetched(self, repository: ChartRepository, chart: str, version: str) -> Path:
+        """The directory of an archive, which holds that of the chart."""
         entry = next((one for one in await self._entries(repository, chart) if one.get("version") == version), None)
         if entry is None or not isinstance(entry.get("urls"), list) or not entry["urls"]:
             raise RenderError(f"chart {chart} {version} is not in {urls.sanitized(repository.url)}")
         wanted = str(entry.get("digest") or "").removeprefix("sha256:")
         if _SHA256.fullmatch(wanted) and (self.place / wanted).exists():
-            return self._chart_in(self.place / wanted, chart)
+            return self.place / wanted
         url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
         data = await self._get(url, repository, ARCHIVE_BYTES_MAX)
         digest = hashlib.sha256(data).hexdigest()
         if wanted and digest != wanted:
             raise RenderError(f"chart {chart} {version} has digest {digest}, the index says {wanted}")
         async with self._unpacking:
-            return await asyncio.to_thread(self._unpacked, data, digest, chart)
+            return await asyncio.to_thread(self._unpacked, data, digest)
 
-    def _unpacked(self, data: bytes, digest: str, chart: str) -> Path:
+    def _unpacked(self, data: bytes, digest: str) -> Path:
         target = self.place / digest
         if not target.exists():
             partial = self.place / f"{digest}.partial"
@@ -85,13 +104,7 @@ class ChartStore:
             finally:
                 archive.unlink(missing_ok=True)
                 shutil.rmtree(partial, ignore_errors=True)
-        return self._chart_in(target, chart)
-
-    def _chart_in(self, target: Path, chart: str) -> Path:
-        found = target / chart.rpartition("/")[2]
-        if not (found / "Chart.yaml").is_file():
-            raise RenderError(f"the archive of chart {chart} holds no {chart}/Chart.yaml")
-        return found
+        return target
 
     async def _entries(self, repository: ChartRepository, chart: str) -> Sequence[Mapping[str, Any]]:
         data = await self._get(repository.url.rstrip("/") + "/index.yaml", repository, INDEX_BYTES_MAX)
@@ -108,9 +121,11 @@ class ChartStore:
 
     async def _get(self, url: str, repository: ChartRepository, size_max: int) -> bytes:
         timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
-        shown = urls.sanitized(url)
+        shown, given = urls.sanitized(url), repository.credentials
+        headers = https.authorization(given, url, repository.url, anywhere=repository.passes_credentials)
+        trust, way = https.verification(given), https.proxy(given, url)
         try:
-            async with self.session.get(url, headers=_authentication(url, repository), timeout=timeout) as answer:
+            async with self.session.get(url, headers=headers, timeout=timeout, ssl=trust, proxy=way) as answer:
                 if answer.status != 200:
                     raise RenderError(f"{shown} answered {answer.status} {answer.reason}")
                 data = bytearray()
@@ -119,14 +134,12 @@ class ChartStore:
                     if len(data) > size_max:
                         raise RenderError(f"{shown} is longer than {size_max} bytes")
                 return bytes(data)
-        except (aiohttp.ClientError, TimeoutError) as err:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as err:
             raise RenderError(f"{shown} could not be fetched: {err or type(err).__name__}") from None
 
 
-def _authentication(url: str, repository: ChartRepository) -> dict[str, str]:
-    """Passwords go to the repository's own host only: an index may point anywhere."""
-    given = repository.credentials
-    if not given.username or urlsplit(url)[:2] != urlsplit(repository.url)[:2]:
-        return {}
-    pair = base64.b64encode(f"{given.username}:{given.password}".encode()).decode()
-    return {"Authorization": f"Basic {pair}"}
+def _chart_in(archive: Path, chart: str) -> Path:
+    found = archive / chart.rpartition("/")[2]
+    if not (found / "Chart.yaml").is_file():
+        raise RenderError(f"the archive of chart {chart} holds no {chart}/Chart.yaml")
+    return found

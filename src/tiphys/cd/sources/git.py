@@ -13,8 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -22,10 +21,10 @@ from weakref import WeakValueDictionary
 from tiphys.cd.sources import revisions, urls
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.request import RenderError
+from tiphys.cd.sources.shelf import PLACES_MAX, Shelf
 
 PROTOCOLS = "file:git:http:https:ssh"
 DEADLINE_SECONDS = 90.0
-CHECKOUTS_MAX = 64
 FILES_MAX = 100_000
 BYTES_MAX = 4 * 1024 * 1024 * 1024
 """Of the files of one commit: a few kilobytes of a packed repository may be any number of them."""
@@ -61,14 +60,12 @@ class Repository:
 class GitStore:
     """The repositories below one directory. One fetch per repository at a time; everything else runs side by side."""
 
-    def __init__(self, place: Path, *, deadline: float = DEADLINE_SECONDS, checkouts_max: int = CHECKOUTS_MAX) -> None:
+    def __init__(self, place: Path, *, deadline: float = DEADLINE_SECONDS, checkouts_max: int = PLACES_MAX) -> None:
         self.place = place
         self.deadline = deadline
-        self.checkouts_max = checkouts_max
+        self.shelf = Shelf(checkouts_max)
         self.files_max = FILES_MAX
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._checkouts: OrderedDict[Path, None] = OrderedDict()
-        self._held: Counter[Path] = Counter()
 
     async def references(self, repository: Repository) -> dict[str, str]:
         """Every reference of the remote and its commit; HEAD is among them. Raises `GitError`."""
@@ -116,19 +113,8 @@ class GitStore:
                 async with self._lock(key):
                     await self._fetch(repository, commit)
                 await self._write(repository, commit, target)
-        self._used(target)
+        self.shelf.used(target)
         return target
-
-    @contextlib.contextmanager
-    def held(self, checkout: Path) -> Iterator[None]:
-        """Keeps a checkout that is being read from being removed to make room for others."""
-        self._held[checkout] += 1
-        try:
-            yield
-        finally:
-            self._held[checkout] -= 1
-            if not self._held[checkout]:
-                del self._held[checkout]
 
     async def changed_files(self, repository: Repository, old: str, new: str) -> list[str]:
         """The paths that differ between two commits. Raises `GitError`."""
@@ -238,14 +224,6 @@ class GitStore:
                 content = await self._run(["lfs", "smudge"], repository, bare, {}, pointer)
                 (place / name).write_bytes(content)
 
-    def _used(self, target: Path) -> None:
-        self._checkouts[target] = None
-        self._checkouts.move_to_end(target)
-        spare = [place for place in self._checkouts if place != target and place not in self._held]
-        for oldest in spare[: max(0, len(self._checkouts) - self.checkouts_max)]:
-            del self._checkouts[oldest]
-            shutil.rmtree(oldest, ignore_errors=True)
-
     async def _git(
         self,
         arguments: Iterable[str],
@@ -294,7 +272,8 @@ async def _finished(
         raise GitError(f"`git {name}` failed timeout after {deadline:g}s") from None
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
             await process.wait()
 
 

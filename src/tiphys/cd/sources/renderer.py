@@ -1,9 +1,9 @@
-"""The renderer that the controller uses: revisions resolved, files fetched, tools run, results kept.
+"""The renderer that the controller uses: files fetched, tools run, results kept.
 
-    source ──► commit or version ──► files on disk ──► objects ──► marked as the application's
-               GitStore, ChartStore                     RenderPool, or here for plain files
+    source ──► files on disk at a revision ──► objects ──► marked as the application's
+               fetching.py                     RenderPool, or here for plain files
 
-Questions for the same repository that come together are asked once. Results are kept by everything that went into them;
+Results are kept by everything that went into them;
 with the annotation on paths a commit that changes none of an application's files costs no render. Plain manifests are
 read in this process, which is ten times quicker than asking another; everything that runs foreign code is not.
 """
@@ -14,9 +14,8 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ from tiphys.cd.plan import tracking
 from tiphys.cd.plan.compare import Rendered
 from tiphys.cd.plan.objects import is_crd
 from tiphys.cd.rendering import Wanted
-from tiphys.cd.sources import paths, plugins, request
-from tiphys.cd.sources.charts import ChartRepository, ChartStore
+from tiphys.cd.sources import artifacts, paths, plugins, request
 from tiphys.cd.sources.credentials import Credentials
-from tiphys.cd.sources.git import GitStore, Repository
+from tiphys.cd.sources.fetching import CredentialsFor, Fetched, Fetcher, Stores
 from tiphys.cd.sources.kustomization import kustomization_file
 from tiphys.cd.sources.render import render
 from tiphys.cd.sources.request import RenderError, Request
@@ -36,21 +34,10 @@ from tiphys.cd.sources.workers import RenderPool
 from tiphys.lang import gojson
 
 KEPT_BYTES_MAX = 64 * 1024 * 1024
-RESOLVED_MAX = 10_000
+APPLICATIONS_MAX = 10_000
 BRACKETS_MAX = 4_000
 _OVERRIDES = ".argocd-source*.yaml"
 Source = Mapping[str, Any]
-CredentialsFor = Callable[[str, str], Credentials]
-"""The credentials for a repository's URL in a project."""
-
-
-@dataclass(frozen=True)
-class _Fetched:
-    """A source's files and the revision they are of; ``repository`` is None for a chart."""
-
-    root: Path
-    revision: str
-    repository: Repository | None
 
 
 class SourceRenderer:
@@ -58,24 +45,18 @@ class SourceRenderer:
 
     def __init__(
         self,
-        git: GitStore,
-        charts: ChartStore,
+        stores: Stores,
         pool: RenderPool,
         credentials: CredentialsFor = lambda url, project: Credentials(),
         installed: Sequence[plugins.Plugin] = (),
     ) -> None:
-        self.git = git
-        self.charts = charts
+        self.fetcher = Fetcher(stores, credentials)
         self.pool = pool
-        self.credentials = credentials
         self.plugins = installed
         self._tools = Toolbox()
-        self._resolved: OrderedDict[tuple[str, ...], str] = OrderedDict()
-        self._asked: dict[tuple[str, Credentials], asyncio.Task[dict[str, str]]] = {}
         self._kept = _Kept()
         self._last: OrderedDict[tuple[str, int], tuple[str, str]] = OrderedDict()
         """Per application and source: the revision rendered last, and the key of its result."""
-        self._checked: OrderedDict[Path, None] = OrderedDict()
 
     async def render(self, wanted: Wanted) -> Rendered:
         """The marked objects of all sources. A problem is part of the answer, never raised."""
@@ -89,7 +70,7 @@ class SourceRenderer:
         types: list[str] = []
         number = 0
         try:
-            fetched = [await self._fetch(wanted, index, held) for index in range(len(wanted.sources))]
+            fetched = [await self.fetcher.fetch(wanted, index, held) for index in range(len(wanted.sources))]
             references = _references(wanted.sources, fetched)
             for number, source in enumerate(wanted.sources):
                 revisions.append(fetched[number].revision)
@@ -108,61 +89,8 @@ class SourceRenderer:
         """Ends the processes that render."""
         await self.pool.close()
 
-    async def _fetch(self, wanted: Wanted, index: int, held: ExitStack) -> _Fetched:
-        source = wanted.sources[index]
-        given = wanted.revisions[index] if index < len(wanted.revisions) else ""
-        revision = given or source.get("targetRevision") or ""
-        url = source.get("repoURL") or ""
-        credentials = self.credentials(url, wanted.project)
-        if source.get("chart"):
-            chart = source["chart"]
-            repository = ChartRepository(url, credentials)
-            version = await self._known(
-                wanted, ("chart", url, chart, revision), lambda: self.charts.resolve(repository, chart, revision)
-            )
-            return _Fetched(await self.charts.checkout(repository, chart, version), version, None)
-        git = Repository(url, credentials)
-        prefix = source.get("tagPrefix") or ""
-        commit = await self._known(wanted, ("git", url, revision, prefix), lambda: self._commit(git, revision, prefix))
-        root = await self.git.checkout(git, commit)
-        held.enter_context(self.git.held(root))
-        await self._check_links(root)
-        return _Fetched(root, commit, git)
-
-    async def _known(self, wanted: Wanted, key: tuple[str, ...], ask: Callable[[], Awaitable[str]]) -> str:
-        """What a revision means: as it was last time unless the request wants to know anew."""
-        if wanted.resolve or key not in self._resolved:
-            self._resolved[key] = await ask()
-            if len(self._resolved) > RESOLVED_MAX:
-                self._resolved.popitem(last=False)
-        return self._resolved[key]
-
-    async def _commit(self, repository: Repository, revision: str, tag_prefix: str) -> str:
-        """Asks a repository for its references once for all who ask at the same time with the same credentials."""
-        if len(revision) == 40 and all(character in "0123456789abcdefABCDEF" for character in revision):
-            return revision
-        key = (repository.url, repository.credentials)
-        task = self._asked.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self.git.references(repository))
-            self._asked[key] = task
-            task.add_done_callback(lambda _: self._asked.pop(key, None))
-        return GitStore.chosen(await asyncio.shield(task), revision, tag_prefix)
-
-    async def _check_links(self, root: Path) -> None:
-        if root in self._checked:
-            return
-        try:
-            await asyncio.to_thread(paths.check_links, root)
-        except paths.PathError as err:
-            name = str(err).rpartition(": ")[2]
-            raise RenderError(f"repository contains out-of-bounds symlinks. file: {name}") from None
-        self._checked[root] = None
-        if len(self._checked) > RESOLVED_MAX:
-            self._checked.popitem(last=False)
-
     async def _source(
-        self, wanted: Wanted, index: int, fetched: _Fetched, references: Mapping[str, Path]
+        self, wanted: Wanted, index: int, fetched: Fetched, references: Mapping[str, Path]
     ) -> request.Rendered:
         asked = self._request(wanted, wanted.sources[index], fetched, references)
         place = (wanted.instance, index)
@@ -177,7 +105,7 @@ class SourceRenderer:
             self._kept.put(key, found)
         self._last[place] = (fetched.revision, key)
         self._last.move_to_end(place)
-        if len(self._last) > RESOLVED_MAX:
+        if len(self._last) > APPLICATIONS_MAX:
             self._last.popitem(last=False)
         return found
 
@@ -186,7 +114,7 @@ class SourceRenderer:
             return await asyncio.to_thread(render, asked, self._tools)
         return await self.pool.render(asked)
 
-    async def _is_unconcerned(self, wanted: Wanted, index: int, fetched: _Fetched) -> bool:
+    async def _is_unconcerned(self, wanted: Wanted, index: int, fetched: Fetched) -> bool:
         """Whether the application says which paths matter and none of them changed since its last render."""
         known = self._last.get((wanted.instance, index))
         if (
@@ -200,10 +128,10 @@ class SourceRenderer:
         concerned = paths.refresh_paths(app, wanted.sources[index])
         if not concerned:
             return False
-        changed = await self.git.changed_files(fetched.repository, known[0], fetched.revision)
+        changed = await self.fetcher.stores.git.changed_files(fetched.repository, known[0], fetched.revision)
         return not paths.files_changed(concerned, changed) if changed else True
 
-    def _request(self, wanted: Wanted, source: Source, fetched: _Fetched, references: Mapping[str, Path]) -> Request:
+    def _request(self, wanted: Wanted, source: Source, fetched: Fetched, references: Mapping[str, Path]) -> Request:
         settings = wanted.settings
         is_overridden = bool(self.plugins) and any(_place(fetched.root, source).glob(_OVERRIDES))
         return Request(
@@ -288,7 +216,7 @@ def _place(root: Path, source: Source) -> Path:
     return root / (source.get("path") or "").lstrip("/")
 
 
-def _references(sources: Sequence[Source], fetched: Sequence[_Fetched]) -> dict[str, Path]:
+def _references(sources: Sequence[Source], fetched: Sequence[Fetched]) -> dict[str, Path]:
     """``$name`` of each source that others may take files from."""
     found: dict[str, Path] = {}
     for source, files in zip(sources, fetched, strict=True):
@@ -301,7 +229,8 @@ def _references(sources: Sequence[Source], fetched: Sequence[_Fetched]) -> dict[
 
 
 def _is_reference_only(source: Source) -> bool:
-    return bool(source.get("ref")) and not source.get("path") and not source.get("chart")
+    is_more = source.get("path") or source.get("chart") or artifacts.is_artifact(source.get("repoURL") or "")
+    return bool(source.get("ref")) and not is_more
 
 
 def _marked(wanted: Wanted, manifest: Mapping[str, Any]) -> Mapping[str, Any]:

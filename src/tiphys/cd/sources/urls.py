@@ -89,3 +89,13 @@ def _endpoint(url: str) -> tuple[str, int]:
         return "", 0
     port = parsed.host.rpartition(":")[2] if parsed.host != parsed.hostname and not parsed.host.endswith("]") else ""
     return parsed.hostname, int(port) if port.isdecimal() and int(port) else SSH_PORT
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, with or without a scheme; empty for one of SSH and for a path."""
+    if is_ssh(url):
+        return ""
+    try:
+        return gourl.parse(url if "://" in url else f"protocol://{url}").hostname
+    except gourl.UrlError:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -116,7 +117,8 @@ class _Process:
     async def kill(self) -> None:
         """Kills it with everything it started."""
         if self.process.returncode is None:
-            os.killpg(self.process.pid, 9)
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself, and we are not told yet
+                os.killpg(self.process.pid, 9)
         await self.process.wait()
         self.end()
 

@@ -85,12 +85,12 @@ async def test_what_is_wrong_with_a_repository_is_said(served: tuple[Served, str
     holder, url = served
     repository = ChartRepository(url)
     with pytest.raises(RenderError, match="answered 404"):
-        await store.resolve(repository, "demo", "1")
+        await store.resolve(repository, "demo", "^1")
     holder.chart("1.0.0", archive({"demo/Chart.yaml": ""}), digest="0" * 64)
     with pytest.raises(RenderError, match="the index says 0000"):
         await store.checkout(repository, "demo", "1.0.0")
     with pytest.raises(RenderError, match="chart other is not in the index"):
-        await store.resolve(repository, "other", "1")
+        await store.resolve(repository, "other", "^1")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ async def test_checkouts_are_whole_and_the_oldest_go(origin: Origin, store: GitS
 async def test_a_checkout_that_is_read_stays(origin: Origin, store: GitStore) -> None:
     commits = [origin.commit({"a": str(number)}) for number in range(4)]
     read = await store.checkout(origin.repository, commits[0])
-    with store.held(read):
+    with store.shelf.held(read):
         for commit in commits[1:]:
             await store.checkout(origin.repository, commit)
         assert (read / "a").read_text() == "0"

@@ -15,13 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.unit.cd.sources.places import stores
 from tests.unit.cd.sources.test_git import Origin
 from tests.unit.cd.sources.test_renderer import MAP, wanted
 from tiphys.cd.plan.health.custom import CustomHealth
 from tiphys.cd.plan.health.verdict import HealthError
 from tiphys.cd.sources import archives
-from tiphys.cd.sources.charts import ChartStore
-from tiphys.cd.sources.git import GitStore
 from tiphys.cd.sources.renderer import SourceRenderer
 from tiphys.cd.sources.request import RenderError
 from tiphys.cd.sources.workers import RenderPool
@@ -43,7 +42,7 @@ def origin(tmp_path: Path) -> Origin:
 async def renderer(tmp_path: Path) -> AsyncIterator[SourceRenderer]:
     async with aiohttp.ClientSession() as session:
         pool = RenderPool(SystemClock(), tmp_path / "scratch", size=1, deadline=3)
-        found = SourceRenderer(GitStore(tmp_path / "git"), ChartStore(tmp_path / "charts", session), pool)
+        found = SourceRenderer(stores(tmp_path, session), pool)
         yield found
         await found.close()
 
@@ -128,7 +127,7 @@ async def test_urls_that_are_commands(origin: Origin, renderer: SourceRenderer, 
 async def test_very_many_files_are_refused(
     origin: Origin, renderer: SourceRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    renderer.git.files_max = 100
+    renderer.fetcher.stores.git.files_max = 100
     origin.commit({f"bad/{number}.yaml": MAP % number for number in range(101)})
     problem = (await renderer.render(wanted({"repoURL": origin.repository.url, "path": "bad"}))).problem
     assert "has 100 files or more" in problem

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.unit.cd.sources.places import stores
 from tests.unit.cd.sources.test_git import Origin
 from tiphys.cd.rendering import Wanted
-from tiphys.cd.sources.charts import ChartStore
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.git import GitStore, Repository
 from tiphys.cd.sources.renderer import SourceRenderer
@@ -40,8 +40,7 @@ def origin(tmp_path: Path) -> Origin:
 async def renderer(tmp_path: Path) -> AsyncIterator[SourceRenderer]:
     async with aiohttp.ClientSession() as session:
         pool = RenderPool(SystemClock(), tmp_path / "scratch", deadline=30)
-        charts = ChartStore(tmp_path / "charts", session)
-        found = SourceRenderer(CountingGit(tmp_path / "git"), charts, pool)
+        found = SourceRenderer(stores(tmp_path, session, CountingGit(tmp_path / "git")), pool)
         yield found
         await found.close()
 
@@ -108,7 +107,7 @@ async def test_values_from_another_repository(origin: Origin, renderer: SourceRe
 async def test_files_of_the_first_source_stay_until_the_last_is_rendered(
     origin: Origin, renderer: SourceRenderer, tmp_path: Path
 ) -> None:
-    renderer.git.checkouts_max = 1
+    renderer.fetcher.stores.git.shelf.size_max = 1
     other = Origin(tmp_path / "other")
     origin.commit({"app/a.yaml": MAP % 1})
     other.commit({"app/b.yaml": MAP % 2})
@@ -122,16 +121,18 @@ async def test_many_who_ask_at_once_are_one_question(origin: Origin, renderer: S
     source = {"repoURL": origin.repository.url, "path": "app"}
     found = await asyncio.gather(*(renderer.render(wanted(source)) for _ in range(20)))
     assert all(one.problem == "" for one in found)
-    assert isinstance(renderer.git, CountingGit) and renderer.git.asked == 1
+    git = renderer.fetcher.stores.git
+    assert isinstance(git, CountingGit) and git.asked == 1
 
 
 async def test_a_question_is_shared_with_the_same_credentials_only(origin: Origin, renderer: SourceRenderer) -> None:
     origin.commit({"app/a.yaml": MAP % 1})
-    renderer.credentials = lambda url, project: Credentials(username=project)
+    renderer.fetcher.credentials = lambda url, project: Credentials(username=project)
     source = {"repoURL": origin.repository.url, "path": "app"}
     asking = [replace(wanted(source), project=project) for project in ("one", "one", "other")]
     await asyncio.gather(*map(renderer.render, asking))
-    assert isinstance(renderer.git, CountingGit) and renderer.git.asked == 2
+    git = renderer.fetcher.stores.git
+    assert isinstance(git, CountingGit) and git.asked == 2
 
 
 async def test_problems_say_what_and_where(origin: Origin, renderer: SourceRenderer, tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ import io
 import json
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import aiohttp
 import pytest
 
-from tests.unit.cluster.node.images.building import OCI, ImageFiles
+from tests.unit.cluster.node.images.building import OCI
 
 CONFIG = """\
 version: 0.1
@@ -23,6 +24,16 @@ storage: {{filesystem: {{rootdirectory: {root}}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 {auth}
 """
+
+
+class Pushed(Protocol):
+    """What a registry takes: blobs by digest, and a manifest."""
+
+    @property
+    def blobs(self) -> Mapping[str, bytes]: ...
+
+    @property
+    def manifest(self) -> bytes: ...
 
 
 @asynccontextmanager
@@ -61,7 +72,7 @@ async def answering(port: int) -> None:
                 return
 
 
-async def push(host: str, name: str, tag: str, image: ImageFiles, authorization: str = "") -> None:
+async def push(host: str, name: str, tag: str, image: Pushed, authorization: str = "") -> None:
     base = f"http://{host}/v2/{name}"
     async with aiohttp.ClientSession(headers={"Authorization": authorization} if authorization else {}) as session:
         for digest, data in image.blobs.items():
