@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -115,16 +115,52 @@ def _go_field(owner: Message, field: Field) -> list[tuple[str, ...]]:
     flags = "o" if field.omits_empty else ""
     if (owner.short_name, field.name) in OMITS_ZERO_STRUCT:
         flags += "z"
-    return [(field.name, _go_expression(field), flags)]
+    return [(field.name, _go_expression(owner, field), flags)]
 
 
-def _go_expression(field: Field) -> str:
+def _go_expression(owner: Message, field: Field) -> str:
     scalar = {"bytes": "[]uint8", "double": "float64", ".": "interface"}.get(field.type, field.type)
+    named = _ELEMENTS.get((owner.short_name, field.name)) or _scalar_name(owner, field.go_name)
+    if named:
+        scalar = f"{scalar}={named}"
     if field.map_key:
         return f"map[{field.map_key}]{scalar}"
     if field.repeated:
         return f"[]{scalar}"
     return f"*{scalar}" if field.pointer else scalar
+
+
+# Lists of named strings: the record names only the types of single values.
+_ELEMENTS: Final = {
+    ("Capabilities", "add"): "v1.Capability",
+    ("Capabilities", "drop"): "v1.Capability",
+    ("CertificateSigningRequestSpec", "usages"): "v1.KeyUsage",
+    ("NamespaceSpec", "finalizers"): "v1.FinalizerName",
+    ("NetworkPolicySpec", "policyTypes"): "v1.PolicyType",
+    ("PersistentVolumeClaimSpec", "accessModes"): "v1.PersistentVolumeAccessMode",
+    ("PersistentVolumeClaimStatus", "accessModes"): "v1.PersistentVolumeAccessMode",
+    ("PersistentVolumeSpec", "accessModes"): "v1.PersistentVolumeAccessMode",
+    ("ResourceQuotaSpec", "scopes"): "v1.ResourceQuotaScope",
+    ("Rule", "operations"): "v1.OperationType",
+    ("RuleWithOperations", "operations"): "v1.OperationType",
+    ("NamedRuleWithOperations", "operations"): "v1.OperationType",
+    ("ServiceSpec", "ipFamilies"): "v1.IPFamily",
+    ("ValidatingAdmissionPolicyBindingSpec", "validationActions"): "v1.ValidationAction",
+}
+_TYPES_PACKAGE: Final = frozenset({"UID", "NodeName"})
+# What other groups take from core or meta v1.
+_SHARED: Final = frozenset({
+    "ConditionStatus", "NodeInclusionPolicy", "PersistentVolumeMode", "PersistentVolumeReclaimPolicy",
+    "PodConditionType", "PreemptionPolicy", "Protocol", "ResourceName", "StatusReason", "TaintEffect",
+})  # fmt: skip
+
+
+def _scalar_name(owner: Message, name: str) -> str:
+    """The Go type of a named scalar with its package, "" for a plain one."""
+    if not name:
+        return ""
+    package = "types" if name in _TYPES_PACKAGE else "v1" if name in _SHARED else owner.name.split(".")[-2]
+    return f"{package}.{name}"
 
 
 def _field(name: str, number: int, kind: str, flags: str = "", map_key: str = "", go_name: str = "") -> Field:

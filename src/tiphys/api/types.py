@@ -25,6 +25,7 @@ from tiphys.api import kube_messages
 Kind = Literal["struct", "slice", "map", "any", "string", "bool", "int", "uint", "float", "bytes", "own"]
 
 _NUMBER = re.compile(r"(u?int|float)(\d*)$")
+_UNDERLYING = re.compile(r"\w+=")
 _NAMED = re.compile(r"[\w-]+(?:\.[\w-]+)*\.(\w+\.[A-Z]\w*)")
 
 
@@ -107,12 +108,17 @@ def is_known(kind: str) -> bool:
 
 @cache
 def type_of(expression: str) -> Type:
-    """The type written as ``[]core.v1.Container``, ``map[string]string``, ``int32`` or a unique name; no pointer."""
+    """The type written as ``[]core.v1.Container``, ``map[string]string``, ``int32`` or a unique name; no pointer.
+
+    ``string=v1.PullPolicy`` is a scalar with a name of its own.
+    """
     if expression.startswith("[]"):
         kind: Kind = "bytes" if expression == "[]uint8" else "slice"
         return Type("", kind, go_name(expression), _elem=expression[2:])
     if expression.startswith("map["):
         return Type("", "map", go_name(expression), _elem=expression.partition("]")[2])
+    if "=" in expression:
+        return _basic("", *expression.split("="))
     if "." not in expression:
         return _basic("", expression, expression)
     body = _table()["types"].get(expression)
@@ -120,8 +126,8 @@ def type_of(expression: str) -> Type:
 
 
 def go_name(expression: str) -> str:
-    """A type expression as Go prints it: packages by their last name only."""
-    return _NAMED.sub(r"\1", expression)
+    """A type expression as Go prints it: packages by their last name only, named scalars by their name."""
+    return _NAMED.sub(r"\1", _UNDERLYING.sub("", expression))
 
 
 def _named(name: str, body: Any) -> Type:

@@ -90,6 +90,24 @@ def test_wrong_types_are_told_as_go_tells_them(manifest: dict[str, Any], message
     assert (str(caught.value), caught.value.path) == (message, path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("core.v1.Pod", {"spec": {"restartPolicy": 3}}, "PodSpec.spec.restartPolicy of type v1.RestartPolicy"),
+        ("core.v1.Namespace", {"spec": {"finalizers": [1]}}, "NamespaceSpec.spec.finalizers of type v1.FinalizerName"),
+        ("core.v1.Pod", {"metadata": {"uid": 1}}, "ObjectMeta.metadata.uid of type types.UID"),
+        (
+            "autoscaling.v2.HorizontalPodAutoscaler",
+            {"spec": {"metrics": [{"resource": {"name": 1}}]}},
+            "ResourceMetricSource.spec.metrics.resource.name of type v1.ResourceName",
+        ),
+    ],
+)
+def test_named_strings_are_told_by_their_names(kind: str, value: dict[str, Any], message: str) -> None:
+    with pytest.raises(decode.DecodeError, match=f"cannot unmarshal number into Go struct field {message}"):
+        decode.decode(f"k8s.io.api.{kind}", value, strict=True)
+
+
 def test_deep_nesting_is_refused() -> None:
     inner: dict[str, Any] = {"name": "x"}
     for _ in range(2000):

@@ -1,9 +1,11 @@
 """Ownership of fields: the rules a reader should know, as examples. ``golden/kube`` judges the rest."""
 
+from typing import Any
+
 import pytest
 
 from tiphys.machinery.errors import BadRequest, Conflict
-from tiphys.machinery.ssa import FieldManager, from_openapi, upgrade_client_side_apply
+from tiphys.machinery.ssa import FieldManager, SchemaType, from_openapi, upgrade_client_side_apply
 from tiphys.machinery.ssa.fieldsets import difference, intersection, paths, recursive_difference, union
 
 SCHEMA = from_openapi(
@@ -69,6 +71,36 @@ def test_an_update_takes_what_it_changes() -> None:
     live = MANAGER.apply(None, thing(size=1), "alice", NOW)
     updated = MANAGER.update(live, {**live, "spec": {"size": 5}}, "kubectl", NOW)
     assert owners(updated) == {"kubectl": {"f:spec": {"f:size": {}}}}
+
+
+def typed(*fields: str) -> SchemaType:
+    """A kind whose spec has these fields, numbers."""
+    spec = {"type": "object", "properties": {name: {"type": "integer"} for name in fields}}
+    meta = {"type": "object", "properties": {name: {"type": "string"} for name in ("name", "uid")}}
+    text = {"type": "string"}
+    properties = {"apiVersion": text, "kind": text, "metadata": meta, "spec": spec}
+    return from_openapi({"type": "object", "properties": properties}, lambda name: SCHEMA)
+
+
+def seen_as_v2(obj: dict[str, Any]) -> dict[str, Any]:
+    return {**obj, "apiVersion": "x.io/v2", "metadata": {**obj["metadata"], "uid": "1"}}
+
+
+def test_an_owner_of_another_version_keeps_what_that_version_does_not_see_changed() -> None:
+    types = {"x.io/v1": typed("size"), "x.io/v2": typed("size")}
+    v1, v2 = (FieldManager(version, "Thing", types.get) for version in types)
+    live = seen_as_v2(v1.update(None, thing(size=1), "alice", NOW))
+    assert owners(v2.update(live, live, "bob", NOW)) == {"alice": {"f:spec": {".": {}, "f:size": {}}}}
+    changed = v2.update(live, {**live, "spec": {"size": 2}}, "bob", NOW)
+    assert owners(changed) == {"alice": {"f:spec": {}}, "bob": {"f:spec": {"f:size": {}}}}
+
+
+def test_a_field_that_the_version_of_another_owner_does_not_know_ends_all_ownership() -> None:
+    types = {"x.io/v1": typed("size"), "x.io/v2": typed("size", "depth")}
+    v1, v2 = (FieldManager(version, "Thing", types.get) for version in types)
+    live = seen_as_v2(v1.update(None, thing(size=1), "alice", NOW))
+    changed = v2.update(live, {**live, "spec": {"size": 1, "depth": 2}}, "bob", NOW)
+    assert "managedFields" not in changed["metadata"]
 
 
 def test_a_wrong_kind_and_managed_fields_in_an_apply_are_refused() -> None:

@@ -1,10 +1,13 @@
-"""What a fresh cluster holds besides its namespaces: the first bindings of roles, the Service of the server itself."""
+"""What a fresh cluster holds besides its namespaces: the first roles and bindings, the Service of the server itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from ipaddress import IPv4Network
 from typing import Any, Final
+
+import orjson
 
 from tiphys.cluster.apiserver.record import Object
 
@@ -22,7 +25,22 @@ _MANAGER: Final = "kube-apiserver"
 _AGGREGATOR: Final = "clusterrole-aggregation-controller"
 
 
-def first_binding(name: str, groups: Sequence[str]) -> Object:
+def first_roles() -> Iterator[tuple[str, Object]]:
+    """The roles and bindings that every cluster has, each with the plural of its kind: those for users, and those that
+    the server's own parts and the known add-ons have elsewhere (``data/system_roles.json``, a record of Kubernetes'
+    bootstrap policy)."""
+    data = resources.files("tiphys.cluster.apiserver").joinpath("data")
+    for role in orjson.loads(data.joinpath("cluster_roles.json").read_bytes()):
+        yield "clusterroles", role
+    for name, groups in FIRST_BINDINGS:
+        yield "clusterrolebindings", _first_binding(name, groups)
+    for obj in orjson.loads(data.joinpath("system_roles.json").read_bytes())["objects"]:
+        plural = f"{obj.pop('kind').lower()}s"
+        marked = {"labels": dict(_LABELS), "annotations": dict(_ANNOTATIONS)}
+        yield plural, obj | {"metadata": obj["metadata"] | marked}
+
+
+def _first_binding(name: str, groups: Sequence[str]) -> Object:
     """Who has the cluster role of this name from the beginning."""
     return {
         "metadata": {"name": name, "labels": dict(_LABELS), "annotations": dict(_ANNOTATIONS)},

@@ -77,9 +77,10 @@ def _integer(text: str) -> int:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``remove``: take it away now, its last state is ``obj``; ``mark``: store ``obj``; ``keep``: nothing to do."""
+    """``remove``: take it away now, its last state is ``obj``; ``end``: store ``obj``, then take it away; ``mark``:
+    store ``obj``; ``keep``: nothing to do."""
 
-    what: Literal["remove", "mark", "keep"]
+    what: Literal["remove", "end", "mark", "keep"]
     obj: Object
 
 
@@ -107,8 +108,8 @@ def decide(info: ResourceInfo, obj: Object, options: DeleteOptions, now: datetim
         return _namespace_verdict(marked.obj)
     if grace > 0 or finalizers:
         return marked
-    # What goes at once was, to its readers, never terminating; only pods are shown that way.
-    return Verdict("remove", marked.obj if info.strategy.graceful_seconds else obj)
+    # What goes at once was, to its readers, never terminating; only of pods they see that as a change of its own.
+    return Verdict("end", marked.obj) if info.strategy.graceful_seconds else Verdict("remove", obj)
 
 
 def is_finished(info: ResourceInfo, obj: Object) -> bool:

@@ -12,8 +12,10 @@ from tiphys.api import decode, defaults, kube_types
 from tiphys.cluster.apiserver.problems import bad_request
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
+from tiphys.cluster.apiserver.versions import Versions
 from tiphys.machinery.errors import ApiError
 from tiphys.machinery.ssa import DEDUCED, FieldManager, SchemaType, from_openapi
+from tiphys.machinery.ssa.ownership import renamed
 from tiphys.machinery.ssa.values import TypeMismatch
 
 
@@ -26,8 +28,9 @@ class UntypedPatch(ApiError):
 class Owners:
     """The field managers of all resources."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, versions: Versions) -> None:
         self._registry = registry
+        self._versions = versions
         self._managers: dict[tuple[str, str, str, str], FieldManager] = {}
         self._revision = -1
 
@@ -79,6 +82,11 @@ class Owners:
             served = self._registry.find(group, version, resource.plural)
             return merge_type(served) if served is not None else None
 
+        def convert(obj: Object, api_version: str) -> Object:
+            group, _, version = api_version.rpartition("/")
+            served = self._registry.find(group, version, resource.plural)
+            return self._versions.converted(obj, served) if served is not None else obj
+
         return FieldManager(
             resource.api_version,
             info.kind,
@@ -87,6 +95,7 @@ class Owners:
             _ignored(info, subresource),
             _unchanged if custom else defaults.stored,
             {} if custom else defaults.empty(resource.api_version, info.kind),
+            renamed if custom else convert,
         )
 
 

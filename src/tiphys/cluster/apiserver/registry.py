@@ -38,7 +38,8 @@ class Subresource:
 class Strategy:
     """What is special about a kind.
 
-    ``status``: "isolated" when only ``/status`` writes it, "plain" when it is a field like any other.
+    ``status``: "isolated" when only ``/status`` writes it, "plain" when it is a field like any other;
+    ``status_at_first``: an isolated one may come with a new object.
     ``generation``: which changes count: "spec", "content" (anything but metadata and status), "any" (anything but
     metadata; "any, labels" those as well), "first" where it is 1 for ever, or "none".
     ``unconditional_update``: may a PUT come without a resourceVersion.
@@ -51,6 +52,7 @@ class Strategy:
 
     name_rule: Callable[[str], list[str]] = name_rules.dns1123_subdomain
     status: Literal["isolated", "plain"] = "plain"
+    status_at_first: bool = False
     generation: Literal["spec", "content", "any", "any, labels", "first", "none"] = "none"
     returns_deleted: bool = False
     create_on_update: bool = False

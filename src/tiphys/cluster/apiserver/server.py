@@ -15,11 +15,8 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from ipaddress import IPv4Network
 from typing import Any, Final
-
-import orjson
 
 from tiphys.client.inprocess import InProcessTransport
 from tiphys.client.transport import Request, WatchEvent
@@ -27,7 +24,7 @@ from tiphys.cluster.apiserver import crds, subresources
 from tiphys.cluster.apiserver.admission.classes import system_classes
 from tiphys.cluster.apiserver.admission.defaults import assemble
 from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
-from tiphys.cluster.apiserver.bootstrap import FIRST_BINDINGS, first_binding, own_service, with_first_owners
+from tiphys.cluster.apiserver.bootstrap import RBAC, first_roles, own_service, with_first_owners
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.expiry import EventExpiry, EventLimits
 from tiphys.cluster.apiserver.listing import Lister, Page
@@ -87,9 +84,9 @@ class ApiServer:
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
         self.lister = Lister(self.store, self.hub)
-        self.verbs = Verbs(
-            self.store, self.lister, self.registry, self.clock, self.ids, Owners(self.registry), Versions(self.registry)
-        )
+        versions = Versions(self.registry)
+        owners = Owners(self.registry, versions)
+        self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids, owners, versions)
         quotas = Quotas(self.store, self.clock)
         self._quota_keeper = QuotaKeeper(self.store, quotas, self._write_quota)
         self.verbs.chain = assemble(self.store, self.registry, self.ids, quotas, accounts=self.accounts)
@@ -392,15 +389,17 @@ class ApiServer:
 
     async def _establish(self, record: Record) -> None:
         """Accepts a new definition's names, right after its creation."""
-        info = self.registry.find(*crds.PLACE)
-        if info is None:
-            return
-        crd = record.view
         others = (each.view for each in self.store.collection(crds.COLLECTION).records.values())
-        status = crds.established(crd, to_time(self.clock.now()), others)
-        target = Target(info, None, crd["metadata"]["name"], "status")
-        # Where owners are kept, this one's fields are the server's own.
+        await self._write_definition_status(
+            record.view, crds.established(record.view, to_time(self.clock.now()), others)
+        )
+
+    async def _write_definition_status(self, crd: Object, status: Object) -> None:
+        info = self.registry.find(*crds.PLACE)
+        assert info is not None, "built-in kinds are registered"
+        # Where owners are kept, these fields are the server's own.
         manager = "kube-apiserver" if crd["metadata"].get("managedFields") else ""
+        target = Target(info, None, crd["metadata"]["name"], "status")
         await self.verbs.change(target, lambda old: old | {"status": status}, WriteOptions(manager=manager))
 
     async def _delete_definition(self, target: Target, options: DeleteOptions) -> Record:
@@ -411,9 +410,8 @@ class ApiServer:
         if not record.view["metadata"].get("deletionTimestamp") and not options.dry_run:
             marked = crds.terminating(record.view, now, "InstanceDeletionPending")
             record = await self.store.put(crds.COLLECTION, target.key, marked)
-            await self.store.put(
-                crds.COLLECTION, target.key, crds.terminating(record.view, now, "InstanceDeletionInProgress")
-            )
+            progress = crds.terminating(record.view, now, "InstanceDeletionInProgress")
+            await self._write_definition_status(record.view, progress["status"])
             await self._delete_objects(record.view)
         return record
 
@@ -448,19 +446,14 @@ class ApiServer:
             raise forbidden(info, obj["metadata"].get("name", ""), why)
 
     def _first_roles(self) -> list[tuple[ResourceInfo, Object]]:
-        """cluster-admin, admin, edit and view, and who is the first."""
-        group = "rbac.authorization.k8s.io"
-        roles = self.registry.find(group, "v1", "clusterroles")
-        bindings = self.registry.find(group, "v1", "clusterrolebindings")
-        assert roles is not None
-        assert bindings is not None
-        data = resources.files("tiphys.cluster.apiserver").joinpath("data/cluster_roles.json").read_bytes()
+        """cluster-admin, admin, edit and view, who is the first, and what parts of a cluster may do."""
         now = to_time(self.clock.now())
-        made = [
-            *((roles, role) for role in orjson.loads(data)),
-            *((bindings, first_binding(name, groups)) for name, groups in FIRST_BINDINGS),
-        ]
-        return [(info, with_first_owners(info.resource.api_version, obj, now)) for info, obj in made]
+        found = []
+        for plural, obj in first_roles():
+            info = self.registry.find(RBAC, "v1", plural)
+            assert info is not None, "built-in kinds are registered"
+            found.append((info, with_first_owners(info.resource.api_version, obj, now)))
+        return found
 
     def _own_service(self) -> list[tuple[ResourceInfo, Object]]:
         """How pods reach this server."""

@@ -142,6 +142,26 @@ class Store:
         Staged before the first suspension. Returns when durable and published; raises ServiceUnavailable when the disk
         refuses (then nothing happened).
         """
+        change = self._replacing(collection, key, view)
+        await _kept(self._stage(change))
+        return change.record
+
+    async def remove(self, collection: str, record: Record) -> Record:
+        """Removes the object whose last state is ``record``; returns that state under the removal's version."""
+        change = self._removing(collection, record)
+        await _kept(self._stage(change))
+        return change.record
+
+    async def end(self, collection: str, key: str, view: Object) -> Record:
+        """Stores a last state and removes it: two changes to whoever watches, one commit. Returns that state under the
+        removal's version."""
+        last = self._replacing(collection, key, view)
+        self._stage(last)
+        change = self._removing(collection, last.record)
+        await _kept(self._stage(change))
+        return change.record
+
+    def _replacing(self, collection: str, key: str, view: Object) -> Change:
         previous = self.latest(collection, key)
         self._given += 1
         version = self._given
@@ -149,23 +169,21 @@ class Store:
         view["metadata"]["resourceVersion"] = str(version)
         self._alike.share(view["metadata"])
         record = Record(key, previous.id if previous else version, version, view)
-        await self._stage(Change(collection, "MODIFIED" if previous else "ADDED", record, previous))
-        return record
+        return Change(collection, "MODIFIED" if previous else "ADDED", record, previous)
 
-    async def remove(self, collection: str, record: Record) -> Record:
-        """Removes the object whose last state is ``record``; returns that state under the removal's version."""
+    def _removing(self, collection: str, record: Record) -> Change:
         self._given += 1
         previous = self.latest(collection, record.key)
-        final = record.at_version(self._given)
-        await self._stage(Change(collection, "DELETED", final, previous))
-        return final
+        return Change(collection, "DELETED", record.at_version(self._given), previous)
 
-    def _stage(self, change: Change) -> asyncio.Future[None] | _Done:
+    def _stage(self, change: Change) -> asyncio.Future[None] | None:
+        """The group's future; None where the change is kept already. Both changes of ``end`` are in one group: nothing
+        waits between them."""
         if self._writer is None:
             if change.collection not in self._shared_maps:
                 self._warm.add(change.record)
             self._publish([change])
-            return _DONE
+            return None
         self._staged[change.collection, change.record.key] = None if change.type == "DELETED" else change.record
         gathering = self._gathering
         if gathering.done is None:
@@ -176,7 +194,7 @@ class Store:
                 loop.call_soon(self._flush)
         gathering.changes.append(change)
         self._journal(change, gathering.group)
-        return asyncio.shield(gathering.done)
+        return gathering.done
 
     def _journal(self, change: Change, group: Group) -> None:
         record = change.record
@@ -336,14 +354,12 @@ class _Writer:
         self._journal.close()
 
 
-class _Done:
-    """An awaitable that never suspends."""
+async def _kept(done: asyncio.Future[None] | None) -> None:
+    """Waits for a group; one who gives up waiting does not stop the others'."""
+    if done is not None:
+        await asyncio.shield(done)
 
-    def __await__(self) -> Any:
-        return iter(())
 
-
-_DONE = _Done()
 _NO_PARTS = SharedMap.of({})
 
 

@@ -202,21 +202,6 @@ def _updated_lease(lease: Object, old: Object) -> None:
     _new_lease(lease)
 
 
-def _new_node(node: Object) -> None:
-    """The older of two fields for networks wins."""
-    spec = node.get("spec") or {}
-    first, networks = spec.get("podCIDR"), spec.get("podCIDRs") or []
-    if first and first not in networks[:1]:
-        node["spec"] = spec | {"podCIDRs": [first]}
-    elif networks:
-        node["spec"] = spec | {"podCIDR": networks[0]}
-
-
-def _updated_node(node: Object, old: Object) -> None:
-    del old
-    _new_node(node)
-
-
 def any_name(name: str) -> list[str]:
     del name
     return []
@@ -248,7 +233,7 @@ STRATEGIES: Final[dict[str, Strategy]] = {
         on_update=_updated_namespace,
         returns_deleted=True,
     ),
-    "nodes": Strategy(on_create=_new_node, on_update=_updated_node, status="isolated", initial_status=None),
+    "nodes": Strategy(status="isolated", status_at_first=True),
     "secrets": Strategy(on_create=_new_secret, on_update=_updated_secret),
     "serviceaccounts": Strategy(returns_deleted=True),
     "services": Strategy(
@@ -331,6 +316,6 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "apiservices.apiregistration.k8s.io": Strategy(status="isolated", initial_status={}, name_rule=path_segment),
-    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin),
+    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin, any_finalizer=True),
     "resourceclaims.resource.k8s.io": _STATUS_ONLY,
 }

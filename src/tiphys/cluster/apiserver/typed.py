@@ -102,8 +102,19 @@ def complete_secret(secret: Object) -> None:
         secret["data"] = (secret.get("data") or {}) | coded
 
 
+def _complete_node(node: Object) -> None:
+    """The older of two fields for networks wins."""
+    spec = node.get("spec") or {}
+    first, networks = spec.get("podCIDR"), spec.get("podCIDRs") or []
+    if first and first not in networks[:1]:
+        spec["podCIDRs"] = [first]
+    elif networks:
+        spec["podCIDR"] = networks[0]
+
+
 _COMPLETIONS: Final[Mapping[str, Callable[[Object], None]]] = {
     "CustomResourceDefinition": complete_definition,
+    "Node": _complete_node,
     "Secret": complete_secret,
 }
 

@@ -226,12 +226,13 @@ class Verbs:
             now=to_time(now),
             generation=strategy.generation != "none",
         )
-        if strategy.status == "isolated":
-            obj.pop("status", None)
+        status = obj.pop("status", None) if strategy.status == "isolated" else None
         # Fields that the server adds below are nobody's.
         if options.manager and not options.applies and not obj["metadata"].get("deletionTimestamp"):
             obj = self._owned(info, "", None, obj, options)
-        if strategy.status == "isolated" and strategy.initial_status is not None:
+        if strategy.status_at_first and status is not None:
+            obj["status"] = status
+        elif strategy.status == "isolated" and strategy.initial_status is not None:
             obj["status"] = dict(strategy.initial_status)
         if strategy.on_create is not None:
             strategy.on_create(obj)
@@ -390,7 +391,11 @@ class Verbs:
             complaint = invalid_value("metadata.uid", meta["uid"], "field is immutable")
             raise invalid_object(target.info, target.name or "", [complaint, complaint])
         if (new.get("kind"), new.get("apiVersion")) != (resource.kind, resource.api_version):
-            group_version = new.get("apiVersion")
+            group_version = str(new.get("apiVersion"))
+            group, _, version = group_version.rpartition("/")
+            why = _misread(self.registry.by_kind(group, version, str(new.get("kind"))), new)
+            if why and target.info.custom is None:
+                raise _bad_patch(_result_text(new, old), why)
             raise bad_request(
                 f"{new.get('kind')} in version {shown(group_version)} cannot be handled as a {resource.kind}"
             )
@@ -545,9 +550,9 @@ class Verbs:
         final = Record(record.key, record.id, record.version, verdict.obj)
         if verdict.what == "keep":
             return record
-        if verdict.what == "remove":
+        if verdict.what in ("remove", "end"):
             if not options.dry_run:
-                final = await self._remove(info, final)
+                final = await self._remove(info, final, ends=verdict.what == "end")
             return final if info.strategy.returns_deleted else None
         if options.dry_run:
             return final
@@ -568,8 +573,12 @@ class Verbs:
                 continue
         return Page(target.info, deleted, self.store.version)
 
-    async def _remove(self, info: ResourceInfo, record: Record) -> Record:
-        final = await self.store.remove(info.collection, record)
+    async def _remove(self, info: ResourceInfo, record: Record, *, ends: bool = False) -> Record:
+        """``ends``: watchers see the record as a change before they see it go."""
+        if ends:
+            final = await self.store.end(info.collection, record.key, dict(record.view))
+        else:
+            final = await self.store.remove(info.collection, record)
         if self.after_remove is not None:
             await self.after_remove(info)
         return final
@@ -585,7 +594,7 @@ class Verbs:
         resource = info.resource
         kind, version = body.pop("kind", None), body.pop("apiVersion", None)
         if (kind or resource.kind) != resource.kind or (version or resource.api_version) != resource.api_version:
-            raise bad_request(self._other_kind(info, kind or resource.kind, version or resource.api_version))
+            raise bad_request(self._other_kind(info, kind or resource.kind, version or resource.api_version, body))
         meta = body.get("metadata")
         if meta is None:
             meta = {}
@@ -600,12 +609,15 @@ class Verbs:
         again.repeated, again.told = body.repeated, body.told
         return again
 
-    def _other_kind(self, info: ResourceInfo, kind: Any, version: Any) -> str:
-        """Why an object of this kind is none of the resource's."""
+    def _other_kind(self, info: ResourceInfo, kind: Any, version: Any, body: Object) -> str:
+        """Why an object of this kind is none of the resource's. It is read as what it says it is first."""
         resource = info.resource
         group, _, number = str(version).rpartition("/")
         known = self.registry.by_kind(group, number, str(kind))
         head = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        why = _misread(known, body) if info.custom is None else ""
+        if why:
+            return f"{head}: {why}"
         if info.custom is not None and version == resource.api_version:
             return head
         if info.custom is None and known is None:
@@ -715,6 +727,17 @@ def _result_text(patched: Object, old: Object | None) -> str:
         return value
 
     return gojson.dumps(shown(patched, old, ""), keep_order=True)
+
+
+def _misread(info: ResourceInfo | None, body: Object) -> str:
+    """Why the body cannot be read as one of a built-in kind; "" where it can."""
+    if info is None or info.custom is not None or info.codec is None:
+        return ""
+    try:
+        info.codec.read(isolated({key: value for key, value in body.items() if key not in ("kind", "apiVersion")}))
+    except Unreadable as err:
+        return str(err)
+    return ""
 
 
 def _is_unread(target: Target, wanted: Object, old: Object, options: WriteOptions) -> bool:

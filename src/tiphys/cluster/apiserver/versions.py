@@ -36,7 +36,7 @@ class Versions:
         """The record as ``info``'s version shows it."""
         if self.is_plain(info) or _version_of(record.view) == info.resource.api_version:
             return record
-        return Record(record.key, record.id, record.version, self._converted(record.view, info))
+        return Record(record.key, record.id, record.version, self.converted(record.view, info))
 
     def all_shown(self, info: ResourceInfo, records: Sequence[Record]) -> Sequence[Record]:
         return records if self.is_plain(info) else [self.shown(info, record) for record in records]
@@ -46,9 +46,10 @@ class Versions:
         storage = self._storage_of(info)
         if storage is None or storage.resource.api_version == info.resource.api_version:
             return obj
-        return self._converted(obj, storage)
+        return self.converted(obj, storage)
 
-    def _converted(self, obj: Object, to: ResourceInfo) -> Object:
+    def converted(self, obj: Object, to: ResourceInfo) -> Object:
+        """The object as another version of its kind has it."""
         named = {"kind": to.kind, "apiVersion": to.resource.api_version}
         if to.custom is None:
             convert = _CONVERSIONS.get((_version_of(obj), to.resource.api_version), dict)

@@ -1,7 +1,9 @@
-"""The controllers of what happens to pods when something is wrong with their node: taints that evict, nodes that go."""
+"""The controllers of what happens when something is wrong with a node: taints that keep pods away, taints that evict,
+nodes that go."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -9,6 +11,7 @@ from typing import Any, Final
 from tiphys.cluster.controllers.kit import Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.eviction import evicted_at, surplus
+from tiphys.cluster.controllers.plan.node_taints import taints_of
 from tiphys.cluster.controllers.plan.owners import reference_to
 from tiphys.cluster.controllers.wakes import evicts
 from tiphys.machinery.actions import Action, Delete, Emit
@@ -23,6 +26,29 @@ _ALL: Final = ObjectKey("", "")
 _LOOKS_EVERY: Final = timedelta(seconds=20)
 # A node whose going nobody saw may only be late to register (source: podgc's quarantine).
 _MISSING_FOR: Final = timedelta(seconds=40)
+
+
+class NodeTaintController(Controller):
+    """Keeps the taints that follow from a node's conditions: also lifts the one that a new node begins with."""
+
+    name = "node-controller"
+    reads = (NODES,)
+
+    def subscribe(self) -> None:
+        self.on(NODES, self._on_node)
+
+    def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if after is not None and taints_of(after) is not None:
+            self.queue.add(key)
+
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        node = self.cache(NODES).get(key)
+        taints = taints_of(node) if node is not None else None
+        if node is None or taints is None:
+            return None
+        with contextlib.suppress(Conflict, NotFound):  # it changed: its event brings it back
+            await self.client.replace(NODES, {**node, "spec": {**node["spec"], "taints": taints}})
+        return None
 
 
 class _Disrupting(Controller):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tiphys.cluster.controllers.plan.node_taints import taints_of
 from tiphys.machinery.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_ROLES,
@@ -78,6 +79,11 @@ def leaves_protected(obj: Object) -> bool:
     return is_leaving(obj) and any(each in held for each in PROTECTIONS)
 
 
+def is_mistainted(node: Object) -> bool:
+    """A node whose taints do not say how it is."""
+    return taints_of(node) is not None
+
+
 def evicts(node: Object) -> bool:
     """A node with a taint that pods have to leave for."""
     return any(taint.get("effect") == "NoExecute" for taint in (node.get("spec") or {}).get("taints") or ())
@@ -115,6 +121,7 @@ CONTROLLERS: Final[Sequence[Row]] = (
     Row("volumes", "ClaimProtectionController", [Wake(PERSISTENT_VOLUME_CLAIMS, leaves_protected)]),
     Row("volumes", "VolumeProtectionController", [Wake(PERSISTENT_VOLUMES, leaves_protected)]),
     Row("autoscaling", "AutoscalerController", [Wake(HORIZONTAL_POD_AUTOSCALERS)]),
+    Row("nodes", "NodeTaintController", [Wake(NODES, is_mistainted)]),
     Row("nodes", "TaintEvictionController", [Wake(NODES, evicts)]),
     Row("nodes", "PodGcController", [Wake(NODES)], lasting=True),
     Row("certificates", "CertificateController", [Wake(CERTIFICATE_SIGNING_REQUESTS)]),

@@ -17,7 +17,7 @@ from tiphys.lang import gojson
 from tiphys.machinery.errors import BadRequest, Conflict
 from tiphys.machinery.ssa import fieldsets, values
 from tiphys.machinery.ssa.fieldsets import FieldSet, Path
-from tiphys.machinery.ssa.ownership import ApplyConflicts, Manager, Merger, Owned, TypeOf
+from tiphys.machinery.ssa.ownership import ApplyConflicts, Convert, Manager, Merger, Owned, TypeOf, renamed
 
 Object = dict[str, Any]
 
@@ -55,7 +55,8 @@ class FieldManager:
 
     ``type_of`` gives the merge type for a version ("v1", "apps/v1"; None where it is not served). ``ignored`` are
     the fields this endpoint never owns. ``normalise`` turns a merged object into what the server would store (defaults,
-    empty fields dropped); built-in kinds need it, custom resources pass through. ``empty`` is the object before any
+    empty fields dropped); built-in kinds need it, custom resources pass through. ``convert`` gives an object as another
+    version has it. ``empty`` is the object before any
     write: a built-in kind's zero object has its structs already, a custom resource has nothing.
     """
 
@@ -66,15 +67,22 @@ class FieldManager:
     ignored: FieldSet = field(default_factory=dict)
     normalise: Callable[[Object], Object] = _unchanged
     empty: Object = field(default_factory=dict)
+    convert: Convert = renamed
 
     def update(self, live: Object | None, new: Object, manager: str, now: str) -> Object:
-        """``new`` with its owners after ``manager`` wrote it over ``live`` (None: created) at ``now`` (RFC 3339)."""
+        """``new`` with its owners after ``manager`` wrote it over ``live`` (None: created) at ``now`` (RFC 3339).
+
+        Without any where an owner's version does not know its fields: the original then forgets the owners.
+        """
         managed = self._of_request(live, new)
         before = _without_managed(live) if live is not None else self._empty()
         after = _without_managed(new)
         if not managed.owners and live is not None and (live.get("metadata") or {}).get("uid"):
             return after
-        return _encode(after, self._updated(before, after, managed, manager, now))
+        try:
+            return _encode(after, self._updated(before, after, managed, manager, now))
+        except values.TypeMismatch:
+            return after
 
     def apply(self, live: Object | None, applied: Object, manager: str, now: str, *, force: bool = False) -> Object:
         """The object after the apply. Raises ``BadRequest``, ``Conflict`` (with causes) or ``values.TypeMismatch``."""
@@ -101,7 +109,7 @@ class FieldManager:
         return self.empty or {"apiVersion": self.api_version, "kind": self.kind}
 
     def _merger(self) -> Merger:
-        return Merger(self.api_version, self.type_of, self.ignored)
+        return Merger(self.api_version, self.type_of, self.ignored, self.convert)
 
     def _of_request(self, live: Object | None, new: Object) -> _Managed:
         """Ownership as the request has it; as the live object has it where the request's is missing or broken."""

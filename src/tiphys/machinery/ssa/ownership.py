@@ -19,6 +19,13 @@ from tiphys.machinery.ssa.fieldsets import FieldSet, Path
 from tiphys.machinery.ssa.schema import SchemaType
 
 TypeOf = Callable[[str], SchemaType | None]
+Convert = Callable[[Any, str], Any]
+"""An object as another version has it."""
+
+
+def renamed(obj: Any, version: str) -> Any:
+    """An object of a kind whose versions differ in their names alone."""
+    return obj | {"apiVersion": version}
 
 
 class Manager(NamedTuple):
@@ -53,11 +60,13 @@ class ApplyConflicts(Exception):
 @dataclass(frozen=True)
 class Merger:
     """Merges for one kind at one version. ``type_of`` knows the served versions; ``ignored`` are the fields that this
-    endpoint never owns (status on the main resource, spec on status)."""
+    endpoint never owns (status on the main resource, spec on status). ``convert`` is for the fields that others own as
+    their version calls them."""
 
     version: str
     type_of: TypeOf
     ignored: FieldSet
+    convert: Convert = renamed
 
     @property
     def kind(self) -> SchemaType:
@@ -67,7 +76,10 @@ class Merger:
         return kind
 
     def update(self, live: Any, new: Any, owners: Owners, manager: Manager) -> dict[Manager, Owned]:
-        """The owners after ``manager`` replaced ``live`` by ``new``."""
+        """The owners after ``manager`` replaced ``live`` by ``new``.
+
+        Raises ``values.TypeMismatch`` where one of the two has fields that another owner's version does not know.
+        """
         known = self._reconciled(owners)
         after, changed = self._settle(live, new, known, manager, force=True)
         mine = after[manager].fields if manager in after else {}
@@ -78,7 +90,8 @@ class Merger:
     def apply(
         self, live: Any, applied: Any, owners: Owners, manager: Manager, *, force: bool
     ) -> tuple[Any | None, dict[Manager, Owned]]:
-        """The merged object (None where nothing changed) and the owners. Raises ``ApplyConflicts``."""
+        """The merged object (None where nothing changed) and the owners. Raises ``ApplyConflicts``, and
+        ``values.TypeMismatch`` as ``update`` does."""
         known = self._reconciled(owners)
         merged = values.merge(live, applied, self.kind)
         last = known.get(manager)
@@ -104,22 +117,36 @@ class Merger:
         self, live: Any, new: Any, owners: Owners, manager: Manager, *, force: bool
     ) -> tuple[dict[Manager, Owned], values.Comparison]:
         """Takes from the others what changed. Raises ``ApplyConflicts`` unless ``force``."""
-        change = values.compare(live, new, self.kind)
-        change = values.Comparison(
-            self._heeded(change.removed), self._heeded(change.modified), self._heeded(change.added)
-        )
-        written = fieldsets.union(change.modified, change.added)
+        changes = {self.version: self._compared(live, new, self.kind)}
         after, conflicts = dict(owners), list[tuple[Manager, Path]]()
         for other, owned in owners.items():
             if other == manager:
                 continue
-            clash = fieldsets.intersection(owned.fields, written)
+            if owned.version not in changes:
+                changes[owned.version] = self._compared_at(owned.version, live, new)
+            change = changes[owned.version]
+            clash = fieldsets.intersection(owned.fields, fieldsets.union(change.modified, change.added))
             conflicts += [(other, path) for path in fieldsets.paths(clash)]
             left = fieldsets.difference(fieldsets.difference(owned.fields, clash), change.removed)
             after[other] = replace(owned, fields=left)
         if conflicts and not force:
             raise ApplyConflicts(conflicts)
-        return {m: o for m, o in after.items() if o.fields}, change
+        return {m: o for m, o in after.items() if o.fields}, changes[self.version]
+
+    def _compared(self, live: Any, new: Any, kind: SchemaType) -> values.Comparison:
+        change = values.compare(live, new, kind)
+        return values.Comparison(
+            self._heeded(change.removed), self._heeded(change.modified), self._heeded(change.added)
+        )
+
+    def _compared_at(self, version: str, live: Any, new: Any) -> values.Comparison:
+        """What changed, as another version that is served tells it."""
+        kind = self.type_of(version)
+        assert kind is not None, "owners of other versions are left out"
+        before, after = self.convert(live, version), self.convert(new, version)
+        for value in (before, after):
+            values.validate(value, kind, allow_duplicates=True)
+        return self._compared(before, after, kind)
 
     def _pruned(self, merged: Any, owners: Owners, last: Owned | None) -> Any:
         """Removes what the applier named last time, names no more and nobody else owns."""
@@ -128,6 +155,11 @@ class Merger:
         kind = self.type_of(last.version)
         if kind is None:
             return merged
+        if last.version != self.version:
+            return self.convert(self._pruned_at(self.convert(merged, last.version), owners, last, kind), self.version)
+        return self._pruned_at(merged, owners, last, kind)
+
+    def _pruned_at(self, merged: Any, owners: Owners, last: Owned, kind: SchemaType) -> Any:
         before = values.with_named_fields(last.fields, kind)
         pruned = values.remove(merged, before, kind)
         managed: FieldSet = {}

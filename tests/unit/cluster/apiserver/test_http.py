@@ -1,5 +1,6 @@
 """The HTTP side: who may what, how answers look, what is refused. Over plain TCP; certificates are tested elsewhere."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -85,6 +86,43 @@ async def test_health_and_version_are_open(call: Caller) -> None:
     assert await call("/healthz", user="") == (200, "ok")
     status, version = await call("/version/", user="")
     assert (status, version["major"]) == (200, "1")
+
+
+async def test_everything_that_the_root_lists_is_answered(call: Caller) -> None:
+    _, root = await call("/")
+    assert {"/livez/ping", "/readyz/informer-sync", "/healthz/poststarthook/rbac/bootstrap-roles"} <= set(root["paths"])
+    for path in root["paths"]:
+        if path != "/metrics":
+            assert (await call(path))[0] == 200, path
+
+
+async def test_every_document_of_the_schema_index_is_there(call: Caller) -> None:
+    index = json.loads((await call("/openapi/v3"))[1])["paths"]
+    assert {"version", "apis", "apis/apps", "apis/apps/v1", "openid/v1/jwks"} <= index.keys()
+    assert "apis/argoproj.io" not in index
+    for name in ("version", "apis", "apis/batch"):
+        _, document = await call(index[name]["serverRelativeURL"])
+        assert [*document["paths"]] == [f"/{name}/"]
+
+
+async def test_what_says_to_be_of_another_kind_is_read_as_that_first(call: Caller) -> None:
+    maps = "/api/v1/namespaces/default/configmaps"
+    wrong = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c"}, "data": {"a": "3"}}
+    why = "illegal base64 data at input byte 0"
+    status, refusal = await call(maps, wrong)
+    assert (status, refusal["message"]) == (400, f'Secret in version "v1" cannot be handled as a ConfigMap: {why}')
+    await call(maps, {"metadata": {"name": "c"}, "data": {"a": "3"}})
+    status, refusal = await call(
+        f"{maps}/c", b'{"kind":"Secret"}', method="PATCH", Content_Type="application/merge-patch+json"
+    )
+    assert status == 422
+    assert refusal["message"].endswith(why)
+
+
+async def test_a_new_node_gets_no_pods_until_it_is_ready(call: Caller) -> None:
+    status, node = await call("/api/v1/nodes", {"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "1"}}})
+    assert (status, node["status"]["allocatable"]) == (201, {"cpu": "1"})
+    assert node["spec"]["taints"] == [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]
 
 
 async def test_an_unknown_token_is_refused_and_none_is_anonymous(call: Caller) -> None:
@@ -181,7 +219,7 @@ async def test_discovery_in_both_forms(call: Caller) -> None:
 
 
 async def test_openapi_declares_field_validation(call: Caller) -> None:
-    _, index = await call("/openapi/v3")
+    index = json.loads((await call("/openapi/v3"))[1])
     _, document = await call(index["paths"]["apis/apps/v1"]["serverRelativeURL"])
     patch = document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
     assert "fieldValidation" in {parameter["name"] for parameter in patch["parameters"]}

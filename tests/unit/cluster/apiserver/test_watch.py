@@ -13,7 +13,7 @@ from tiphys.cluster.apiserver.http import handler
 from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.watch import Watcher
 from tiphys.machinery.errors import ApiError, Expired
-from tiphys.machinery.resources import CONFIG_MAPS
+from tiphys.machinery.resources import CONFIG_MAPS, PODS, ObjectKey
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -44,6 +44,20 @@ async def test_who_does_not_keep_up_is_cut_off() -> None:
         with pytest.raises(Expired, match="did not keep up"):
             await anext(watcher)
         assert server.hub.since(CONFIG_MAPS.key, server.store.version) == []
+
+
+async def test_a_pod_that_goes_at_once_is_seen_to_end_first() -> None:
+    async with api_server() as server:
+        client = Client(server.transport())
+        pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+        made = await client.create(PODS, pod)
+        since = {"resourceVersion": made["metadata"]["resourceVersion"]}
+        watcher = server.open_watch(Request("watch", PODS, "default", query=since))
+        await client.delete(PODS, ObjectKey("default", "p"))
+        first, second = watcher.take()
+        assert (first.type, second.type) == ("MODIFIED", "DELETED")
+        assert first.record.view["metadata"]["deletionGracePeriodSeconds"] == 0
+        assert second.record.version == first.record.version + 1
 
 
 async def test_the_state_at_the_start_does_not_count() -> None:

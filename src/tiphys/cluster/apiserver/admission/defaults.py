@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiphys.cluster.apiserver.admission import nodes
 from tiphys.cluster.apiserver.admission.caller import Caller
 from tiphys.cluster.apiserver.admission.chain import Admission
 from tiphys.cluster.apiserver.admission.classes import ClassSteps
@@ -26,6 +27,7 @@ def assemble(store: Store, registry: Registry, ids: Ids, quotas: Quotas, *, acco
         mutating=(
             *((pods.account,) if accounts else ()),
             limits.defaults,
+            nodes.taint,
             *((pods.priority, pods.tolerations) if accounts else ()),
             classes.protect,
             classes.storage,

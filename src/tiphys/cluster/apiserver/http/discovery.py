@@ -45,13 +45,13 @@ class Discovery:
         return self._kept[key]
 
     def paths(self) -> list[str]:
-        """Everything that ``/`` lists."""
+        """What ``/`` lists, health apart."""
         found = ["/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/"]
         for group, versions in self._registry.groups().items():
             if group:
                 found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
-        extra = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/readyz", "/version"]
-        return sorted(set(found)) + extra
+        found += ["/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks"]
+        return [*found, "/version"]
 
     def _make(self, where: GroupVersion, accept: str, host: str) -> Document | None:
         at_root = where.group is None

@@ -133,7 +133,9 @@ class HttpHandler:
         if raw.startswith("/openapi/"):
             return self._openapi.answer(request)
         if raw == "/":
-            return answer_json({"paths": self._discovery.paths()})
+            return answer_json({"paths": sorted({*self._discovery.paths(), *self._health.paths()})})
+        if raw == "/metrics/slis":
+            return self._health.metrics()
         return web.Response(status=404, text="404 page not found\n")
 
     def _configuration(self, request: web.BaseRequest) -> bytes:

@@ -6,6 +6,7 @@
     livez check passed
 
 Checks can be left out (``exclude=``). One that fails shows as ``[-]NAME failed: reason withheld``, with status 500.
+Most checks are steps of the start: a server that answers has done them all.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from multidict import MultiMapping
 
 ROOTS: Final = ("/healthz", "/livez", "/readyz")
 Check = Callable[[], bool]
+_GAUGE: Final = "kubernetes_healthcheck"
 _HEADERS: Final = {"Cache-Control": "no-cache, private", "X-Content-Type-Options": "nosniff"}
 
 
@@ -25,17 +27,65 @@ def is_health(path: str) -> bool:
     return path.startswith(ROOTS) and (path in ROOTS or path[path.index("z") + 1] == "/")
 
 
-class Health:
-    """``checks`` by name; those in ``only_ready`` say nothing about being alive."""
+_STEPS: Final = (
+    "start-apiserver-admission-initializer",
+    "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
+    "storage-object-count-tracker-hook",
+    "start-apiextensions-informers",
+    "start-apiextensions-controllers",
+    "crd-informer-synced",
+    "start-system-namespaces-controller",
+    "start-cluster-authentication-info-controller",
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
+    "start-legacy-token-tracking-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+    "aggregator-reload-proxy-client-cert",
+    "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-discovery-controller",
+    "kube-apiserver-autoregistration",
+    "apiservice-openapi-controller",
+    "apiservice-openapiv3-controller",
+)
+_CHECKS: Final = ("ping", "log", "etcd", *(f"poststarthook/{step}" for step in _STEPS), "autoregister-completion")
+_READY: Final = ("etcd-readiness", "informer-sync", "shutdown")
 
-    def __init__(self, checks: Mapping[str, Check] | None = None, only_ready: frozenset[str] = frozenset()) -> None:
-        self._checks: dict[str, Check] = {"ping": lambda: True, "log": lambda: True, "etcd": lambda: True}
-        self._checks |= {"poststarthook/start-apiextensions-controllers": lambda: True} | dict(checks or {})
-        self._only_ready = only_ready
+
+class Health:
+    """``checks`` by name, beside those that hold for every server that answers; those of ``_READY`` say nothing about
+    being alive."""
+
+    def __init__(self, checks: Mapping[str, Check] | None = None) -> None:
+        self._checks: dict[str, Check] = dict.fromkeys((*_CHECKS, *_READY), lambda: True) | dict(checks or {})
+
+    def paths(self) -> list[str]:
+        """Everything that is answered."""
+        return [*ROOTS, *(f"{root}/{name}" for root in ROOTS for name in self._names(root[1:]))]
+
+    def metrics(self) -> web.Response:
+        """Each check as a gauge: ``/metrics/slis``."""
+        rows = [(root, name) for root in ROOTS for name in self._names(root[1:])]
+        lines = [f'{_GAUGE}{{name="{name}",type="{root[1:]}"}} {int(self._checks[name]())}' for root, name in rows]
+        head = [f"# HELP {_GAUGE} [STABLE] The result of a single health check.", f"# TYPE {_GAUGE} gauge"]
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return web.Response(body="\n".join([*head, *lines, ""]).encode(), headers=headers)
+
+    def _names(self, root: str) -> list[str]:
+        return [each for each in self._checks if root == "readyz" or each not in _READY]
 
     def answer(self, path: str, query: MultiMapping[str]) -> web.Response:
         root, _, name = path.strip("/").partition("/")
-        names = [each for each in self._checks if root == "readyz" or each not in self._only_ready]
+        names = self._names(root)
         if name:
             if name not in names:
                 return web.Response(status=404, text="404 page not found\n", headers=_HEADERS)

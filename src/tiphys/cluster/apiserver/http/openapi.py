@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from tiphys.cluster.apiserver.http import openapi_v2, schemas
+from tiphys.cluster.apiserver.http import openapi_pages, openapi_v2, schemas
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 
 _FOR_EVER: Final = {"Cache-Control": "public, immutable"}
@@ -30,6 +30,7 @@ _LIST_QUERY: Final = (
     "timeoutSeconds",
     "watch",
 )
+_TITLE: Final = {"title": "Kubernetes", "version": "1.35"}
 _DELETE_QUERY: Final = ("dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy")
 _PATCHES: Final = (
     "application/apply-patch+yaml",
@@ -57,7 +58,9 @@ class OpenApi:
         if path == "/openapi/v2":
             return self._older(request)
         if path == "/openapi/v3":
-            return web.Response(body=self._index_document(), content_type="application/json")
+            # The original names no type, so that it is guessed from the content.
+            headers = {"Content-Type": "text/plain; charset=utf-8"}
+            return web.Response(body=self._index_document(), headers=headers)
         body = self._document(path.removeprefix("/openapi/v3/")) if path.startswith("/openapi/v3/") else None
         if body is None:
             return web.Response(status=404, text="404 page not found\n")
@@ -87,7 +90,7 @@ class OpenApi:
         if not self._index:
             paths = {
                 name: {"serverRelativeURL": f"/openapi/v3/{name}?hash={_digest(self._document(name) or b'')}"}
-                for name in self._names()
+                for name in sorted((*self._names(), *openapi_pages.names(self._own_groups())))
             }
             self._index = orjson.dumps({"paths": paths})
         return self._index
@@ -97,8 +100,16 @@ class OpenApi:
             for version in versions:
                 yield f"apis/{group}/{version}" if group else f"api/{version}"
 
+    def _own_groups(self) -> list[str]:
+        """The groups of built-in kinds, which have pages of their own."""
+        return sorted({info.resource.group for info in self._registry if info.custom is None} - {""})
+
     def _document(self, name: str) -> bytes | None:
         if name not in self._documents:
+            page = openapi_pages.document(name, _TITLE, self._own_groups())
+            if page is not None:
+                self._documents[name] = orjson.dumps(page)
+                return self._documents[name]
             parts = name.split("/")
             if parts[0] == "api" and len(parts) == 2:
                 group, version = "", parts[1]
@@ -116,11 +127,7 @@ class OpenApi:
 def document(infos: list[ResourceInfo]) -> dict[str, Any]:
     """The OpenAPI document of one group version."""
     custom = infos[0].custom is not None
-    title = (
-        {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}
-        if custom
-        else {"title": "Kubernetes", "version": "1.35"}
-    )
+    title = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"} if custom else _TITLE
     source = schemas.Source()
     paths: dict[str, Any] = {}
     for info in infos:
