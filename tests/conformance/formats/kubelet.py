@@ -13,7 +13,8 @@ statuses that follow each other at once was coalesced; counts and times of event
 streams in a log. And because here is another machine: container and image ids, the image's resolved name, pod
 addresses (pods share the node's network), the scheduler's events, sizes of the node's memory file systems. And a
 ResizeCompleted of resources whose ResizeStarted nobody told of: the kubelet looks at a cache that may be one look
-behind, and tells now and then that the resources from before are complete.
+behind, and tells now and then that the resources from before are complete. And what an attached client saw before the
+first line that the recorder's saw: which one that is depends on when either began.
 
 Cases that a runtime cannot give are in ``kubelet_runtimes.toml`` with the reason. ``TIPHYS_GOLDEN_RUNTIME`` names the
 runtime (``oci`` where it works, else ``sandbox``).
@@ -34,7 +35,7 @@ from typing import Any
 from tests.conformance import kubelet_world
 from tests.conformance.golden import Format, Row, Sample, read
 from tests.conformance.kubectl import Said
-from tests.conformance.kubelet_world import HOST_IP, Seen, counts, last_recorded, recorded, whereabouts
+from tests.conformance.kubelet_world import HOST_IP, Seen, counts, last_recorded, recorded, whereabouts, while_running
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
@@ -197,7 +198,10 @@ class Words:
         if entry.get("stdout") is None:
             data = said.stdout.encode()
             out = f"SUMMARY {hashlib.sha256(data).hexdigest()} {len(data)}"
-        words = {"rc": said.rc, "stdout": _lines(out, kind), "stderr": _lines(self.text(said.stderr), kind)}
+        err = self.text(said.stderr)
+        if while_running(entry) and "attach" in entry["cmd"].split():
+            out, err = _latest(out, entry["stdout"] or ""), _latest(err, entry["stderr"])
+        words = {"rc": said.rc, "stdout": _lines(out, kind), "stderr": _lines(err, kind)}
         return {**words, "response": said.response} if "response" in entry else words
 
 
@@ -328,6 +332,13 @@ def plain(text: str) -> str:
         text = pattern.sub(symbol, text)
     # The options of a resolv.conf come in any order.
     return re.sub(r"^options .*$", lambda m: " ".join(sorted(m[0].split())), text, flags=re.M)
+
+
+def _latest(text: str, recorded: str) -> str:
+    """Without the lines by which it has more than was recorded, behind those with which both begin."""
+    had, wanted = text.splitlines(keepends=True), recorded.splitlines(keepends=True)
+    both = next((n for n, pair in enumerate(zip(had, wanted, strict=False)) if pair[0] != pair[1]), len(wanted))
+    return "".join(had[:both] + had[both + max(0, len(had) - len(wanted)) :])
 
 
 def _lines(text: str, kind: str) -> str | list[str]:

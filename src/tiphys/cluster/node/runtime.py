@@ -120,6 +120,8 @@ class Container(Protocol):
 
 
 STDOUT, STDERR = 1, 2
+Writers = tuple[int, int]
+"""Descriptors of the open files through which a container writes its standard output and its standard error."""
 OUTPUT_BYTES_MAX = 64 << 10
 
 
@@ -257,6 +259,10 @@ class Runtime(Protocol):
 
     def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
         """The files with a life's output: one, or standard output and standard error (``apart``; None: find out)."""
+        ...
+
+    def writers(self, container: Container) -> Writers | None:
+        """What tells apart who wrote what into a log of both outputs, the caller's to close; None: nothing does."""
         ...
 
     def termination_message(self, launch: Launch) -> Path | None:

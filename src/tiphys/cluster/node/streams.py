@@ -7,14 +7,14 @@ import ctypes
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiphys.cluster.apiserver.streams import RemoteOptions
 from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.inprocess import InProcessContainer
-from tiphys.cluster.node.runtime import STDERR, STDOUT, Command, Container, Launch, Session, StartFailure
+from tiphys.cluster.node.outputs import OutputSession
+from tiphys.cluster.node.runtime import Command, Container, Launch, Session, StartFailure
 from tiphys.cluster.node.runtimes.attaching import ConsoleSession
 from tiphys.machinery.errors import DriverError
 from tiphys.machinery.resources import key_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tiphys.cluster.node.agent import Agent
 
 Object = Mapping[str, Any]
-CHUNK_BYTES = 64 << 10
 DIAL_SECONDS_MAX = 10.0
 LOOPBACK = "127.0.0.1"
 _CLONE_NEWNET = 0x40000000
@@ -48,7 +47,9 @@ class StreamSource:
         container, launch = self._find(pod, options.container)
         if launch.stdin or launch.tty:
             return ConsoleSession(container, launch.place, has_input=options.stdin)
-        return OutputSession(container, self._agent.runtime.log_files(launch.place, launch.split_output), self._changes)
+        runtime = self._agent.runtime
+        files = runtime.log_files(launch.place, launch.split_output)
+        return OutputSession(container, files, runtime.writers(container), self._changes)
 
     async def connect(self, pod: Object, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """To the pod's loopback address, in its own network where it has one; where the machine's network is shared
@@ -108,78 +109,3 @@ def _socket_in(network: str) -> socket.socket:
     if isinstance(found, OSError):
         raise found
     return found
-
-
-class OutputSession:
-    """A ``Session`` that shows what a container writes from now on, until it ends; whatever its exit code."""
-
-    def __init__(self, container: Container, files: Sequence[Path], changes: FileChanges) -> None:
-        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._container = container
-        self._files = dict(zip((STDOUT, STDERR), files, strict=False))
-        self._positions = {path: _size(path) for path in files}
-        self._changes = changes
-        self._over = asyncio.Event()
-        container.ended.add_done_callback(self._container_ended)
-        if container.ended.done():
-            self._finish()
-
-    async def read(self, stream: int) -> bytes:
-        path = self._files.get(stream)
-        if path is None:
-            return b""
-        with self._changes.watch([path]) as changed:
-            while True:
-                over = self._over.is_set()
-                data = self._take(path)
-                if data or over:
-                    return data
-                await _either(changed, self._over)
-                changed.clear()
-
-    async def write(self, data: bytes) -> None:
-        return
-
-    def close_input(self) -> None:
-        return
-
-    def resize(self, columns: int, rows: int) -> None:
-        return
-
-    def close(self) -> None:
-        self._container.ended.remove_done_callback(self._container_ended)
-        self._finish()
-
-    def _take(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
-                file.seek(self._positions[path])
-                data = file.read(CHUNK_BYTES)
-        except FileNotFoundError:
-            return b""
-        self._positions[path] += len(data)
-        return data
-
-    def _container_ended(self, _: object) -> None:
-        self._finish()
-
-    def _finish(self) -> None:
-        self._over.set()
-        if not self.ended.done():
-            self.ended.set_result(0)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
-    waits = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

@@ -27,7 +27,15 @@ from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.images.layers import unpack
 from tiphys.cluster.node.images.map import Image, ImageUnavailable, Pulled, PullRequest, check_name
-from tiphys.cluster.node.runtime import Command, Container, Launch, LimitRefused, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import (
+    Command,
+    Container,
+    Launch,
+    LimitRefused,
+    RuntimeUnusable,
+    StartFailure,
+    Writers,
+)
 from tiphys.cluster.node.runtimes import bundle, shim
 from tiphys.cluster.node.runtimes.engine_api import Engine, EngineError, sockets
 from tiphys.cluster.node.runtimes.oci import check_size
@@ -58,6 +66,7 @@ class EngineContainer:
         self._signals: list[int] = []
         self._runs = False
         self._doomed = False
+        self.outputs: Writers | None = None
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, body: Any | None) -> None:
@@ -109,14 +118,19 @@ class EngineContainer:
 
     async def _keep_output(self) -> None:
         """From the beginning, each time somebody follows: files that are there already are written anew."""
-        files = [place.open("wb") for place in shim.log_files(self.place, self._apart)]
+        places = shim.log_files(self.place, self._apart)
+        for place in places:
+            place.write_bytes(b"")
+        files = [place.open("ab") for place in (places[0], places[-1])]
+        self.outputs = files[0].fileno(), files[1].fileno()
         try:
             query = {"follow": "1", "stdout": "1", "stderr": "1"}
             async for stream, data in self._engine.frames(f"/containers/{self.id}/logs", **query):
-                file = files[-1 if stream == 2 else 0]
+                file = files[1 if stream == 2 else 0]
                 file.write(data)
                 file.flush()
         finally:
+            self.outputs = None
             for file in files:
                 file.close()
 
@@ -237,6 +251,10 @@ class EngineRuntime(Starter):
 
     def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
         return shim.log_files(place, apart)
+
+    def writers(self, container: Container) -> Writers | None:
+        outputs = container.outputs if isinstance(container, EngineContainer) else None
+        return None if outputs is None else (os.dup(outputs[0]), os.dup(outputs[1]))
 
     def termination_message(self, launch: Launch) -> Path | None:
         return Path(f"{launch.place}.engine", "message")

@@ -46,7 +46,7 @@ from tiphys.cluster.node.layered import (
     search,
 )
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
-from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import bundle, seccomp, shim
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
@@ -295,6 +295,9 @@ class OciRuntime(Starter):
 
     def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
         return shim.log_files(place, apart)
+
+    def writers(self, container: Container) -> Writers | None:
+        return shim.writers(container)
 
     def termination_message(self, launch: Launch) -> Path | None:
         record = shim.read_life(launch.place)

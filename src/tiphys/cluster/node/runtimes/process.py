@@ -27,7 +27,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import shim
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
@@ -109,6 +109,9 @@ class ProcessRuntime(Starter):
 
     def resize(self, container: Container, launch: Launch) -> None:
         """Nothing is limited here."""
+
+    def writers(self, container: Container) -> Writers | None:
+        return shim.writers(container)
 
     def termination_message(self, launch: Launch) -> Path | None:
         return None

@@ -34,7 +34,7 @@ from tiphys.cluster.node.cgroups import limits_of_launch
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_directories, mount_command, own_namespace
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
-from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure
+from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
@@ -265,6 +265,9 @@ class SandboxRuntime(Starter):
 
     def log_files(self, place: Path, apart: bool | None = None) -> Sequence[Path]:
         return shim.log_files(place, apart)
+
+    def writers(self, container: Container) -> Writers | None:
+        return shim.writers(container)
 
     def termination_message(self, launch: Launch) -> Path | None:
         record = shim.read_life(launch.place)

@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiphys.cluster.node.cgroups import Group
-from tiphys.cluster.node.runtime import Launch
+from tiphys.cluster.node.outputs import writers_of
+from tiphys.cluster.node.runtime import Container, Launch, Writers
 from tiphys.cluster.node.runtimes import console
 from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.spawn import Action, Order, Spawner
@@ -169,7 +170,7 @@ def spawn(
         *hand_over,  # first of all, before another action can take its number
         (0, os.devnull, os.O_RDONLY),
         (1, out, append),
-        (2, err, append) if err else (2, 1),
+        (2, err or out, append),  # an open file of its own: it remembers how far error output has come
         *((number, path, os.O_RDONLY) for number, path in open_files),
     ]
     life = kind(launch.container, launch.attempt, launch.place, 0, watch, CLOCK.now())
@@ -229,6 +230,19 @@ def log_files(place: Path, apart: bool | None = None) -> list[Path]:
     """The life's output: one file, or standard output and standard error where they are kept apart (None: look)."""
     out = Path(f"{place}.stdout")
     return [out, Path(f"{place}.stderr")] if apart or (apart is None and out.exists()) else [Path(f"{place}.log")]
+
+
+def writers(container: Container) -> Writers | None:
+    """The outputs' open files, which the shell keeps while the command runs: error output as 7, or (dash) as 2."""
+    if not isinstance(container, ShimContainer):
+        return None
+    kept = Path(f"/proc/{container.pid}/fd")
+    try:
+        log = os.readlink(kept / "1")
+        error = next(int(entry.name) for entry in kept.iterdir() if entry.name in "27" and os.readlink(entry) == log)
+    except (OSError, StopIteration):
+        return None
+    return writers_of(container.pid, (1, error))
 
 
 class LifeRecord(NamedTuple):
