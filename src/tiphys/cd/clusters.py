@@ -2,7 +2,7 @@
 
 A secret with the label ``argocd.argoproj.io/secret-type: cluster`` names a server and how to reach it (the original's
 format). Live state is kept only of clusters that an application goes to; one that does not answer costs only its own
-applications.
+applications. A secret's ``shard`` says nothing to us: there is one controller for all.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import binascii
 import json
 import logging
 import random
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from tiphys.cd.kinds import DiscoveredKinds, KindTable
-from tiphys.cd.live import LiveCluster, OnChange
+from tiphys.cd.live import LiveCluster, OnChange, Scope
 from tiphys.cd.plan.objects import Object
 from tiphys.cd.plan.projects import Cluster
 from tiphys.cd.plan.settings import Settings
+from tiphys.cd.plan.status import is_skipped
 from tiphys.cd.plan.validation import IN_CLUSTER
 from tiphys.client import kubeconfig
 from tiphys.client.client import Client
@@ -36,11 +38,17 @@ SECRET_TYPE: Final = "argocd.argoproj.io/secret-type"
 
 @dataclass(frozen=True)
 class ClusterSecret:
-    """A cluster as its secret describes it. ``project`` is set for one that belongs to a project alone."""
+    """A cluster as its secret describes it. ``project`` is set for one that belongs to a project alone.
+
+    ``namespaces`` are all that is looked at, and cluster-wide objects only with ``cluster_resources``; without
+    namespaces it is everything. ``is_paused``: nothing is done for its applications.
+    """
 
     cluster: Cluster
     project: str
     config: Mapping[str, Any]
+    scope: Scope = field(default_factory=Scope)
+    is_paused: bool = False
 
     @classmethod
     def of(cls, secret: Object) -> ClusterSecret | None:
@@ -53,18 +61,22 @@ class ClusterSecret:
             return None
         if not server or not _is_config(config):
             return None
-        return cls(Cluster(server, data.get("name", "") or server), data.get("project", ""), config)
+        namespaces = tuple(name.strip() for name in data.get("namespaces", "").split(",") if name.strip())
+        scope = Scope(namespaces, data.get("clusterResources") == "true")
+        known = Cluster(server, data.get("name", "") or server)
+        return cls(known, data.get("project", ""), config, scope, is_skipped(secret))
 
     def connection(self) -> kubeconfig.Cluster:
         """How to reach it."""
         tls, plugin = self.config.get("tlsClientConfig") or {}, self.config.get("execProviderConfig")
+        aws = self.config.get("awsAuthConfig")
         credentials = kubeconfig.Credentials(
             certificate=_bytes(tls.get("certData")),
             key=_bytes(tls.get("keyData")),
             token=self.config.get("bearerToken") or None,
             username=self.config.get("username") or None,
             password=self.config.get("password") or None,
-            exec=_plugin(plugin) if plugin else None,
+            exec=_aws_plugin(aws) if aws else _plugin(plugin) if plugin else None,
         )
         return kubeconfig.Cluster(
             self.cluster.server,
@@ -72,6 +84,7 @@ class ClusterSecret:
             insecure=bool(tls.get("insecure")),
             server_name=tls.get("serverName") or None,
             credentials=credentials,
+            proxy=self.config.get("proxyUrl") or None,
         )
 
 
@@ -98,6 +111,8 @@ class ClusterSet:
         self._connect = connect
         self._secrets: dict[str, ClusterSecret] = {}
         self._live: dict[str, LiveCluster] = {}
+        self._acting: dict[LiveCluster, dict[str, Client]] = {}
+        """By user: clients that act as somebody else."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -128,12 +143,28 @@ class ClusterSet:
         found = self._live.get(cluster.server)
         if found is None:
             client, kinds = self._reach(cluster)
+            secret = self._secrets.get(cluster.server)
             found = self._live[cluster.server] = LiveCluster(
-                cluster.server, client, kinds, self._settings(), self._on_change, clock=self._clock, rng=self._rng
-            )
+                cluster.server, client, kinds, self._settings(), self._on_change,
+                scope=secret.scope if secret else Scope(), clock=self._clock, rng=self._rng,
+            )  # fmt: skip
             if self._group is not None:
                 self._follow(found)
         return found
+
+    def acting(self, cluster: Cluster, user: str) -> Client:
+        """A client that acts as ``user``. Our own cluster is the embedded one, where everybody may do everything."""
+        secret = self._secrets.get(cluster.server)
+        if secret is None or self._is_own(secret):
+            return self._own
+        known = self._acting.setdefault(self.live(cluster), {})
+        if user not in known:
+            known[user] = Client(self._connect(replace(secret.connection(), impersonate=user)))
+        return known[user]
+
+    def is_paused(self, cluster: Cluster) -> bool:
+        secret = self._secrets.get(cluster.server)
+        return secret is not None and secret.is_paused
 
     def forget(self, instance: str) -> None:
         """An application that is gone wants nothing any more."""
@@ -154,10 +185,14 @@ class ClusterSet:
 
     def _reach(self, cluster: Cluster) -> tuple[Client, KindTable]:
         secret = self._secrets.get(cluster.server)
-        if secret is None or (cluster.server == IN_CLUSTER.server and not secret.config):
+        if secret is None or self._is_own(secret):
             return self._own, self._own_kinds
         transport = self._connect(secret.connection())
         return Client(transport), DiscoveredKinds(transport, self._clock)
+
+    @staticmethod
+    def _is_own(secret: ClusterSecret) -> bool:
+        return secret.cluster.server == IN_CLUSTER.server and not secret.config
 
     def _follow(self, live: LiveCluster) -> None:
         assert self._group is not None
@@ -168,8 +203,9 @@ class ClusterSet:
         try:
             await live.run()
         finally:
-            if live.client is not self._own:
-                await live.client.transport.close()
+            for client in (live.client, *self._acting.pop(live, {}).values()):
+                if client is not self._own:
+                    await client.transport.close()
 
 
 def _decoded(value: str) -> str:
@@ -191,9 +227,11 @@ def _is_config(config: Any) -> bool:
     if not isinstance(config, dict):
         return False
     tls, plugin = config.get("tlsClientConfig") or {}, config.get("execProviderConfig") or {}
-    if not isinstance(tls, dict) or not isinstance(plugin, dict):
+    aws = config.get("awsAuthConfig") or {}
+    if not isinstance(tls, dict) or not isinstance(plugin, dict) or not isinstance(aws, dict):
         return False
-    texts = [config.get(name) for name in ("bearerToken", "username", "password")]
+    texts = [config.get(name) for name in ("bearerToken", "username", "password", "proxyUrl")]
+    texts += [aws.get(name) for name in ("clusterName", "roleARN", "profile")]
     texts += [tls.get(name) for name in ("caData", "certData", "keyData", "serverName")]
     texts += [plugin.get(name) for name in ("command", "apiVersion")]
     lists = isinstance(plugin.get("args") or [], list) and isinstance(plugin.get("env") or {}, dict)
@@ -207,3 +245,13 @@ def _plugin(config: Mapping[str, Any]) -> kubeconfig.ExecPlugin:
         dict(config.get("env") or {}),
         config.get("apiVersion") or "client.authentication.k8s.io/v1",
     )
+
+
+def _aws_plugin(config: Mapping[str, Any]) -> kubeconfig.ExecPlugin:
+    """The original's own program where it is installed, else Amazon's."""
+    name, role, profile = (config.get(key) or "" for key in ("clusterName", "roleARN", "profile"))
+    command, *args = ("argocd-k8s-auth", "aws") if shutil.which("argocd-k8s-auth") else ("aws", "eks", "get-token")
+    args += ["--cluster-name", name]
+    args += ["--role-arn", role] if role else []
+    args += ["--profile", profile] if profile else []
+    return kubeconfig.ExecPlugin(command, tuple(args), {}, "client.authentication.k8s.io/v1beta1")

@@ -37,7 +37,7 @@ from tiphys.cd.plan.objects import (
     name_of,
     namespace_of,
 )
-from tiphys.cd.plan.projects import Cluster, Project
+from tiphys.cd.plan.projects import Cluster, Project, impersonated
 from tiphys.cd.plan.settings import Settings
 from tiphys.cd.plan.spec import has_multiple_sources, instance_name, sources_of
 from tiphys.cd.plan.tracking import TrackingError
@@ -45,8 +45,9 @@ from tiphys.cd.plan.validation import Clusters, Condition, DestinationError, pro
 from tiphys.cd.plan.windows import Destination
 from tiphys.cd.rendering import Rendered, Renderer, Wanted
 from tiphys.cd.settings import ControllerSettings
+from tiphys.client.client import Client
 from tiphys.machinery.equality import same
-from tiphys.machinery.errors import ApiError
+from tiphys.machinery.errors import ApiError, Forbidden
 from tiphys.runtime.clock import Clock
 
 KUBE_VERSION = "1.34"
@@ -54,6 +55,10 @@ KUBE_VERSION = "1.34"
 
 class ProjectError(ValueError):
     """An application whose project is not there, or does not let it live where it lives."""
+
+
+class ImpersonationError(ValueError):
+    """An application for which nobody may act on its cluster."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,28 @@ class Comparer:
     def live_of(self, cluster: Cluster) -> LiveCluster:
         return self._clusters.live(cluster)
 
+    def client_for(self, app: Mapping[str, Any], project: Project, cluster: Cluster) -> Client:
+        """Who changes things for the application: we, or the account that its project names for the destination.
+
+        Raises ImpersonationError where there has to be one, and is none.
+        """
+        settings = self._caches.settings
+        namespace = str(((app.get("spec") or {}).get("destination") or {}).get("namespace") or "")
+        account = impersonated(project, cluster.server, namespace) if settings.impersonates else None
+        if account is not None:
+            return self._clusters.acting(cluster, f"system:serviceaccount:{account}")
+        if settings.impersonates and settings.enforces_impersonation:
+            where = f"{cluster.server} and namespace {namespace}"
+            raise ImpersonationError(f"no matching service account found for destination server {where}")
+        return self._clusters.live(cluster).client
+
+    def is_paused(self, app: Mapping[str, Any]) -> bool:
+        """Whether the secret of its cluster says that nothing is to be done there."""
+        try:
+            return self._clusters.is_paused(self.cluster_of(app))
+        except DestinationError:
+            return False
+
     def destination_of(self, app: Mapping[str, Any]) -> Destination:
         """The destination as sync windows see it."""
         namespace = str(((app.get("spec") or {}).get("destination") or {}).get("namespace") or "")
@@ -206,7 +233,12 @@ class Comparer:
         )  # fmt: skip
         comparison = compare(seen)
         if asker is not None and asker.needed:
-            await asker.ask(SyncActor(live, self._clock, live.client))
+            try:
+                client = self.client_for(app, project, cluster)
+            except ImpersonationError as err:
+                asker.refuse(Forbidden(str(err)))
+            else:
+                await asker.ask(SyncActor(live, self._clock, client))
             comparison = compare(replace(seen, compare=self._comparing(app, settings, kept, asker)))
         return Compared(comparison, project, cluster, live, check, rendered.problem, problem)
 
@@ -303,6 +335,10 @@ class _Asker:
             self.needed[key_of(target)] = (target, manager)
             return self.live.get(key_of(target), target)
         return answer
+
+    def refuse(self, err: ApiError) -> None:
+        """Answers with an error what was noted."""
+        self.answers.update(dict.fromkeys(self.needed, err))
 
     async def ask(self, actor: SyncActor) -> None:
         """Fetches what was noted."""

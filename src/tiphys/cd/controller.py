@@ -187,7 +187,7 @@ class ApplicationController:
         if app is None:
             self._forget(key)
             return None
-        if not self._is_ours(key) or is_skipped(app):
+        if not self._is_ours(key) or is_skipped(app) or self._comparer.is_paused(app):
             return None
         if app.get("operation") is not None:
             return await self._operate(key, app)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tiphys.cd.act import SyncActor
 from tiphys.cd.caches import APPLICATIONS
-from tiphys.cd.comparing import Comparer, ProjectError, Sources
+from tiphys.cd.comparing import Comparer, ImpersonationError, ProjectError, Sources
 from tiphys.cd.live import LiveCluster
 from tiphys.cd.plan.deletion import (
     HookStep,
@@ -102,7 +102,12 @@ class Deleter:
             return None
         live = self._comparer.live_of(cluster)
         instance = self._comparer.instance_of(app)
-        scene = _Scene(app, project, cluster, live, SyncActor(live, self._clock, live.client, instance))
+        try:
+            client = self._comparer.client_for(app, project, cluster)
+        except ImpersonationError as err:
+            await self._say(app, str(err))
+            return None
+        scene = _Scene(app, project, cluster, live, SyncActor(live, self._clock, client, instance))
         await self._watch(scene)
         if HOOK_FINALIZERS["PreDelete"] in owned:
             return await self._run_hooks(scene, "PreDelete")

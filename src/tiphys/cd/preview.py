@@ -110,6 +110,7 @@ async def _tasks(app: Object, compared: Compared, clock: Clock) -> Any:
     state = begun(operation, clock.now())
     around = Around(compared.project, compared.cluster, compared.kinds, compared.check)
     seen = seen_by_sync(app, state, compared.comparison, around)
+    # Nothing is changed, so that it does not matter as whom.
     return await SyncActor(compared.live, clock, compared.live.client).hold(tasks_of(seen, engine_state(state)))
 
 

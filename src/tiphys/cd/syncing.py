@@ -15,16 +15,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from tiphys.cd.act import SyncActor
-from tiphys.cd.comparing import Compared, Comparer, ProjectError, Sources
+from tiphys.cd.comparing import Compared, Comparer, ImpersonationError, ProjectError, Sources
 from tiphys.cd.plan import operation as operations
 from tiphys.cd.plan.dependencies import CircleError, waits_for
 from tiphys.cd.plan.diff.ignoring import IgnoreError
 from tiphys.cd.plan.operation import Around, OperationState
-from tiphys.cd.plan.projects import Project, impersonated
 from tiphys.cd.plan.status import compared_status
 from tiphys.cd.plan.sync.run import sync, terminate
 from tiphys.cd.plan.sync.tasks import COMPLETED
-from tiphys.cd.plan.validation import IN_CLUSTER, DestinationError
+from tiphys.cd.plan.validation import DestinationError
 from tiphys.cd.settings import ControllerSettings
 from tiphys.cd.writing import Application, Applications
 from tiphys.machinery.equality import same
@@ -102,8 +101,7 @@ class Syncer:
             except CircleError as err:
                 return await self._end(app, {**state, "phase": "Error", "message": str(err)}, None, is_final=True)
         if blocked is None:
-            refused = self._not_impersonated(app, project)
-            return await self._end(app, {**state, "phase": "Error", "message": refused}, None) if refused else None
+            return None
         app = await self._store(app, {**state, "message": blocked})
         return Operated(app, now + _LOOK_AGAIN)
 
@@ -113,19 +111,6 @@ class Syncer:
         if not lacking:
             return None
         return "waiting for " + "; ".join(f"application {key.name}: {lack}" for key, lack in lacking)
-
-    def _not_impersonated(self, app: Application, project: Project) -> str:
-        """The embedded cluster lets everybody do everything; on another we would do more than we may."""
-        destination = self._comparer.destination_of(app)
-        if not self._applications.caches.settings.impersonates or destination.server == "":
-            return ""
-        account = impersonated(project, destination.server, destination.namespace)
-        if account is None:
-            where = f"{destination.server} and namespace {destination.namespace}"
-            return f"no matching service account found for destination server {where}"
-        if destination.server != IN_CLUSTER.server:
-            return f"cluster {destination.name} would have to be used as {account}, which is not possible yet"
-        return ""
 
     # The passes
 
@@ -148,6 +133,8 @@ class Syncer:
                 after = await self._pass(app, state, compared, is_ending=is_ending)
             except IgnoreError as err:
                 after = {**state, "phase": "Error", "message": f"Failed to normalize resources: {err}"}
+            except ImpersonationError as err:
+                after = {**state, "phase": "Error", "message": str(err)}
             if after["phase"] in COMPLETED:
                 return await self._end(app, after, compared, is_final=is_ending, cause=cause)
             if same(after, state):
@@ -164,7 +151,8 @@ class Syncer:
     ) -> dict[str, Any]:
         around = Around(compared.project, compared.cluster, compared.kinds, compared.check)
         seen = operations.seen_by_sync(app, state, compared.comparison, around)
-        actor = SyncActor(compared.live, self._clock, compared.live.client, self._comparer.instance_of(app))
+        client = self._comparer.client_for(app, compared.project, compared.cluster)
+        actor = SyncActor(compared.live, self._clock, client, self._comparer.instance_of(app))
         engine = await actor.hold((terminate if is_ending else sync)(seen, operations.engine_state(state)))
 
         def preferred(group: str, kind: str) -> str | None:

@@ -103,6 +103,8 @@ class HttpTransport:
     async def _response(self, request: Request, seconds: float | None) -> aiohttp.ClientResponse:
         session, authorization = await self._admission()
         headers = {"Accept": "application/json", "User-Agent": self.user_agent, **authorization}
+        if self.cluster.impersonate is not None:
+            headers["Impersonate-User"] = self.cluster.impersonate
         body: bytes | BytesIO | None = None
         if request.body is not None:
             content = orjson.dumps(request.body, default=_plain)
@@ -124,10 +126,15 @@ class HttpTransport:
                 headers=headers,
                 timeout=timeout,
                 server_hostname=self.cluster.server_name,
+                proxy=self.cluster.proxy,
             )
             if response.status >= 400:
                 raise _refusal(response.status, await response.read())
-        except (aiohttp.ClientError, TimeoutError) as err:
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            ValueError,
+        ) as err:  # ValueError: a proxy of an odd kind
             raise ServiceUnavailable(f"{self.cluster.url}: {err or type(err).__name__}") from err
         return response
 

@@ -48,7 +48,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A server and whom to be there; ``namespace`` is the context's default."""
+    """A server and whom to be there; ``namespace`` is the context's default.
+
+    ``impersonate`` is a user to act as, which those credentials must have the right to.
+    """
 
     url: str
     ca: bytes | None = None
@@ -56,6 +59,8 @@ class Cluster:
     server_name: str | None = None
     credentials: Credentials = field(default_factory=Credentials)
     namespace: str = "default"
+    proxy: str | None = None
+    impersonate: str | None = None
 
     def ssl_context(self, credentials: Credentials | None = None) -> ssl.SSLContext:
         """TLS as this cluster wants it. Client keys touch the disk for a moment: Python loads them from files only."""
@@ -92,6 +97,8 @@ def load(path: str | Path | None = None, context: str | None = None) -> Cluster:
         server_name=cluster.get("tls-server-name"),
         credentials=_credentials(user, user_folder),
         namespace=chosen.get("namespace") or "default",
+        proxy=cluster.get("proxy-url") or None,
+        impersonate=user.get("as") or None,
     )
 
 

@@ -67,6 +67,7 @@ class Settings:
     values_file_schemes: tuple[str, ...] = ("https", "http")
     enabled_tools: Mapping[str, bool] = field(default_factory=dict)
     impersonates: bool = False
+    enforces_impersonation: bool = True
     application_namespaces: tuple[str, ...] = ()
 
     @classmethod
@@ -92,6 +93,7 @@ class Settings:
                 tool: data.get(f"{tool.lower()}.enable", "") != "false" for tool in ("Helm", "Kustomize", "Jsonnet")
             },
             impersonates=data.get("application.sync.impersonation.enabled", "") == "true",
+            enforces_impersonation=data.get("application.sync.impersonation.enforced", "") != "false",
             application_namespaces=_list(data.get("application.namespaces")),
         )
 

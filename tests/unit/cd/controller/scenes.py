@@ -105,7 +105,7 @@ class Scene:
     async def sync(self, name: str = "app", **sync: Any) -> None:
         await self.patch({"operation": {"initiatedBy": {"username": "ann"}, "sync": sync}}, name)
 
-    async def until(self, holds: Callable[[Object], Any], name: str = "app", seconds: float = 5.0) -> Object:
+    async def until(self, holds: Callable[[Object], Any], name: str = "app", seconds: float = 30.0) -> Object:
         """The application, as soon as it is as wanted."""
         app: Object = {}
 
@@ -127,7 +127,7 @@ class Scene:
             name,
         )
 
-    async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    async def eventually(self, holds: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
         """Asks after every write to the store and every render."""
         async with asyncio.timeout(seconds):
             while True:
