@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from tiphys import __version__
@@ -13,8 +14,9 @@ from tiphys.client.client import Client
 from tiphys.cluster.apiserver.version import VERSION
 from tiphys.cluster.controllers.plan.claims import HOST_PATHS
 from tiphys.cluster.controllers.plan.volumes import DEFAULT_CLASS
+from tiphys.cluster.node.report import conditions, lease
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES, ObjectKey
+from tiphys.machinery.resources import LEASES, NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES, ObjectKey
 from tiphys.machinery.times import to_time
 
 NODE_NAME: Final = "tiphys"
@@ -48,10 +50,8 @@ async def furnish(client: Client) -> None:
 async def report_node(client: Client, now: datetime, *, sized: bool) -> None:
     """The node's status. ``sized``: with what this machine has, so that pods are placed by what they request."""
     held = await client.get(NODES, ObjectKey("", NODE_NAME))
-    since = to_time(now)
-    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "tiphys is ready"}
     status: dict[str, Any] = {
-        "conditions": [ready | {"lastHeartbeatTime": since, "lastTransitionTime": since}],
+        "conditions": conditions(to_time(now), "tiphys is ready"),
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE_NAME}],
         "nodeInfo": _node_info(),
     }
@@ -59,6 +59,8 @@ async def report_node(client: Client, now: datetime, *, sized: bool) -> None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
         size = {"cpu": str(os.cpu_count() or 1), "memory": f"{memory}Ki", "pods": str(_PODS_MAX)}
         status |= {"capacity": size, "allocatable": size}
+        with contextlib.suppress(AlreadyExists):
+            await client.create(LEASES, lease(held, now))
     await client.replace(NODES, {**held, "status": status}, "status")
 
 
@@ -66,14 +68,29 @@ def _node_info() -> dict[str, str]:
     system = platform.uname()
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(system.machine, system.machine)
     return {
-        "machineID": "",
-        "systemUUID": "",
-        "bootID": "",
+        "machineID": _said(Path("/etc/machine-id")),
+        "systemUUID": _said(Path("/sys/class/dmi/id/product_uuid")),
+        "bootID": _said(Path("/proc/sys/kernel/random/boot_id")),
         "kernelVersion": system.release,
-        "osImage": system.system,
+        "osImage": _system_name() or system.system,
         "containerRuntimeVersion": f"tiphys://{__version__}",
         "kubeletVersion": VERSION["gitVersion"],
         "kubeProxyVersion": "",
         "operatingSystem": "linux",
         "architecture": machine,
     }
+
+
+def _said(file: Path) -> str:
+    """What a file of the system says; "" where it is not there, or not for us."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _system_name() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""

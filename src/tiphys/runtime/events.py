@@ -120,7 +120,7 @@ class EventRecorder:
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": metadata,
-            "involvedObject": _reference(about, namespace),
+            "involvedObject": _reference(about),
             "reason": event.reason,
             "message": event.message[:_MESSAGE_MAX],
             "type": event.type,
@@ -155,10 +155,9 @@ class EventRecorder:
         return self._last_stamp
 
 
-def _reference(about: Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    reference = {"namespace": namespace}
-    reference.update({field: about[field] for field in _REFERENCE_FIELDS if about.get(field)})
-    return reference
+def _reference(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Objects of the cluster have no namespace, though the events about them are in ``default``."""
+    return {field: about[field] for field in _REFERENCE_FIELDS if about.get(field)}
 
 
 _REFERENCE_FIELDS = ("apiVersion", "kind", "namespace", "name", "uid", "resourceVersion", "fieldPath")

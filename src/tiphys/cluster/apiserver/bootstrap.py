@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from tiphys.cluster.apiserver.record import Object
+from tiphys.machinery.ssa.fieldsets import FieldSet, ordered
 
 RBAC: Final = "rbac.authorization.k8s.io"
 API_PORT: Final = 16443
@@ -21,7 +22,7 @@ FIRST_BINDINGS: Final = (
     ("system:discovery", ("system:authenticated",)),
     ("system:public-info-viewer", ("system:authenticated", "system:unauthenticated")),
 )
-_MANAGER: Final = "kube-apiserver"
+MANAGER: Final = "kube-apiserver"
 _AGGREGATOR: Final = "clusterrole-aggregation-controller"
 
 
@@ -68,40 +69,41 @@ def own_service(network: IPv4Network) -> Object:
     }
 
 
-def with_first_owners(version: str, obj: Object, now: str) -> Object:
+def with_first_owners(version: str, obj: Object, now: str, manager: str = MANAGER) -> Object:
     """An object as the server itself would have made it. The rules of aggregated roles are their controller's."""
     aggregated = "aggregationRule" in obj
     parts = {field: obj[field] for field in obj if field not in ("metadata", "kind", "apiVersion")}
     if aggregated:
         parts = {"aggregationRule": parts["aggregationRule"]}
     meta = {field: obj["metadata"][field] for field in ("annotations", "labels") if field in obj["metadata"]}
-    owners = [_entry(_MANAGER, "Update", version, now, _owned({"metadata": meta} | parts))]
+    owners = [_entry(manager, "Update", version, now, _owned({"metadata": meta} | parts))]
     if aggregated:
         owners.insert(0, _entry(_AGGREGATOR, "Apply", version, now, {"f:rules": {}}))
     return obj | {"metadata": obj["metadata"] | {"managedFields": owners}}
 
 
-def _entry(manager: str, operation: str, version: str, now: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(manager: str, operation: str, version: str, now: str, fields: FieldSet) -> dict[str, Any]:
     entry = {"manager": manager, "operation": operation, "apiVersion": version, "time": now}
-    return entry | {"fieldsType": "FieldsV1", "fieldsV1": fields}
+    return entry | {"fieldsType": "FieldsV1", "fieldsV1": ordered(fields)}
 
 
 _ATOMIC: Final = ("rules", "roleRef", "subjects", "clusterRoleSelectors")
+# What an object of these kinds has even when it says nothing is not owned itself, only what is in it.
+_NEVER_ABSENT: Final = ("metadata", "spec", "priorityLevelConfiguration")
 
 
-def _owned(value: Mapping[str, Any], *, is_top: bool = True) -> dict[str, Any]:
+def _owned(value: Mapping[str, Any]) -> FieldSet:
     """The fields of a value; those of lists by the keys that ports have."""
-    found: dict[str, Any] = {}
+    found: FieldSet = {}
     for key, member in value.items():
         if key in _ATOMIC or not isinstance(member, dict | list):
             found[f"f:{key}"] = {}
         elif isinstance(member, dict):
-            inner = _owned(member, is_top=False)
-            whole = key in ("labels", "annotations", "aggregationRule")
-            found[f"f:{key}"] = {".": {}} | inner if whole else inner
+            whole: FieldSet = {} if key in _NEVER_ABSENT else {".": {}}
+            found[f"f:{key}"] = whole | _owned(member)
         else:
             found[f"f:{key}"] = {".": {}} | {
-                f'k:{{"port":{item["port"]},"protocol":"{item["protocol"]}"}}': {".": {}} | _owned(item, is_top=False)
+                f'k:{{"port":{item["port"]},"protocol":"{item["protocol"]}"}}': {".": {}} | _owned(item)
                 for item in member
             }
     return found

@@ -27,6 +27,7 @@ from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
 from tiphys.cluster.apiserver.bootstrap import RBAC, first_roles, own_service, with_first_owners
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.expiry import EventExpiry, EventLimits
+from tiphys.cluster.apiserver.housekeeping import Housekeeping
 from tiphys.cluster.apiserver.listing import Lister, Page
 from tiphys.cluster.apiserver.ownership import Owners, owned_once
 from tiphys.cluster.apiserver.patching import patcher, shown_in_messages, strictly
@@ -100,6 +101,7 @@ class ApiServer:
         self.store.subscribe(customs.published)
         self.store.subscribe(self._quota_keeper.heard)
         self._usage: LiveUsage | None = None
+        self._housekeeping = Housekeeping(self.store, self.verbs, self.registry, self.clock, self.ids)
         limits = self.event_limits
         self._expiry = EventExpiry(self.store, self.clock, limits) if limits is not None else None
 
@@ -145,6 +147,7 @@ class ApiServer:
     def register_usage_source(self, source: UsageSource) -> None:
         """From now on there is metrics.k8s.io."""
         self._usage = LiveUsage(self.store, self.registry, source)
+        self._housekeeping.look_again()
 
     def transport(self) -> InProcessTransport:
         """A transport with an administrator's rights that calls straight into this server."""
@@ -154,6 +157,7 @@ class ApiServer:
         """Ends all watches, makes what is staged durable and closes the store."""
         self.hub.close()
         await self._quota_keeper.close()
+        await self._housekeeping.close()
         if self._expiry is not None:
             await self._expiry.close()
         await self.store.close()
@@ -475,6 +479,8 @@ class ApiServer:
             wanted += [(classes, each) for each in system_classes()]
             wanted += self._own_service()
         await self._create_missing(wanted)
+        if roles and self.accounts:  # nobody else looks at what a cluster says of itself
+            await self._housekeeping.begin()
 
     async def _create_missing(self, wanted: Sequence[tuple[ResourceInfo, Object]]) -> None:
         missing = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tiphys.cluster.apiserver import crds, metadata
+from tiphys.cluster.apiserver import api_services, crds, metadata
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Strategy
 from tiphys.cluster.apiserver.rules.networking import address_name
@@ -315,7 +315,9 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "ipaddresses.networking.k8s.io": Strategy(name_rule=address_name),
     "flowschemas.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
     "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io": _spec(initial_status={}),
-    "apiservices.apiregistration.k8s.io": Strategy(status="isolated", initial_status={}, name_rule=path_segment),
+    "apiservices.apiregistration.k8s.io": Strategy(
+        status="isolated", initial_status={}, on_create=api_services.begin, name_rule=path_segment
+    ),
     "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin, any_finalizer=True),
     "resourceclaims.resource.k8s.io": _STATUS_ONLY,
 }

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from tiphys.cluster.apiserver.jsonpaths import find_all
-from tiphys.cluster.apiserver.printers import PRINTERS, Row, usage
+from tiphys.cluster.apiserver.printers import ORDERS, PRINTERS, Row, usage
 from tiphys.cluster.apiserver.record import Object, Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.machinery.ages import age
@@ -64,6 +64,7 @@ class Table:
     include: str = "Metadata"
     version: str = "v1"
     with_columns: bool = True
+    order: Callable[[Object], Any] | None = None
 
     def continued(self) -> Table:
         """The same without column definitions, for the later frames of a watch."""
@@ -71,7 +72,8 @@ class Table:
 
     def document(self, records: Iterable[Record], meta: Mapping[str, Any]) -> Object:
         """The Table object."""
-        rows = [self._row(record.view) for record in records]
+        views = [record.view for record in records]
+        rows = [self._row(view) for view in (views if self.order is None else sorted(views, key=self.order))]
         return {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{self.version}",
@@ -113,7 +115,8 @@ def table_for(info: ResourceInfo, include: str, version: str, now: datetime) -> 
             " 'Object', 'None', or empty"
         )
     columns, printer = _printed(info)
-    return Table(columns, printer, now, include or "Metadata", version)
+    order = ORDERS.get(f"{info.resource.group}/{info.kind}")
+    return Table(columns, printer, now, include or "Metadata", version, order=order)
 
 
 def _printed(info: ResourceInfo) -> tuple[Sequence[Mapping[str, Any]], Printer]:

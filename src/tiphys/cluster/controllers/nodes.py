@@ -1,5 +1,5 @@
-"""The controllers of what happens when something is wrong with a node: taints that keep pods away, taints that evict,
-nodes that go."""
+"""The controllers of nodes: that they are known, and what happens when something is wrong with one: taints that keep
+pods away, taints that evict, nodes that go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiphys.cluster.controllers.plan.eviction import evicted_at, surplus
 from tiphys.cluster.controllers.plan.node_taints import taints_of
 from tiphys.cluster.controllers.plan.owners import reference_to
 from tiphys.cluster.controllers.wakes import evicts
-from tiphys.machinery.actions import Action, Delete, Emit
+from tiphys.machinery.actions import Action, Delete, Emit, Patch
 from tiphys.machinery.errors import Conflict, NotFound
 from tiphys.machinery.resources import NODES, PODS, ObjectKey, key_of
 from tiphys.machinery.times import parse_time, to_time
@@ -26,12 +26,56 @@ _ALL: Final = ObjectKey("", "")
 _LOOKS_EVERY: Final = timedelta(seconds=20)
 # A node whose going nobody saw may only be late to register (source: podgc's quarantine).
 _MISSING_FOR: Final = timedelta(seconds=40)
+_TTL: Final = "node.alpha.kubernetes.io/ttl"
+# Seconds for as many nodes.
+_TTLS: Final = ((100, 0), (500, 15), (1000, 30), (2000, 60))
+_TTL_MAX: Final = "300"
+
+
+class NodeController(Controller):
+    """Says of each node that it is known, and how long its kubelet may keep what it reads.
+
+    Source: the node lifecycle and the ttl controller of Kubernetes. No node here is declared dead by its silence.
+    """
+
+    name = "node-controller"
+    reads = (NODES,)
+    workers = 1
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._known: set[str] = set()
+
+    def subscribe(self) -> None:
+        self.on(NODES, self._on_node)
+
+    def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if after is None:
+            self._known.discard(before["metadata"]["uid"] if before is not None else "")
+            return
+        if after["metadata"]["uid"] not in self._known:
+            self._known.add(after["metadata"]["uid"])
+            text = f"Node {key.name} event: Registered Node {key.name} in Controller"
+            self.events.emit(Emit(reference_to(after, NODES), "Normal", "RegisteredNode", text))
+        self.queue.add(key)
+
+    async def reconcile(self, key: ObjectKey) -> Outcome:
+        node = self.cache(NODES).get(key)
+        seconds = _ttl_seconds(len(self._known))
+        if node is not None and (node["metadata"].get("annotations") or {}).get(_TTL) != seconds:
+            patch = {"metadata": {"annotations": {_TTL: seconds}}}
+            await self.carry_out([Patch(NODES, key, patch, why="by how many nodes there are")])
+        return None
+
+
+def _ttl_seconds(nodes: int) -> str:
+    return next((str(seconds) for most, seconds in _TTLS if nodes <= most), _TTL_MAX)
 
 
 class NodeTaintController(Controller):
     """Keeps the taints that follow from a node's conditions: also lifts the one that a new node begins with."""
 
-    name = "node-controller"
+    name = "node-taint-controller"
     reads = (NODES,)
 
     def subscribe(self) -> None:

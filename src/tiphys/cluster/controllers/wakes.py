@@ -123,6 +123,7 @@ CONTROLLERS: Final[Sequence[Row]] = (
     Row("autoscaling", "AutoscalerController", [Wake(HORIZONTAL_POD_AUTOSCALERS)]),
     Row("nodes", "NodeTaintController", [Wake(NODES, is_mistainted)]),
     Row("nodes", "TaintEvictionController", [Wake(NODES, evicts)]),
+    Row("nodes", "NodeController", [Wake(NODES)], lasting=True),
     Row("nodes", "PodGcController", [Wake(NODES)], lasting=True),
     Row("certificates", "CertificateController", [Wake(CERTIFICATE_SIGNING_REQUESTS)]),
 )

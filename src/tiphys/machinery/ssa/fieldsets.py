@@ -121,6 +121,17 @@ def paths(fields: FieldSet, prefix: Path = ()) -> Iterator[Path]:
             yield from paths(below, (*prefix, element))
 
 
+def ordered(fields: FieldSet) -> FieldSet:
+    """The same set as the original writes it: an element itself before what is below, elements by kind and value."""
+    if not fields:
+        return fields
+    below = {element: ordered(entry) for element, entry in fields.items()}
+    wanted = sorted(fields, key=_written) if len(fields) > 1 else list(fields)
+    if all(one is other and below[one] is fields[one] for one, other in zip(fields, wanted, strict=True)):
+        return fields
+    return {element: below[element] for element in wanted}
+
+
 def contains(fields: FieldSet, path: Path) -> bool:
     for element in path[:-1]:
         fields = fields.get(element, EMPTY)
@@ -200,6 +211,10 @@ def _order(element: str) -> tuple[int, Any]:
     if kind == "k":
         return 1, [(name, _rank(value[name])) for name in sorted(value)]
     return 2, _rank(value)
+
+
+def _written(element: str) -> tuple[int, Any]:
+    return (-1, "") if element == SELF else _order(element)
 
 
 def _rank(value: Any) -> tuple[int, Any]:

@@ -232,7 +232,7 @@ def _entry(manager: Manager, owned: Owned, time: str | None) -> Object:
     entry["apiVersion"] = owned.version
     if time:
         entry["time"] = time
-    entry |= {"fieldsType": "FieldsV1", "fieldsV1": owned.fields}
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": fieldsets.ordered(owned.fields)}
     if manager.subresource:
         entry["subresource"] = manager.subresource
     return entry

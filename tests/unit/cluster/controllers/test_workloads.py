@@ -25,6 +25,7 @@ def test_nothing_runs_before_there_is_something_to_do() -> None:
         assert set(world.controllers.manager.running) <= {
             "service-account-controller",
             "root-ca-certificate-publisher-controller",
+            "node-controller",
             "pod-garbage-collector",
             "clusterrole-aggregation-controller",
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from tiphys.cluster.apiserver.printers import cluster, networking, pods, storage, workloads
 from tiphys.cluster.apiserver.printers.row import Row
@@ -22,4 +22,9 @@ PRINTERS: Final[dict[str, Callable[[Object, datetime], Row]]] = {
     **cluster.PRINTERS,
 }
 
-__all__ = ["PRINTERS", "Row"]
+ORDERS: Final[dict[str, Callable[[Object], Any]]] = {
+    "flowcontrol.apiserver.k8s.io/FlowSchema": cluster.by_precedence,
+}
+"""The kinds whose tables are not in the order of the list: what they are sorted by."""
+
+__all__ = ["ORDERS", "PRINTERS", "Row"]

@@ -187,14 +187,16 @@ def flow_schema(obj: Object, now: datetime) -> Row:
     )
 
 
+def by_precedence(schema: Object) -> tuple[int, str]:
+    """Lists of schemas are shown in the order in which they are asked."""
+    return part(schema, "spec", "matchingPrecedence") or 0, name_of(schema)
+
+
 def priority_level(obj: Object, now: datetime) -> Row:
     spec = obj.get("spec") or {}
     limited = spec.get("limited") or {}
     queuing = part(limited, "limitResponse", "queuing")
     shares: Any = limited.get("nominalConcurrencyShares", 30) if spec.get("limited") is not None else NONE
-    exempt = spec.get("exempt")
-    if exempt is not None:
-        shares = exempt.get("nominalConcurrencyShares", 0)
     queues = [queuing.get(name, 0) if queuing else NONE for name in ("queues", "handSize", "queueLengthLimit")]
     return Row([name_of(obj), spec.get("type") or "", shares, *queues, age_of(obj, now)])
 

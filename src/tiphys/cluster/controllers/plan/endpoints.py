@@ -15,6 +15,7 @@ from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.owners import controller_reference
 from tiphys.machinery.actions import Action, Create, Delete, Patch, PatchType
 from tiphys.machinery.equality import same
+from tiphys.machinery.hashes import endpoint_port_hash
 from tiphys.machinery.resources import ENDPOINT_SLICES, ENDPOINTS, SERVICES, key_of
 
 Object = Mapping[str, Any]
@@ -179,7 +180,7 @@ def plan_slices(seen: Observed) -> list[Sequence[Action]]:
     groups: dict[str, tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]] = {}
     for pod in seen.pods:
         if is_reachable(pod, leaving=True):
-            ports = [{"name": "", **port} for port in _ports(seen.service, pod)]
+            ports = _in_order({"name": "", **port} for port in _ports(seen.service, pod))
             key = json.dumps(ports, sort_keys=True)
             groups.setdefault(key, (ports, {}))[1][pod["metadata"]["uid"]] = _endpoint(seen, pod)
     if not groups:
@@ -201,8 +202,17 @@ def plan_slices(seen: Observed) -> list[Sequence[Action]]:
     return [actions]
 
 
+def _in_order(ports: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    def key(port: Mapping[str, Any]) -> int:
+        number = port.get("port") or 0
+        return endpoint_port_hash(port["name"], port.get("protocol", "TCP"), number, port.get("appProtocol"))
+
+    return sorted(ports, key=key)
+
+
 def _port_key(piece: Object) -> str:
-    ports = [{"name": "", **{k: v for k, v in port.items() if v is not None}} for port in piece.get("ports") or ()]
+    held = piece.get("ports") or ()
+    ports = _in_order({"name": "", **{k: v for k, v in port.items() if v is not None}} for port in held)
     return json.dumps(ports, sort_keys=True)
 
 

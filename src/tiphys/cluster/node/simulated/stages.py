@@ -152,6 +152,7 @@ def running(pod: Object, ready: bool, addresses: tuple[str, str], now: datetime)
         "podIP": ip,
         "podIPs": [{"ip": ip}],
         "startTime": to_time(now),
+        **_initialised(pod, now),
         "containerStatuses": [_container(pod, each, state, ready, True) for each in pod["spec"]["containers"]],
     }
 
@@ -161,14 +162,7 @@ def ended(pod: Object, code: int, now: datetime) -> dict[str, Any]:
     began = (pod.get("status") or {}).get("startTime") or to_time(now)
     statuses = []
     for each in pod["spec"]["containers"]:
-        terminated = {
-            "exitCode": code,
-            "reason": "Error" if code else "Completed",
-            "startedAt": began,
-            "finishedAt": to_time(now),
-            "containerID": _container_id(pod, each),
-        }
-        statuses.append(_container(pod, each, {"terminated": terminated}, False, False))
+        statuses.append(_container(pod, each, _terminated(pod, each, code, began, now), False, False))
     conditions = [
         _condition("PodReadyToStartContainers", now),
         _condition("Initialized", now),
@@ -178,8 +172,33 @@ def ended(pod: Object, code: int, now: datetime) -> dict[str, Any]:
     return {
         "phase": "Failed" if code else "Succeeded",
         "conditions": [*conditions, *_kept(pod)],
+        "startTime": began,
+        **_initialised(pod, now),
         "containerStatuses": statuses,
     }
+
+
+def _initialised(pod: Object, now: datetime) -> dict[str, Any]:
+    """What is told of init containers: they succeeded; those that go on beside the others run."""
+    held = (pod.get("status") or {}).get("initContainerStatuses")
+    statuses = []
+    for each in () if held else pod["spec"].get("initContainers") or ():
+        if each.get("restartPolicy") == "Always":
+            statuses.append(_container(pod, each, {"running": {"startedAt": to_time(now)}}, True, True))
+        else:
+            statuses.append(_container(pod, each, _terminated(pod, each, 0, to_time(now), now), True, False))
+    return {"initContainerStatuses": statuses} if statuses else {}
+
+
+def _terminated(pod: Object, spec: Object, code: int, began: str, now: datetime) -> dict[str, Any]:
+    ended_with = {
+        "exitCode": code,
+        "reason": "Error" if code else "Completed",
+        "startedAt": began,
+        "finishedAt": to_time(now),
+        "containerID": _container_id(pod, spec),
+    }
+    return {"terminated": ended_with}
 
 
 def _kept(pod: Object) -> Sequence[Mapping[str, Any]]:
