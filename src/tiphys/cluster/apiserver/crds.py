@@ -7,6 +7,7 @@ originals' definitions (``data/crds``, generated) are created in a fresh cluster
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any, Final
 
@@ -39,35 +40,42 @@ def bundled(only: Collection[str] = ()) -> Iterator[Object]:
 
 def infos(crd: Mapping[str, Any]) -> Iterator[ResourceInfo]:
     """The resources that a definition serves, one for each served version."""
+    versions = crd["spec"]["versions"]
+    stored = next((version for version in versions if version.get("storage")), None)
+    storage = _info(crd, stored) if stored is not None and len(versions) > 1 else None
+    for version in () if is_refused(crd) else versions:
+        if version.get("served"):
+            yield replace(_info(crd, version), storage=storage)
+
+
+def _info(crd: Mapping[str, Any], version: Mapping[str, Any]) -> ResourceInfo:
+    """The resource of one version, whether served or not."""
     spec = crd["spec"]
     accepted = spec["names"]
-    stored = next((version["name"] for version in spec["versions"] if version.get("storage")), "")
-    for version in () if is_refused(crd) else spec["versions"]:
-        if not version.get("served"):
-            continue
-        resource = Resource(
-            spec["group"], version["name"], accepted["plural"], accepted["kind"], spec["scope"] == "Namespaced"
-        )
-        has_status = "status" in (version.get("subresources") or {})
-        yield ResourceInfo(
-            resource=resource,
-            singular=accepted.get("singular") or accepted["kind"].lower(),
-            collection=resource.key,
-            strategy=Strategy(
-                status="isolated" if has_status else "plain",
-                generation="content" if has_status else "any",
-                unconditional_update=False,
-                warning=_warning(crd, version),
-            ),
-            verbs=CUSTOM_VERBS,
-            short_names=tuple(accepted.get("shortNames") or ()),
-            categories=tuple(accepted.get("categories") or ()),
-            subresources=tuple(_subresources(version, accepted["kind"])),
-            codec=_codec(resource, version),
-            list_kind=accepted.get("listKind") or f"{accepted['kind']}List",
-            custom=version,
-            stored_version=stored,
-        )
+    resource = Resource(
+        spec["group"], version["name"], accepted["plural"], accepted["kind"], spec["scope"] == "Namespaced"
+    )
+    has_status = "status" in (version.get("subresources") or {})
+    conversion = spec.get("conversion") or {}
+    return ResourceInfo(
+        resource=resource,
+        singular=accepted.get("singular") or accepted["kind"].lower(),
+        collection=resource.key,
+        strategy=Strategy(
+            status="isolated" if has_status else "plain",
+            generation="content" if has_status else "any",
+            unconditional_update=False,
+            warning=_warning(crd, version),
+        ),
+        verbs=CUSTOM_VERBS,
+        short_names=tuple(accepted.get("shortNames") or ()),
+        categories=tuple(accepted.get("categories") or ()),
+        subresources=tuple(_subresources(version, accepted["kind"])),
+        codec=_codec(resource, version),
+        list_kind=accepted.get("listKind") or f"{accepted['kind']}List",
+        custom=version,
+        conversion=conversion.get("webhook") if conversion.get("strategy") == "Webhook" else None,
+    )
 
 
 def _codec(resource: Resource, version: Mapping[str, Any]) -> StructuralCodec | None:
@@ -118,6 +126,17 @@ def begin(crd: Object) -> None:
     complete_definition(crd)
     stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored or None}
+
+
+def updated(crd: Object, old: Object) -> None:
+    """A changed definition: the version that objects are now stored in is one of those that they have been stored in
+    (which of them are still about only whoever migrates them knows)."""
+    del old
+    status = crd.get("status") or {}
+    held = status.get("storedVersions") or []
+    stored = [version["name"] for version in crd["spec"].get("versions") or () if version.get("storage")]
+    if stored and stored[0] not in held:
+        crd["status"] = status | {"storedVersions": [*held, stored[0]]}
 
 
 _TERMINATING: Final = {

@@ -87,6 +87,9 @@ class Owners:
             served = self._registry.find(group, version, resource.plural)
             return self._versions.converted(obj, served) if served is not None else obj
 
+        def untold(obj: Object, api_version: str) -> None:
+            """Nobody waits for a webhook to learn who owns what: owners of other versions keep what they have."""
+
         return FieldManager(
             resource.api_version,
             info.kind,
@@ -95,7 +98,7 @@ class Owners:
             _ignored(info, subresource),
             _unchanged if custom else defaults.stored,
             {} if custom else defaults.empty(resource.api_version, info.kind),
-            renamed if custom else convert,
+            convert if not custom else renamed if info.conversion is None else untold,
         )
 
 

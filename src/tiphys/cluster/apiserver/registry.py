@@ -86,8 +86,10 @@ class ResourceInfo:
     codec: Codec | None = None
     custom: Mapping[str, Any] | None = None
     """The version's entry in its CustomResourceDefinition; None for a built-in resource."""
-    stored_version: str = ""
-    """The version that a custom resource is stored in."""
+    storage: ResourceInfo | None = None
+    """How a custom resource is stored, where it has several versions (it may be one that is not served)."""
+    conversion: Mapping[str, Any] | None = None
+    """The webhook that converts between the versions of a custom resource; None where they differ in name alone."""
 
     @property
     def kind(self) -> str:

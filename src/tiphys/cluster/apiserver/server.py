@@ -21,10 +21,12 @@ from typing import Any, Final
 from tiphys.client.inprocess import InProcessTransport
 from tiphys.client.transport import Request, WatchEvent
 from tiphys.cluster.apiserver import crds, subresources
+from tiphys.cluster.apiserver.admission.caller import Caller
 from tiphys.cluster.apiserver.admission.classes import system_classes
 from tiphys.cluster.apiserver.admission.defaults import assemble
 from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
 from tiphys.cluster.apiserver.bootstrap import RBAC, first_roles, own_service, with_first_owners
+from tiphys.cluster.apiserver.conversion import Webhook
 from tiphys.cluster.apiserver.deletion import DeleteOptions, check_preconditions
 from tiphys.cluster.apiserver.expiry import EventExpiry, EventLimits
 from tiphys.cluster.apiserver.housekeeping import Housekeeping
@@ -85,7 +87,7 @@ class ApiServer:
     def __post_init__(self) -> None:
         self.hub = Hub(self.store, self.clock)
         self.lister = Lister(self.store, self.hub)
-        versions = Versions(self.registry)
+        versions = Versions(self.registry, Webhook(Caller(self.store), self.ids))
         owners = Owners(self.registry, versions)
         self.verbs = Verbs(self.store, self.lister, self.registry, self.clock, self.ids, owners, versions)
         quotas = Quotas(self.store, self.clock)
@@ -93,6 +95,7 @@ class ApiServer:
         self.verbs.chain = assemble(self.store, self.registry, self.ids, quotas, accounts=self.accounts)
         self.tokens = ServiceAccountTokens(self.store, self.registry, self.clock, self.ids, self.signing_key)
         self.verbs.after_create[crds.COLLECTION] = self._establish
+        self.verbs.after_update[crds.COLLECTION] = self._rename
         self.verbs.after_create["secrets"] = self._fill_token
         self.verbs.after_remove = self._finish_definition
         self.verbs.admission += [self._admit_custom, ServiceAddresses(self.store, self.service_network)]
@@ -187,9 +190,9 @@ class ApiServer:
         check_verb(target.info, request.verb)
         match request.verb:
             case "get":
-                return Answer(self.verbs.get(target, request.query))
+                return Answer(await self.verbs.read(target, request.query))
             case "list":
-                return Answer(self.verbs.list(target, request.query))
+                return Answer(await self.verbs.list(target, request.query))
             case "create":
                 options = WriteOptions.parse(request.query, "CreateOptions", writer)
                 return Answer(await self.verbs.create(target, request.body, options), 201, tuple(options.warnings))
@@ -211,8 +214,11 @@ class ApiServer:
         target = self.target(request)
         check_verb(target.info, "watch")
         watcher = self.lister.watch(target.info, target.namespace, request.query)
-        if not self.verbs.versions.is_plain(target.info):
-            watcher.show_as(lambda record: self.verbs.versions.shown(target.info, record))
+        versions, info = self.verbs.versions, target.info
+        if versions.waits(info):
+            watcher.show_by(lambda records: versions.show(info, records))
+        elif not versions.is_plain(info):
+            watcher.show_as(lambda record: versions.shown(info, record))
         return watcher
 
     def open_log(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -260,7 +266,7 @@ class ApiServer:
         before = self.store.latest(target.info.collection, target.key)
         record = await self.verbs.delete(target, options, writer)
         if record is not None:
-            return Answer(record)
+            return Answer(await self.verbs.show(target.info, record))
         details = {"name": target.name}
         if target.info.resource.group:
             details["group"] = target.info.resource.group
@@ -335,7 +341,7 @@ class ApiServer:
     async def _part(self, target: Target, request: Request, options: WriteOptions) -> Answer:
         """A subresource that is a few fields of its object: the rest of what is sent does not count."""
         if request.verb == "get":
-            return Answer(self.verbs.get(target))
+            return Answer(await self.verbs.read(target))
         body, name = isolated(request.body), request.subresource or ""
 
         def change(old: Object) -> Object:
@@ -359,7 +365,7 @@ class ApiServer:
             return subresources.with_applied_scale(info, obj, body, options.manager, now, force=options.force)
 
         if request.verb == "get":
-            record = self.verbs.get(target)
+            record = await self.verbs.read(target)
         else:
             record = await self.verbs.change(target, apply if options.applies else change, options)
         return Answer(subresources.scale_of(info, self.store.view(record)))
@@ -397,6 +403,11 @@ class ApiServer:
         await self._write_definition_status(
             record.view, crds.established(record.view, to_time(self.clock.now()), others)
         )
+
+    async def _rename(self, record: Record, before: Record) -> None:
+        """Judges the names of a changed definition."""
+        if record.view["spec"]["names"] != before.view["spec"]["names"]:
+            await self._establish(record)
 
     async def _write_definition_status(self, crd: Object, status: Object) -> None:
         info = self.registry.find(*crds.PLACE)

@@ -318,6 +318,8 @@ STRATEGIES: Final[dict[str, Strategy]] = {
     "apiservices.apiregistration.k8s.io": Strategy(
         status="isolated", initial_status={}, on_create=api_services.begin, name_rule=path_segment
     ),
-    "customresourcedefinitions.apiextensions.k8s.io": _spec(on_create=crds.begin, any_finalizer=True),
+    "customresourcedefinitions.apiextensions.k8s.io": _spec(
+        on_create=crds.begin, on_update=crds.updated, any_finalizer=True
+    ),
     "resourceclaims.resource.k8s.io": _STATUS_ONLY,
 }

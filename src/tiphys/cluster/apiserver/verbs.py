@@ -174,23 +174,37 @@ class Verbs:
     admission: list[Admit] = field(default_factory=list)
     chain: Admission = field(default_factory=Admission)
     after_create: dict[str, Callable[[Record], Awaitable[None]]] = field(default_factory=dict)
+    after_update: dict[str, Callable[[Record, Record], Awaitable[None]]] = field(default_factory=dict)
     after_remove: Callable[[ResourceInfo], Awaitable[None]] | None = None
 
     # Reading
 
-    def get(self, target: Target, query: Mapping[str, str] | None = None) -> Record:
+    def get(self, target: Target) -> Record:
+        """For kinds that no webhook converts: the built-in ones."""
+        return self.versions.shown(target.info, self._found(target))
+
+    async def read(self, target: Target, query: Mapping[str, str] | None = None) -> Record:
         if query and query.get("resourceVersion"):
             self._check_version(query["resourceVersion"])
-        record = self.store.get(target.info.collection, target.key)
-        if record is None:
-            raise not_found(target.info, target.name or "")
-        return self.versions.shown(target.info, record)
+        return await self.show(target.info, self._found(target))
 
-    def list(self, target: Target, query: Mapping[str, str]) -> Page:
+    async def list(self, target: Target, query: Mapping[str, str]) -> Page:
         page = self.lister.list(target.info, target.namespace, query)
         if self.versions.is_plain(target.info):
             return page
-        return replace(page, records=self.versions.all_shown(target.info, page.records))
+        return replace(page, records=await self.versions.show(target.info, page.records))
+
+    def _found(self, target: Target) -> Record:
+        record = self.store.get(target.info.collection, target.key)
+        if record is None:
+            raise not_found(target.info, target.name or "")
+        return record
+
+    async def show(self, info: ResourceInfo, record: Record) -> Record:
+        """The record as ``info``'s version shows it."""
+        if self.versions.is_plain(info):
+            return record
+        return (await self.versions.show(info, [record]))[0]
 
     def _check_version(self, text: str) -> None:
         asked = parse_version(text, watch=True)
@@ -253,6 +267,7 @@ class Verbs:
         if not options.trusted:
             options.warnings.extend(advice.warnings_of(info.resource.key, obj, None))
         await self._validate(request)
+        kept = await self.versions.stored(info, obj)
         self.chain.charge(request)
         name = obj["metadata"]["name"]
         key = f"{namespace}/{name}" if namespace else name
@@ -263,11 +278,11 @@ class Verbs:
         if options.dry_run:
             del obj["metadata"]["resourceVersion"]
             return Record(key, 0, 0, obj)
-        record = await self.store.put(info.collection, key, self.versions.stored(info, obj))
+        record = await self.store.put(info.collection, key, kept)
         hook = self.after_create.get(info.collection)
         if hook is not None:
             await hook(record)
-        return self.versions.shown(info, record)
+        return await self.show(info, record)
 
     # Changing
 
@@ -324,7 +339,7 @@ class Verbs:
             raise not_found(info, target.name or "")
         self.store.view(old_record)
         read = old_record
-        old_record = self.versions.shown(info, old_record)
+        old_record = await self.show(info, old_record)
         old = old_record.view
         wanted = change(old)
         if wanted is old:
@@ -348,10 +363,11 @@ class Verbs:
         self._judge(info, new, old, target.subresource or "")
         if target.subresource is None and not options.trusted:
             options.warnings.extend(advice.warnings_of(info.resource.key, new, old))
-        if not _changed(new, old):
+        if not _changed(new, old) and self.versions.is_migrated(info, read):
             return old_record
         request.obj = new
         await self._validate(request)
+        kept = await self.versions.stored(info, new)
         if self.store.latest(info.collection, target.key) is not read:
             return None
         self.chain.charge(request)
@@ -362,8 +378,11 @@ class Verbs:
             return Record(old_record.key, old_record.id, old_record.version, new)
         if options.dry_run:
             return Record(old_record.key, old_record.id, old_record.version, new)
-        record = await self.store.put(info.collection, target.key, self.versions.stored(info, new))
-        return self.versions.shown(info, record)
+        record = await self.store.put(info.collection, target.key, kept)
+        hook = self.after_update.get(info.collection)
+        if hook is not None and target.subresource is None:
+            await hook(record, read)
+        return await self.show(info, record)
 
     async def apply(self, target: Target, applied: Object, options: WriteOptions) -> tuple[Record, bool]:
         """Server-side apply; the second value says whether the object was created by this."""
@@ -373,7 +392,7 @@ class Verbs:
         now = to_time(self.clock.now())
         if live is None and subresource:
             raise not_found(info, target.name or "")
-        old = self.store.view(live) if live is not None else None
+        old = (await self.show(info, live)).view if live is not None else None
         merged = self.owners.apply(info, subresource, old, applied, options.manager, now, options.force)
         meta = merged["metadata"] | {"name": target.name}
         merged = merged | {"metadata": meta | ({"namespace": target.namespace} if target.namespace else {})}
@@ -530,7 +549,8 @@ class Verbs:
     # Deleting
 
     async def delete(self, target: Target, options: DeleteOptions, writer: Writer = TRUSTED) -> Record | None:
-        """Deletes or begins to; None where the object is gone and the answer shall be a plain Status."""
+        """Deletes or begins to; None where the object is gone and the answer shall be a plain Status. The record is as
+        it is kept."""
         info = target.info
         record = self.store.latest(info.collection, target.key)
         if record is None:
@@ -571,7 +591,7 @@ class Verbs:
                 deleted.append(await self.delete(one, options, writer) or record)
             except NotFound:  # somebody else was faster
                 continue
-        return Page(target.info, deleted, self.store.version)
+        return Page(target.info, await self.versions.show(target.info, deleted), self.store.version)
 
     async def _remove(self, info: ResourceInfo, record: Record, *, ends: bool = False) -> Record:
         """``ends``: watchers see the record as a change before they see it go."""

@@ -1,7 +1,10 @@
 """One object, several API versions: kept at the storage version, shown at the version that is asked for.
 
-Custom resources of several versions differ in nothing but their schemas (conversion strategy None); the two built-in
-kinds that have two forms are converted field by field.
+Custom resources of several versions differ in nothing but their schemas (conversion strategy None), or a webhook
+converts them; the two built-in kinds that have two forms are converted field by field.
+
+What was stored before the storage version changed stays as it is until the next write, which need not change anything:
+that is how objects are migrated.
 """
 
 from __future__ import annotations
@@ -9,44 +12,68 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from tiphys.cluster.apiserver.conversion import Webhook
 from tiphys.cluster.apiserver.record import Object, Record
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.typed import StructuralCodec
 
 # Built-in kinds of several versions: the one that is stored.
 _STORED: Final = {
-    "horizontalpodautoscalers.autoscaling": ("autoscaling", "v2"),
-    "events": ("", "v1"),
+    "horizontalpodautoscalers.autoscaling": ("autoscaling", "v2", "horizontalpodautoscalers"),
+    "events": ("", "v1", "events"),
 }
 
 
 class Versions:
-    """Conversions between the versions of a collection."""
+    """Conversions between the versions of a collection; ``webhook`` makes those that a definition leaves to others."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, webhook: Webhook) -> None:
         self._registry = registry
-        self._revision = -1
-        self._storage: dict[str, ResourceInfo] = {}
+        self._webhook = webhook
 
     def is_plain(self, info: ResourceInfo) -> bool:
         """True where the collection has one version only: nothing is ever converted."""
         return self._storage_of(info) is None
 
+    def waits(self, info: ResourceInfo) -> bool:
+        """Whether conversions of this kind are somebody else's: ``show`` then takes its time, ``shown`` may fail."""
+        return info.conversion is not None and not self.is_plain(info)
+
     def shown(self, info: ResourceInfo, record: Record) -> Record:
-        """The record as ``info``'s version shows it."""
+        """The record as ``info``'s version shows it. For kinds that do not wait."""
         if self.is_plain(info) or _version_of(record.view) == info.resource.api_version:
             return record
+        assert info.conversion is None, "show waits, this does not"
         return Record(record.key, record.id, record.version, self.converted(record.view, info))
 
-    def all_shown(self, info: ResourceInfo, records: Sequence[Record]) -> Sequence[Record]:
-        return records if self.is_plain(info) else [self.shown(info, record) for record in records]
+    async def show(self, info: ResourceInfo, records: Sequence[Record]) -> Sequence[Record]:
+        """The records as ``info``'s version shows them; raises ConversionFailed."""
+        if self.is_plain(info):
+            return records
+        if info.conversion is None:
+            return [self.shown(info, record) for record in records]
+        others = [record for record in records if _version_of(record.view) != info.resource.api_version]
+        made = iter(await self._asked([record.view for record in others], info) if others else ())
+        return [
+            record
+            if _version_of(record.view) == info.resource.api_version
+            else Record(record.key, record.id, record.version, next(made))
+            for record in records
+        ]
 
-    def stored(self, info: ResourceInfo, obj: Object) -> Object:
-        """The object of ``info``'s version as it is kept."""
+    async def stored(self, info: ResourceInfo, obj: Object) -> Object:
+        """The object of ``info``'s version as it is kept; raises ConversionFailed."""
         storage = self._storage_of(info)
         if storage is None or storage.resource.api_version == info.resource.api_version:
             return obj
+        if storage.conversion is not None:
+            return (await self._asked([obj], storage))[0]
         return self.converted(obj, storage)
+
+    def is_migrated(self, info: ResourceInfo, record: Record) -> bool:
+        """Whether the record is kept in the version that objects are stored in now."""
+        storage = self._storage_of(info)
+        return storage is None or _version_of(record.view) == storage.resource.api_version
 
     def converted(self, obj: Object, to: ResourceInfo) -> Object:
         """The object as another version of its kind has it."""
@@ -54,32 +81,22 @@ class Versions:
         if to.custom is None:
             convert = _CONVERSIONS.get((_version_of(obj), to.resource.api_version), dict)
             return named | {k: v for k, v in convert(obj).items() if k not in named}
-        new = named | {key: value for key, value in obj.items() if key not in named}
-        return to.codec.converted(new) if isinstance(to.codec, StructuralCodec) else new
+        return _known(named | {key: value for key, value in obj.items() if key not in named}, to)
+
+    async def _asked(self, objects: Sequence[Object], to: ResourceInfo) -> list[Object]:
+        return [_known(obj, to) for obj in await self._webhook.convert(objects, to)]
 
     def _storage_of(self, info: ResourceInfo) -> ResourceInfo | None:
         """The stored version's resource; None for a collection of one version."""
-        if self._revision != self._registry.revision:
-            self._revision = self._registry.revision
-            self._storage = _storage_versions(self._registry)
-        return self._storage.get(info.collection)
+        if info.custom is not None:
+            return info.storage
+        place = _STORED.get(info.collection)
+        return self._registry.find(*place) if place is not None else None
 
 
-def _storage_versions(registry: Registry) -> dict[str, ResourceInfo]:
-    by_collection: dict[str, list[ResourceInfo]] = {}
-    for info in registry:
-        by_collection.setdefault(info.collection, []).append(info)
-    found: dict[str, ResourceInfo] = {}
-    for collection, infos in by_collection.items():
-        if len(infos) > 1:
-            found[collection] = next((i for i in infos if _is_stored(collection, i)), infos[0])
-    return found
-
-
-def _is_stored(collection: str, info: ResourceInfo) -> bool:
-    if info.custom is not None:
-        return bool(info.custom.get("storage"))
-    return _STORED.get(collection) == (info.resource.group, info.resource.version)
+def _known(obj: Object, to: ResourceInfo) -> Object:
+    """An object of a custom kind without what its version does not have."""
+    return to.codec.converted(obj) if isinstance(to.codec, StructuralCodec) else obj
 
 
 def _version_of(obj: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -73,6 +73,8 @@ class Watcher:
         self._error: ApiError | None = None
         self._timer: Timer | None = None
         self._convert: Callable[[Record], Record] | None = None
+        self._convert_all: Callable[[Sequence[Record]], Awaitable[Sequence[Record]]] | None = None
+        self._converted: deque[Event] = deque()
 
     def offer(self, change: Change) -> None:
         """Takes a change if it concerns this watch."""
@@ -90,6 +92,10 @@ class Watcher:
     def show_as(self, convert: Callable[[Record], Record]) -> None:
         """Every record is delivered as ``convert`` shows it (another API version)."""
         self._convert = convert
+
+    def show_by(self, convert: Callable[[Sequence[Record]], Awaitable[Sequence[Record]]]) -> None:
+        """As ``show_as`` for what takes its time: all that is queued is shown at once."""
+        self._convert_all = convert
 
     def push_initial(self, event: Event) -> None:
         """Queues a part of the state that the watch starts from, which the queue's bound does not count."""
@@ -134,6 +140,24 @@ class Watcher:
         return self
 
     async def __anext__(self) -> Event:
+        if self._convert_all is not None:
+            if not self._converted:
+                self._converted.extend(await self._next_shown(self._convert_all))
+            return self._converted.popleft()
+        await self._filled()
+        self._initial = max(0, self._initial - 1)
+        return self._shown(self._events.popleft())
+
+    async def _next_shown(self, convert: Callable[[Sequence[Record]], Awaitable[Sequence[Record]]]) -> list[Event]:
+        """All that is queued, as the version that is watched shows it."""
+        await self._filled()
+        events, self._initial = list(self._events), 0
+        self._events.clear()
+        shown = iter(await convert([event.record for event in events if event.type != "BOOKMARK"]))
+        return [event if event.type == "BOOKMARK" else Event(event.type, next(shown)) for event in events]
+
+    async def _filled(self) -> None:
+        """Waits until something is queued; raises what ends the watch."""
         while not self._events:
             if self._error is not None:
                 raise self._error
@@ -141,11 +165,13 @@ class Watcher:
                 raise StopAsyncIteration
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
-        self._initial = max(0, self._initial - 1)
-        return self._shown(self._events.popleft())
 
     def take(self) -> list[Event]:
-        """Everything that is queued now, for transports that write many frames at once."""
+        """Everything that is queued and can be shown now, for transports that write many frames at once."""
+        if self._convert_all is not None:
+            events = list(self._converted)
+            self._converted.clear()
+            return events
         events = [self._shown(event) for event in self._events]
         self._events.clear()
         self._initial = 0

@@ -20,7 +20,7 @@ from tiphys.machinery.ssa.schema import SchemaType
 
 TypeOf = Callable[[str], SchemaType | None]
 Convert = Callable[[Any, str], Any]
-"""An object as another version has it."""
+"""An object as another version has it; None where nobody can tell: its owners there then keep what they have."""
 
 
 def renamed(obj: Any, version: str) -> Any:
@@ -144,6 +144,8 @@ class Merger:
         kind = self.type_of(version)
         assert kind is not None, "owners of other versions are left out"
         before, after = self.convert(live, version), self.convert(new, version)
+        if before is None or after is None:
+            return values.Comparison({}, {}, {})
         for value in (before, after):
             values.validate(value, kind, allow_duplicates=True)
         return self._compared(before, after, kind)
@@ -156,7 +158,8 @@ class Merger:
         if kind is None:
             return merged
         if last.version != self.version:
-            return self.convert(self._pruned_at(self.convert(merged, last.version), owners, last, kind), self.version)
+            there = self.convert(merged, last.version)
+            return merged if there is None else self.convert(self._pruned_at(there, owners, last, kind), self.version)
         return self._pruned_at(merged, owners, last, kind)
 
     def _pruned_at(self, merged: Any, owners: Owners, last: Owned, kind: SchemaType) -> Any:

@@ -201,7 +201,7 @@ async def webhook(folder: Path, answer: Answer) -> AsyncIterator[dict[str, Any]]
     async def handle(request: web.BaseRequest) -> web.Response:
         review = orjson.loads(await request.read())
         response = {"uid": review["request"]["uid"], **await answer(review["request"])}
-        return web.json_response({"kind": "AdmissionReview", "apiVersion": review["apiVersion"], "response": response})
+        return web.json_response({"kind": review["kind"], "apiVersion": review["apiVersion"], "response": response})
 
     authority, now = Authority(folder), SystemClock().now()
     pair = authority.server(["127.0.0.1"], now)

@@ -178,7 +178,7 @@ _STORED_AS: Final = {
 def _storage_hash(info: ResourceInfo) -> str:
     """The first bytes of the digest of group/version/kind, as ``StorageVersionHash`` does it."""
     resource = info.resource
-    stored = _STORED_AS.get(resource.key, f"{resource.group}/{info.stored_version or resource.version}/{resource.kind}")
+    stored = _STORED_AS.get(resource.key, f"{resource.group}/{(info.storage or info).resource.version}/{resource.kind}")
     digest = sha256(stored.encode()).digest()
     return b64encode(digest[:8]).decode()
 
