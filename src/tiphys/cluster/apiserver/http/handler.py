@@ -26,6 +26,7 @@ from tiphys.cluster.apiserver.http.fairness import Fairness, Seat
 from tiphys.cluster.apiserver.http.health import Health, is_health
 from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.impersonation import impersonated
+from tiphys.cluster.apiserver.http.metrics import CONTENT_TYPE, Metrics
 from tiphys.cluster.apiserver.http.openapi import OpenApi
 from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
 from tiphys.cluster.apiserver.http.rbac import Rbac
@@ -54,11 +55,13 @@ _ON_COLLECTION: Final[dict[str, Verb]] = {"GET": "list", "POST": "create", "DELE
 _SEAT: Final = web.RequestKey("seat", Seat)
 _ENTRY: Final = web.RequestKey("audit", list[Entry])
 _WARNINGS: Final = web.RequestKey("warnings", list[str])
+_WHERE: Final = web.RequestKey("where", object)
 _KEYS: Final = "/openid/v1/jwks"
 _CONFIGURATION: Final = "/.well-known/openid-configuration"
 _PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
 _JSON: Final = {"Content-Type": "application/json"}
 _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
+_CLIENT_GONE: Final = 499
 WATCH_WRITE_SECONDS_MAX: Final = 60.0
 
 
@@ -78,9 +81,13 @@ class HttpHandler:
         self._conversations = Conversations(server, authorizer)
         self._health = Health()
         self._fairness = Fairness()
+        self._metrics = Metrics(server.store, server.registry)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         request[_WARNINGS] = []
+        request[_WHERE] = where = parse(request.rel_url.raw_path)
+        began = self._server.clock.monotonic()
+        asked = self._metrics.begin(request.method, where, request.query, request.headers.get("Content-Type", ""))
         response: web.StreamResponse | None = None
         connection = request.protocol if isinstance(request.protocol, Connection) else None
         try:
@@ -95,6 +102,8 @@ class HttpHandler:
             # Whatever reads schemas, patches and values calls itself for what is inside; this is its bound.
             response = refusal(BadRequest("the request nests values too deeply"))
         finally:
+            code = response.status if response is not None else _CLIENT_GONE
+            self._metrics.end(asked, code, self._server.clock.monotonic() - began)
             if self._auditor is not None:
                 _end_audit(request, response)
             if connection is not None:
@@ -118,7 +127,7 @@ class HttpHandler:
             return await self._route(request, raw, user)
 
     async def _route(self, request: web.BaseRequest, raw: str, user: User) -> web.StreamResponse:
-        where = parse(raw)
+        where = request[_WHERE]
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
         with _decision(request):
@@ -134,6 +143,8 @@ class HttpHandler:
             return self._openapi.answer(request)
         if raw == "/":
             return answer_json({"paths": sorted({*self._discovery.paths(), *self._health.paths()})})
+        if raw == "/metrics":
+            return web.Response(body=self._metrics.text().encode(), headers={"Content-Type": CONTENT_TYPE})
         if raw == "/metrics/slis":
             return self._health.metrics()
         return web.Response(status=404, text="404 page not found\n")
@@ -160,7 +171,7 @@ class HttpHandler:
         """Before anything is decided: a request that is refused is told of as well."""
         assert self._auditor is not None, "asked before"
         raw, method = request.rel_url.raw_path, request.method
-        where = parse(raw)
+        where = request[_WHERE]
         place = where if isinstance(where, ResourcePath) else None
         verb = method.lower() if place is None else _verb_or_method(method, place, request.query)
         sources = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
@@ -303,6 +314,7 @@ class HttpHandler:
                 later = table.continued() if table is not None else None
                 frames += [representation.frame(each, how, later) for each in watcher.take()]
                 has_columns = True
+                self._metrics.watched(info.resource, len(frames))
                 async with asyncio.timeout(WATCH_WRITE_SECONDS_MAX):
                     await response.write(b"".join(frames))
         except TimeoutError:
