@@ -88,14 +88,15 @@ async def _start_web(parts: Parts) -> str:
         "ports": [{"containerPort": 8080}],
     }
     meta = {"name": "web", "namespace": "default", "labels": {"app": "web"}}
+    address = ""
     async with asyncio.timeout(SECONDS_MAX), parts.client.watch(PODS, "default") as events:
         await parts.client.create(PODS, {"metadata": meta, "spec": {"containers": [container]}})
         async for event in events:
-            address = (event.object.get("status") or {}).get("podIP")
+            address = str((event.object.get("status") or {}).get("podIP") or "")
             if address:
                 break
     await _answers(address, 8080, ANSWER)
-    return str(address)
+    return address
 
 
 async def _following(parts: Parts) -> float:

@@ -89,6 +89,7 @@ class PodWorker:
         self._started_at = _start_time(pod) or agent.clock.now()
         self._stop: Stop | None = None
         self._attachment = UNATTACHED
+        self._retired = False
         self._resizing = Resizing(pod)
         self._resize_at: datetime | None = None
         self._absent = False
@@ -343,6 +344,14 @@ class PodWorker:
         if self._runtime.uses_files and self._attachment.address != before:
             known.write_text(self._attachment.address)
 
+    async def _retire(self) -> None:
+        """Nothing new is led to a pod whose containers are about to be asked to stop."""
+        network = self._agent.pod_network
+        if network is not None and not self._retired:
+            self._retired = True
+            with contextlib.suppress(NetworkError):  # its Services' endpoints tell as well, a little later
+                await network.retire(self.uid)
+
     async def _detach(self) -> None:
         if self._agent.pod_network is not None:
             await self._agent.pod_network.detach(self.uid)
@@ -408,6 +417,8 @@ class PodWorker:
     async def _go_round(self) -> None:
         """Decides and acts until nothing runs and nothing will."""
         while True:
+            if self._stop is not None:
+                await self._retire()
             now = self._agent.clock.now()
             if self._resize_at is not None and self._resize_at <= now:
                 self._resize()

@@ -16,6 +16,7 @@ from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.node.agent import Agent, Effects
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.images.map import ImageSource
+from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.runtime import Runtime, RuntimeUnusable, choose
 from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import ProcessRuntime
@@ -44,6 +45,7 @@ class Node:
         self.directory = directory
         self.extensions: Sequence[PodExtension] = ()
         self.images: Callable[[Runtime], ImageSource] | None = None
+        self.network: PodNetwork | None = None
         self.agent: Agent | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -59,6 +61,7 @@ class Node:
             self.extensions,
             effects=effects,
             images=self.images,
+            pod_network=self.network,
         )
         self.server.register_log_source(self.agent.log_source)
         self.server.register_stream_source(self.agent.stream_source)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cluster.node.harness import RUNTIMES, Node, a_pod, node, phase, state
+from tiphys.cluster.node.network.attachments import HostNetwork
 from tiphys.machinery.errors import BadRequest
 from tiphys.machinery.podlife import Exit, Harvest, PodDirs, Staged
 from tiphys.machinery.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS, ObjectKey
@@ -52,6 +53,32 @@ async def test_deletion_asks_politely_first(here: Node) -> None:
         await here.client.delete(PODS, key)
         assert b"".join([chunk async for chunk in chunks]).endswith(b"bye\n")
     await here.gone(key)
+
+
+class Told(HostNetwork):
+    """Knows what a pod had written when its Services were to lead to others."""
+
+    def __init__(self, here: Node, key: ObjectKey) -> None:
+        super().__init__()
+        self.here, self.key = here, key
+        self.logs: list[str] = []
+
+    async def retire(self, uid: str) -> None:
+        self.logs.append(await self.here.log(self.key))
+
+
+async def test_services_lead_to_others_before_a_pod_is_asked_to_stop(tmp_path: Path) -> None:
+    async with node("process", tmp_path) as here:
+        network = here.network = Told(here, ObjectKey("default", "p"))
+        await here.start()
+        script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"
+        key = await here.create(a_pod(script, terminationGracePeriodSeconds=10))
+        await here.until(key, lambda pod: phase(pod) == "Running")
+        async with here.client.logs(key, follow="true") as chunks:
+            assert await anext(aiter(chunks)) == b"up\n"
+            await here.client.delete(PODS, key)
+            await here.gone(key)
+        assert network.logs == ["up\n"]
 
 
 async def test_who_does_not_go_is_killed_after_the_grace_period(here: Node) -> None:

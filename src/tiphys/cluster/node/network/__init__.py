@@ -6,6 +6,7 @@
     resolver      the DNS server: ours from `names`, everything else from the machine's resolvers
     proxy         the user-space proxy: one listener per forward, works everywhere
     nftables      the same forwards as a rule set of the kernel, where root allows it; pure
+    forwarding    the forwards that a driver carries out: without pods that are about to end
     policies      what NetworkPolicies say, as isolations of addresses; pure
     policy_rules  isolations as rules of the kernel, and what to change when they do; pure
     isolation     keeps the rules in step with policies, pods and namespaces

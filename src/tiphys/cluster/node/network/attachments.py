@@ -26,6 +26,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Protocol
 
+from tiphys.cluster.node.network.forwarding import Forwarding
 from tiphys.cluster.node.network.nftables import rule_set
 from tiphys.cluster.node.network.policies import Isolation
 from tiphys.cluster.node.network.policy_rules import PolicyRules, policy_rules, script
@@ -68,6 +69,10 @@ class PodNetwork(Protocol):
 
     async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
         """Puts a pod on the network; ``known`` is the address it had. Raises NetworkError."""
+        ...
+
+    async def retire(self, uid: str) -> None:
+        """A pod is about to end: Services lead to others, if there are any, once this returns. Raises NetworkError."""
         ...
 
     async def detach(self, uid: str) -> None:
@@ -132,6 +137,9 @@ class HostNetwork:
 
     async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
         return Attachment(self.address)
+
+    async def retire(self, uid: str) -> None:
+        return
 
     async def detach(self, uid: str) -> None:
         return
@@ -205,13 +213,19 @@ class Loopback:
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
         self._proxy = Proxy(clock)
+        self._forwarding = Forwarding(self._proxy.update)
 
     async def attach(self, uid: str, pod: Object, known: str = "") -> Attachment:
         if uses_host_network(pod):
             return Attachment(self.host)
         if uid not in self._given:
             self._given[uid] = self._addresses.take(known)
+            self._forwarding.welcome(self._given[uid])
         return Attachment(self._given[uid])
+
+    async def retire(self, uid: str) -> None:
+        if uid in self._given:
+            await self._forwarding.leave_out(self._given[uid])
 
     async def detach(self, uid: str) -> None:
         address = self._given.pop(uid, "")
@@ -219,7 +233,7 @@ class Loopback:
             self._addresses.give_back(address)
 
     async def forward(self, forwards: Sequence[Forward]) -> None:
-        await self._proxy.update(forwards)
+        await self._forwarding.want(forwards)
 
     async def isolate(self, isolations: Sequence[Isolation]) -> None:
         return
@@ -268,6 +282,7 @@ class Bridge:
         self._proxy = Proxy(clock)
         self._addresses = Addresses(self.pods)
         self._given: dict[str, str] = {}
+        self._forwarding = Forwarding(self._carry_out)
         self._isolated: PolicyRules | None = None
         """What the kernel has of policies, None where that is not known."""
         self._opening = asyncio.Lock()
@@ -305,15 +320,21 @@ class Bridge:
         await self._rewrite(())
 
     async def _make(self) -> None:
-        """Makes the bridge; one that a cluster left whose pods are gone is made anew."""
+        """Makes the bridge; one that a cluster left whose pods are gone is made anew.
+
+        It gets a hardware address of its own: else it has that of one of its ports, and with every pod that comes or
+        goes it may be another, while all the others send to the one they know.
+        """
+        octets = ":".join(re.findall("..", self._owner))
+        made = ["link", "add", self._bridge, "address", f"02:74:{octets}", "type", "bridge"]
         try:
-            await _run(["ip", "link", "add", self._bridge, "type", "bridge"])
+            await _run(["ip", *made])
         except NetworkError as err:
             if "File exists" not in str(err):
                 raise
             if not await asyncio.to_thread(_is_free, self._bridge, self._owner):
                 raise NetworkError(f"{self._bridge} has pods of another cluster") from err
-            await _batch(f"link delete {self._bridge}", f"link add {self._bridge} type bridge")
+            await _batch(f"link delete {self._bridge}", " ".join(made))
         await _batch(
             f"link set {self._bridge} alias tiphys-{self._owner}-{os.getpid()}",
             f"addr add {self.pods[1]}/{self.pods.prefixlen} dev {self._bridge}",
@@ -329,6 +350,7 @@ class Bridge:
         if uid not in self._given:
             is_there = bool(known) and await asyncio.to_thread(os.path.exists, place)
             self._given[uid] = self._addresses.take(known)
+            self._forwarding.welcome(self._given[uid])
             if not is_there or self._given[uid] != known:
                 await self._join(uid, name, self._given[uid])
         return Attachment(self._given[uid], place)
@@ -363,7 +385,14 @@ class Bridge:
                 await _run(["ip", "netns", "delete", self._namespace(uid)])
             self._addresses.give_back(address)
 
+    async def retire(self, uid: str) -> None:
+        if uid in self._given:
+            await self._forwarding.leave_out(self._given[uid])
+
     async def forward(self, forwards: Sequence[Forward]) -> None:
+        await self._forwarding.want(forwards)
+
+    async def _carry_out(self, forwards: Sequence[Forward]) -> None:
         inside = [one for one in forwards if self._is_inside(one.address)]
         if any(one.endpoints and one.endpoints[0].address != self.resolver_address for one in inside):
             await self._open()

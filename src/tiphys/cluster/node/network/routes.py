@@ -11,8 +11,8 @@ A forward with no back end is kept: a connection to it is refused at once, as ku
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -99,6 +99,15 @@ def endpoints(slices: Iterable[Object], port: Object, node: str = "") -> tuple[E
             if into is ready or (conditions.get("serving") and conditions.get("terminating")):
                 into.update(Endpoint(address, number) for address in one.get("addresses") or ())
     return tuple(sorted(ready or serving))
+
+
+def without(forwards: Iterable[Forward], addresses: Set[str]) -> tuple[Forward, ...]:
+    """The forwards with other back ends than these, where there are others."""
+    return tuple(replace(one, endpoints=_others(one.endpoints, addresses)) for one in forwards)
+
+
+def _others(endpoints: tuple[Endpoint, ...], addresses: Set[str]) -> tuple[Endpoint, ...]:
+    return tuple(end for end in endpoints if end.address not in addresses) or endpoints
 
 
 def _is_ipv4(text: str) -> bool:
