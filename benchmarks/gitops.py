@@ -8,6 +8,7 @@ import asyncio
 import gc
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -47,6 +48,9 @@ def rows() -> Iterator[Row]:
     yield Row("GitOps: commit to Synced, three objects", "ms", asyncio.run(_commits(_plain)), 100, 30)
     yield Row("GitOps: commit to Synced, a chart", "ms", asyncio.run(_commits(_chart)), 100, 30)
     yield Row("GitOps: commit to Synced, Jsonnet", "ms", asyncio.run(_commits(_jsonnet)), 100, 30)
+    if shutil.which("kubectl"):
+        taken = asyncio.run(_commits(_kustomization))
+        yield Row("GitOps: commit to Synced, a kustomization by kubectl", "ms", taken, 200, 150)
     rate, idle, memory = asyncio.run(_many_applications())
     yield Row(f"GitOps: first sync of {MANY} one-object applications", "1/s", rate, 100, 300, more_is_better=True)
     yield Row(f"GitOps: comparison again of {MANY} applications, CPU each", "ms", idle, 2, 1)
@@ -137,6 +141,14 @@ def _jsonnet(number: int) -> dict[str, str]:
     """Three objects of one program."""
     made = f"{{apiVersion: 'v1', kind: 'ConfigMap', metadata: {{name: n}}, data: {{number: '{number}'}}}}"
     return {"all.jsonnet": f"[{made} for n in {list(_NAMES)}]"}
+
+
+def _kustomization(number: int) -> dict[str, str]:
+    """Three objects of a kustomization with a patch that changes."""
+    patches = "patches: [{target: {kind: ConfigMap}, path: patch.yaml}]\n"
+    patch = f"- {{op: replace, path: /data/number, value: '{number}'}}\n"
+    listed = f"resources: [{', '.join(f'{name}.yaml' for name in _NAMES)}]\n"
+    return {"kustomization.yaml": listed + patches, "patch.yaml": patch, **_plain(0)}
 
 
 async def _many_applications() -> tuple[float, float, float]:

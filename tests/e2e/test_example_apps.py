@@ -45,7 +45,7 @@ def rendered(cluster: Cluster, app: str, place: Path) -> None:
 async def targets(app: str, place: Path) -> dict[str, Any]:
     repository = Repository(place / app)
     source = {"repoURL": repository.url, "path": app}
-    wanted = Wanted(app, app, "argocd", app, "default", [source])
+    wanted = Wanted(app, app, "default", [source])
     async with source_renderer(Place(place / "kept"), SystemClock(), lambda url, project: Credentials()) as renderer:
         found = await renderer.render(wanted)
     assert found.problem == "", found.problem

@@ -39,7 +39,7 @@ from tiphys.cd.plan.objects import (
 )
 from tiphys.cd.plan.projects import Cluster, Project, impersonated
 from tiphys.cd.plan.settings import Settings
-from tiphys.cd.plan.spec import has_multiple_sources, instance_name, sources_of
+from tiphys.cd.plan.spec import instance_name, sources_of
 from tiphys.cd.plan.tracking import TrackingError
 from tiphys.cd.plan.validation import Clusters, Condition, DestinationError, problems_of
 from tiphys.cd.plan.windows import Destination
@@ -67,12 +67,11 @@ class Sources:
 
     sources: Sequence[Mapping[str, Any]]
     revisions: Sequence[str] = ()
-    several: bool = False
 
     @classmethod
     def of_spec(cls, app: Mapping[str, Any]) -> Sources:
         spec = app.get("spec") or {}
-        return cls(sources_of(spec), (), has_multiple_sources(spec))
+        return cls(sources_of(spec))
 
 
 @dataclass(slots=True)
@@ -263,18 +262,14 @@ class Comparer:
         spec = app.get("spec") or {}
         return Wanted(
             instance=self.instance_of(app),
-            app=name_of(app),
-            app_namespace=namespace_of(app),
             namespace=str((spec.get("destination") or {}).get("namespace") or ""),
             project=project.name,
             sources=chosen.sources,
             revisions=chosen.revisions,
-            several=chosen.several,
             annotations=annotations_of(app),
             settings=self._caches.settings,
             kube_version=KUBE_VERSION,
             api_versions=list(live.kinds.api_versions()) if any(map(_may_ask_for_kinds, chosen.sources)) else (),
-            permitted_repositories=project.spec.get("sourceRepos") or (),
             resolve=resolve,
             hard=hard,
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -95,6 +95,8 @@ class ApplicationController:
         self._looked: dict[ObjectKey, datetime] = {}
         self._failed: dict[ObjectKey, _Failed] = {}
         """Those whose last look did not show their sources or their live objects."""
+        self._waits: dict[ObjectKey, frozenset[ObjectKey]] = {}
+        """By application: those that it waits for."""
         self._waiting: dict[ObjectKey, set[ObjectKey]] = {}
         """By application: those that wait for it."""
         self._subscribe()
@@ -127,6 +129,11 @@ class ApplicationController:
         return self._controller.bugs
 
     @property
+    def waiting(self) -> Mapping[ObjectKey, Set[ObjectKey]]:
+        """By application: those whose sync waits for it."""
+        return self._waiting
+
+    @property
     def idle(self) -> bool:
         """Nothing is being done, and nothing waits to be done at once."""
         return self._queue.idle
@@ -140,7 +147,7 @@ class ApplicationController:
         self.caches.secrets.subscribe(self._on_clusters)
 
     def _on_application(self, key: ObjectKey, _before: Object | None, after: Object | None) -> None:
-        for waiting in self._waiting.pop(key, ()):
+        for waiting in self._waiting.get(key, ()):
             self._queue.add(waiting)
         own = self._applications.written.get(key)
         if after is None or metadata_of(after).get("resourceVersion") != own:
@@ -168,8 +175,16 @@ class ApplicationController:
             self.look_at_all()
 
     def _on_wait(self, key: ObjectKey, others: Iterable[ObjectKey]) -> None:
-        for other in others:
+        """From now on ``key`` waits for these, and for no other."""
+        before, now = self._waits.pop(key, frozenset()), frozenset(others)
+        for other in before - now:
+            self._waiting[other].discard(key)
+            if not self._waiting[other]:
+                del self._waiting[other]
+        for other in now:
             self._waiting.setdefault(other, set()).add(key)
+        if now:
+            self._waits[key] = now
 
     def _look_at(self, key: ObjectKey) -> None:
         self._changed.add(key)
@@ -204,6 +219,7 @@ class ApplicationController:
         self._looked.pop(key, None)
         self._failed.pop(key, None)
         self._applications.written.pop(key, None)
+        self._on_wait(key, ())
         instance = self._comparer.instance_of({"metadata": {"name": key.name, "namespace": key.namespace}})
         self._comparer.forget(instance)
         self.clusters.forget(instance)
@@ -211,6 +227,7 @@ class ApplicationController:
     async def _operate(self, key: ObjectKey, app: Application, ready: Compared | None = None) -> Outcome:
         operated = await self._syncer.operate(app, ready)
         if operated.is_over:
+            self._on_wait(key, ())
             status = operated.app.get("status") or {}
             if (status.get("sync") or {}).get("status") == "OutOfSync" or metadata_of(app).get("deletionTimestamp"):
                 self._look_at(key)  # for auto-sync, which may heal it, or say why not

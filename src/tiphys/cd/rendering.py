@@ -21,25 +21,20 @@ __all__ = ["Rendered", "Renderer", "Wanted"]
 class Wanted:
     """What is to be rendered for one application.
 
-    ``instance`` is its name as tracking has it, ``app`` and ``app_namespace`` as Kubernetes has it; ``namespace`` is
-    the destination's. ``revisions`` are what to render each source at, "" for its ``targetRevision``. Objects come
-    back marked as the instance's, by the method in ``settings``.
+    ``instance`` is its name as tracking has it; ``namespace`` is the destination's. ``revisions`` are what to render
+    each source at, "" for its ``targetRevision``. Objects come back marked as the instance's, by the method in
+    ``settings``.
     """
 
     instance: str
-    app: str
-    app_namespace: str
     namespace: str
     project: str
     sources: Sequence[Mapping[str, Any]]
     revisions: Sequence[str] = ()
-    several: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     kube_version: str = ""
     api_versions: Sequence[str] = ()
-    permitted_repositories: Sequence[str] = ("*",)
-    synced_revisions: Sequence[str] = ()
     resolve: bool = True
     hard: bool = False
 

@@ -142,7 +142,8 @@ class Syncer:
             app = await self._store(app, after)
 
     async def _compare(self, app: Application, state: OperationState) -> Compared:
-        chosen = Sources(*operations.chosen(app, state))
+        sources, revisions, _several = operations.chosen(app, state)
+        chosen = Sources(sources, revisions)
         is_known = bool(chosen.revisions) and all(chosen.revisions)
         return await self._comparer.compare(app, chosen, resolve=not is_known, keep=False)
 

@@ -1,5 +1,6 @@
 """An application from its creation on: compared, synced, healed, pruned, rolled back."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.unit.cd.controller.scenes import (
     scene,
     sync_of,
 )
+from tiphys.cd.caches import APPLICATIONS
 from tiphys.cd.settings import ControllerSettings
 from tiphys.machinery.resources import CONFIG_MAPS, ObjectKey
 
@@ -165,6 +167,27 @@ async def test_a_hook_that_fails_fails_the_sync_and_it_is_tried_again() -> None:
         assert await it.find(CONFIG_MAPS, "one") is None
 
 
+async def test_a_retry_runs_all_hooks_again_as_the_original_does() -> None:
+    """The original forgets what came of an attempt when it begins the next one."""
+    async with scene() as it:
+        hooks = annotated(_job("before"), hook="PreSync"), annotated(_job("with"), hook="Sync")
+        it.sources.commit(*hooks, config_map())
+        await it.create(syncPolicy=AUTOMATED | {"retry": {"limit": 1, "backoff": {"duration": "0s"}}})
+        made = []
+        for _attempt in range(2):
+            for name, how in (("before", "Complete"), ("with", "Failed")):
+
+                async def is_new(name: str = name) -> bool:
+                    job = await it.find(JOBS, name)
+                    return job is not None and job["metadata"]["uid"] not in made
+
+                await it.eventually(is_new)
+                made.append((await it.client.get(JOBS, ObjectKey("default", name)))["metadata"]["uid"])
+                await _finish(it, name, how)
+        app = await it.until(lambda app: not running(app))
+        assert phase_of(app) == "Failed" and len(set(made)) == 4
+
+
 async def test_a_sync_is_terminated() -> None:
     async with scene() as it:
         it.sources.commit(annotated(_job("before"), hook="PreSync"), config_map())
@@ -237,6 +260,34 @@ async def test_one_waits_for_another() -> None:
         }
         await it.client.patch(DEPLOYMENTS, ObjectKey("default", "first"), {"status": status}, subresource="status")
         await it.until(lambda app: phase_of(app) == "Succeeded", "top")
+        assert it.controller.waiting == {}
+
+
+async def test_nobody_is_remembered_to_wait_who_is_gone() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map())
+        await it.create("top", syncPolicy=AUTOMATED, annotations={"tiphys.argoproj.io/depends-on": "one, two"})
+        await it.until(lambda app: phase_of(app) == "Running", "top")
+        top = ObjectKey("argocd", "top")
+        await it.eventually(_always(lambda: set(it.controller.waiting) == {_key("one"), _key("two")}))
+        await it.create("one", syncPolicy=AUTOMATED)
+        await it.synced("one")
+        await it.eventually(_always(lambda: it.controller.waiting == {_key("two"): {top}}))
+        await it.client.delete(APPLICATIONS, top)
+        await it.create("other")  # so that something changes after the deletion is seen
+        await it.until(sync_of, "other")
+        assert it.controller.waiting == {}
+
+
+def _always(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def asked() -> bool:
+        return holds()
+
+    return asked
+
+
+def _key(name: str) -> ObjectKey:
+    return ObjectKey("argocd", name)
 
 
 def _deployment(name: str) -> dict[str, Any]:

@@ -48,8 +48,6 @@ async def renderer(tmp_path: Path) -> AsyncIterator[SourceRenderer]:
 def wanted(*sources: dict[str, Any], **more: Any) -> Wanted:
     return Wanted(
         instance="web",
-        app="web",
-        app_namespace="argocd",
         namespace="prod",
         project="default",
         sources=sources,
@@ -98,7 +96,7 @@ async def test_values_from_another_repository(origin: Origin, renderer: SourceRe
         "path": "chart",
         "helm": {"valueFiles": ["$values/env/prod.yaml"]},
     }
-    found = await renderer.render(wanted(chart, {"repoURL": values.repository.url, "ref": "values"}, several=True))
+    found = await renderer.render(wanted(chart, {"repoURL": values.repository.url, "ref": "values"}))
     assert found.problem == ""
     assert found.targets[0]["data"] == {"v": "there"}
     assert found.types == ["Helm", ""] and len(found.revisions) == 2
@@ -112,7 +110,7 @@ async def test_files_of_the_first_source_stay_until_the_last_is_rendered(
     origin.commit({"app/a.yaml": MAP % 1})
     other.commit({"app/b.yaml": MAP % 2})
     sources = [{"repoURL": each.repository.url, "path": "app"} for each in (origin, other)]
-    found = await renderer.render(wanted(*sources, several=True))
+    found = await renderer.render(wanted(*sources))
     assert found.problem == "" and [one["data"]["v"] for one in found.targets] == ["1", "2"]
 
 
