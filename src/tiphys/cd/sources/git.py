@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ DEADLINE_SECONDS = 90.0
 FILES_MAX = 100_000
 BYTES_MAX = 4 * 1024 * 1024 * 1024
 """Of the files of one commit: a few kilobytes of a packed repository may be any number of them."""
+
+NESTING_MAX = 10
+POINTER_BYTES_MAX = 1024
+"""Of the text that stands for a large file (git-lfs docs/spec.md)."""
 
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
@@ -100,8 +105,13 @@ class GitStore:
             return revision
         raise GitError(f"unable to resolve '{revision}' to a commit SHA: revision not found")
 
-    async def checkout(self, repository: Repository, commit: str) -> Path:
-        """A directory with the files of a commit, not to be changed: other renders read it too. Raises `GitError`."""
+    async def checkout(self, repository: Repository, commit: str, *, nesting: int = 0) -> Path:
+        """A directory with the files of a commit, not to be changed: other renders read it too. Raises `GitError`.
+
+        ``nesting``: how deep a submodule it is.
+        """
+        if nesting > NESTING_MAX:
+            raise GitError(f"submodules are nested more than {NESTING_MAX} deep")
         _check_url(repository.url)
         if not revisions.is_short_commit(commit):
             raise GitError(f"{commit} is no commit")
@@ -112,7 +122,7 @@ class GitStore:
             if not target.exists():
                 async with self._lock(key):
                     await self._fetch(repository, commit)
-                await self._write(repository, commit, target)
+                await self._write(repository, commit, target, nesting)
         self.shelf.used(target)
         return target
 
@@ -172,7 +182,7 @@ class GitStore:
             return False
         return True
 
-    async def _write(self, repository: Repository, commit: str, target: Path) -> None:
+    async def _write(self, repository: Repository, commit: str, target: Path, nesting: int) -> None:
         """Writes beside and renames, so that a directory that exists is whole."""
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -180,28 +190,20 @@ class GitStore:
         bare, index = self._bare(repository), partial.with_suffix(".index")
         try:
             listing = await self._git(["ls-tree", "-r", "-l", "-z", commit], repository, bare)
-            self._check_size(listing)
+            room = _Room(self.files_max)
+            room.take(*_extent(listing))
             environment = {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(partial)}
             await self._git(["read-tree", "--reset", "-u", commit], repository, bare, environment)
             if repository.submodules and (partial / ".gitmodules").is_file():
-                await self._submodules(repository, listing, partial)
+                await self._submodules(repository, listing, partial, room, nesting)
             if repository.credentials.enable_lfs:
-                await self._large_files(repository, commit, partial)
+                await self._large_files(repository, commit, partial, room)
             partial.rename(target)
         finally:
             index.unlink(missing_ok=True)
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _check_size(self, listing: str) -> None:
-        """Raises `GitError` for a commit with more than is good for us. ``listing`` is ``git ls-tree``'s with sizes."""
-        entries = listing.split("\0")
-        if len(entries) > self.files_max:
-            raise GitError(f"the commit has {self.files_max} files or more")
-        sizes = (entry.partition("\t")[0].rpartition(" ")[2] for entry in entries)
-        if sum(int(size) for size in sizes if size.isdecimal()) > BYTES_MAX:
-            raise GitError(f"the files of the commit are more than {BYTES_MAX} bytes")
-
-    async def _submodules(self, repository: Repository, listing: str, place: Path) -> None:
+    async def _submodules(self, repository: Repository, listing: str, place: Path, room: _Room, nesting: int) -> None:
         """Checks out each submodule at the commit that the tree pins; nested ones follow."""
         bare = self._bare(repository)
         pinned = dict(_gitlinks(listing))
@@ -209,20 +211,22 @@ class GitStore:
         listed = await self._git(config, repository, bare)
         for path, url in _submodule_urls(listed, repository.url):
             if path in pinned and _is_plain(path):
-                inner = _submodule(repository, url)
-                shutil.copytree(
-                    await self.checkout(inner, pinned[path]), place / path, symlinks=True, dirs_exist_ok=True
-                )
+                inner = await self.checkout(_submodule(repository, url), pinned[path], nesting=nesting + 1)
+                with self.shelf.held(inner):
+                    room.take(*await asyncio.to_thread(_measured, inner))
+                    await asyncio.to_thread(_copied, inner, place, path)
 
-    async def _large_files(self, repository: Repository, commit: str, place: Path) -> None:
+    async def _large_files(self, repository: Repository, commit: str, place: Path, room: _Room) -> None:
         bare = self._bare(repository)
-        await self._git(["lfs", "fetch", repository.url, commit], repository, bare)
         listed = await self._git(["lfs", "ls-files", "--name-only", commit], repository, bare)
-        for name in listed.splitlines():
-            pointer = (place / name).read_bytes() if _is_plain(name) and (place / name).is_file() else None
-            if pointer is not None:
-                content = await self._run(["lfs", "smudge"], repository, bare, {}, pointer)
-                (place / name).write_bytes(content)
+        names = [name for name in listed.splitlines() if _is_plain(name)]
+        pointers = {name: _content(place, name) for name in names if (place / name).is_file()}
+        for pointer in pointers.values():
+            room.take(0, _pointed_size(pointer))
+        await self._git(["lfs", "fetch", repository.url, commit], repository, bare)
+        for name, pointer in pointers.items():
+            content = await self._run(["lfs", "smudge"], repository, bare, {}, pointer)
+            (place / name).write_bytes(content)
 
     async def _git(
         self,
@@ -260,6 +264,55 @@ class GitStore:
             said = errors.decode("utf-8", "replace").strip().replace(repository.url, urls.sanitized(repository.url))
             raise GitError(f"`git {arguments[0]}` failed exit status {process.returncode}: {said}")
         return output
+
+
+class _Room:
+    """How much more of a commit may be written, with all its submodules and large files."""
+
+    def __init__(self, files_max: int) -> None:
+        self._files_max = files_max
+        self._files = self._size = 0
+
+    def take(self, files: int, size: int) -> None:
+        """Raises `GitError` where it is more than is good for us."""
+        self._files += files
+        self._size += size
+        if self._files > self._files_max:
+            raise GitError(f"the commit has more than {self._files_max} files")
+        if self._size > BYTES_MAX:
+            raise GitError(f"the files of the commit are more than {BYTES_MAX} bytes")
+
+
+def _extent(listing: str) -> tuple[int, int]:
+    """How many files and bytes ``git ls-tree`` lists."""
+    heads = [entry.partition("\t")[0].rpartition(" ")[2] for entry in listing.split("\0") if entry]
+    return len(heads), sum(int(size) for size in heads if size.isdecimal())
+
+
+def _measured(place: Path) -> tuple[int, int]:
+    """How many files and bytes are below a directory."""
+    found = [os.lstat(os.path.join(at, name)) for at, _, names in os.walk(place) for name in names]
+    return len(found), sum(each.st_size for each in found)
+
+
+def _copied(inner: Path, place: Path, path: str) -> None:
+    """Raises `GitError` where a link leads out of ``place``."""
+    if not (place / path).resolve().is_relative_to(place.resolve()):
+        raise GitError(f"submodule path {path!r} leads out of the repository")
+    shutil.copytree(inner, place / path, symlinks=True, dirs_exist_ok=True)
+
+
+def _content(place: Path, name: str) -> bytes:
+    """Raises `GitError` for a link, which no large file is."""
+    if not (place / name).resolve().is_relative_to(place.resolve()):
+        raise GitError(f"{name!r} leads out of the repository")
+    with (place / name).open("rb") as file:
+        return file.read(POINTER_BYTES_MAX)
+
+
+def _pointed_size(pointer: bytes) -> int:
+    found = re.search(rb"^size ([0-9]{1,18})$", pointer, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 async def _finished(

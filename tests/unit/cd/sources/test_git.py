@@ -138,6 +138,41 @@ async def test_a_submodule_that_climbs_out_of_the_url_is_refused(origin: Origin,
         await store.checkout(origin.repository, git(origin.place, "rev-parse", "HEAD"))
 
 
+def doubled(origin: Origin, before: str) -> str:
+    """A commit that has another one of the same repository in it twice."""
+    modules = "".join(
+        f'[submodule "{name}"]\n\tpath = {name}\n\turl = {origin.repository.url}\n' for name in ("x", "y")
+    )
+    (origin.place / ".gitmodules").write_text(modules)
+    git(origin.place, "add", ".gitmodules")
+    for name in ("x", "y"):
+        git(origin.place, "update-index", "--add", "--cacheinfo", f"160000,{before},{name}")
+    git(origin.place, "commit", "-qm", "doubled")
+    return git(origin.place, "rev-parse", "HEAD")
+
+
+async def test_submodules_that_double_are_stopped(origin: Origin, store: GitStore) -> None:
+    commit = origin.commit({"a": "1"})
+    for _ in range(5):
+        commit = doubled(origin, commit)
+    store.files_max = 50
+    with pytest.raises(GitError, match="has more than 50 files"):
+        await store.checkout(origin.repository, commit)
+
+
+async def test_submodules_in_submodules_come_to_an_end(
+    origin: Origin, store: GitStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiphys.cd.sources.git.NESTING_MAX", 2)
+    commit = origin.commit({"a": "1"})
+    for _ in range(2):
+        commit = doubled(origin, commit)
+    assert (await store.checkout(origin.repository, commit) / "x/y/a").read_text() == "1"
+    commit = doubled(origin, commit)
+    with pytest.raises(GitError, match="nested more than 2 deep"):
+        await GitStore(store.place / "other").checkout(origin.repository, commit)
+
+
 @pytest.mark.parametrize(
     ("parent", "url", "password"),
     [
