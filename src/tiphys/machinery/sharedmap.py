@@ -1,8 +1,9 @@
 """A read-only mapping that shares structure with its predecessor: how a workflow's nodes are kept in memory.
 
 ``status.nodes`` of a workflow may hold 100,000 entries of which an update names a few. ``SharedMap`` keeps its entries
-in about √n buckets; ``changed`` copies the spine and the buckets that it touches and shares the rest, so that both the
-old and the new map stay valid and an update costs O(changes × √n) pointer copies instead of O(n).
+in buckets of about 16; ``changed`` copies the list of buckets and those that it touches and shares the rest, so that
+both the old and the new map stay valid, and an update costs n / 16 pointers and 16 entries for each change, not n
+entries. Small buckets also are what makes many versions cheap to keep (the watch cache does).
 
 A value may be given as ``bytes`` (JSON as it was stored): it is parsed at its first use. Iteration is in no particular
 order. Not thread-safe: parsing a value at its first use writes to a bucket.
@@ -19,6 +20,8 @@ ABSENT: Final = object()
 """As a value in ``changed``: remove this key."""
 
 _BUCKETS_MIN = 8
+_PER_BUCKET = 16
+_PER_BUCKET_MAX = 64
 
 
 class SharedMap(Mapping[str, Any]):
@@ -56,7 +59,7 @@ class SharedMap(Mapping[str, Any]):
             size += (value is not ABSENT) - (old is not ABSENT)
         if not copied:
             return self
-        if size > 4 * len(buckets) ** 2:
+        if size > _PER_BUCKET_MAX * len(buckets):
             buckets = _spread((pair for bucket in buckets for pair in bucket.items()), size)
         return SharedMap(buckets, size)
 
@@ -99,7 +102,7 @@ class SharedMap(Mapping[str, Any]):
 
 
 def _spread(pairs: Iterable[tuple[str, Any]], size: int) -> list[dict[str, Any]]:
-    buckets: list[dict[str, Any]] = [{} for _ in range(max(_BUCKETS_MIN, int(size**0.5)))]
+    buckets: list[dict[str, Any]] = [{} for _ in range(max(_BUCKETS_MIN, size // _PER_BUCKET))]
     for key, value in pairs:
         buckets[hash(key) % len(buckets)][key] = value
     return buckets

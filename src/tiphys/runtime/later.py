@@ -15,7 +15,7 @@ from typing import Generic
 from tiphys.machinery.actions import Action, Plan
 from tiphys.machinery.errors import ApiError, NotFound
 from tiphys.runtime.act import Actor
-from tiphys.runtime.clock import Clock
+from tiphys.runtime.clock import Clock, Timer
 from tiphys.runtime.queue import K
 
 _GATHER_SECONDS = 0.05
@@ -30,19 +30,30 @@ class Later(Generic[K]):
         self._clock = clock
         self._on_failure = on_failure
         self._waiting: deque[tuple[K, Action]] = deque()
-        self._news = asyncio.Event()
+        self._due = asyncio.Event()
+        self._timer: Timer | None = None
 
     def add(self, key: K, *actions: Action) -> None:
         self._waiting.extend((key, action) for action in actions)
-        self._news.set()
+        self._plan()
 
     async def run(self) -> None:
         while True:
-            await self._news.wait()
-            await self._clock.sleep_until(self._clock.monotonic() + _GATHER_SECONDS)
+            await self._due.wait()
+            self._due.clear()
             await self._carry_out([self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))])
-            if not self._waiting:
-                self._news.clear()
+            self._plan()
+
+    def _plan(self) -> None:
+        """A moment is waited for few; a full batch goes now, or a busy loop would let them pile up without end."""
+        if len(self._waiting) >= _AT_ONCE:
+            self._due.set()
+        elif self._waiting and self._timer is None:
+            self._timer = self._clock.call_at(self._clock.monotonic() + _GATHER_SECONDS, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._due.set()
 
     async def _carry_out(self, batch: list[tuple[K, Action]]) -> None:
         outcomes = await self._actor.carry_out(Plan((tuple(action for _, action in batch),)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tiphys.client.client import Client, Object
 from tiphys.lang.names import LockName
@@ -71,7 +71,7 @@ class Caches:
         succeeded = {label: _succeeded_by_label(label) for label in estimation.LABELS}
         self.workflows = informer(WORKFLOWS, cron=by_cron, **succeeded)
         self.pods = owned_by_workflow(PODS, without_completed)
-        self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS)
+        self.task_results = owned_by_workflow(WORKFLOW_TASK_RESULTS, result_alone)
         self.task_sets = informer(WORKFLOW_TASK_SETS)
         self.shared: Mapping[Resource, Informer] = {
             CONFIG_MAPS: informer(CONFIG_MAPS, type=by_label(_CONFIG_MAP_TYPE)),
@@ -121,6 +121,16 @@ def without_completed(pod: Object) -> Object:
     return {"metadata": {part: meta[part] for part in _NAME_TAG if part in meta}}
 
 
+def result_alone(result: Object) -> Object:
+    """A task result as decisions read it: there is one for every pod."""
+    meta = result["metadata"]
+    kept: dict[str, Any] = {"metadata": {part: meta[part] for part in _RESULT_TAG if part in meta}}
+    kept.update((part, result[part]) for part in _RESULT if part in result)
+    return kept
+
+
+_RESULT_TAG = ("name", "namespace", "resourceVersion", "labels")
+_RESULT = ("phase", "message", "outputs", "progress")
 _NAME_TAG = ("name", "namespace", "uid", "resourceVersion", "labels", "deletionTimestamp")
 
 

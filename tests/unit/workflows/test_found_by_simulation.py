@@ -159,3 +159,35 @@ def test_a_loop_does_not_end_while_items_wait_for_the_exit_handler_of_an_earlier
     cluster.decide()
     cluster.succeed("wf.a(0:0).onExit")
     assert cluster.running_pods() == ["wf.a(1:1)"]
+
+
+def test_an_ended_pod_of_an_earlier_life_does_not_keep_back_the_memoized_step_before_it() -> None:
+    memo = {"key": "k", "maxAge": "1h", "cache": {"configMap": {"name": "c"}}}
+    at = "2026-01-01T00:00:00Z"
+    entry = json.dumps({"nodeID": "x", "outputs": {}, "creationTimestamp": at, "lastHitTimestamp": at})
+    cache = {"metadata": {"name": "c", "labels": {"workflows.argoproj.io/configmap-type": "Cache"}}}
+    main = {"name": "main", "steps": [[{"name": "a", "template": "once"}], [{"name": "b", "template": "t"}]]}
+    spec = {"entrypoint": "main", "templates": [main, container("once", memoize=memo), container("t")]}
+    cluster = Cluster({**spec, "parallelism": 1}, config_maps={"c": {**cache, "data": {"k": entry}}})
+    stored = cluster.workflow
+    cluster.decide()
+    assert cluster.running_pods() == ["wf[1].b"]
+    cluster.workflow = stored  # the pod was made, the status was not written
+    name = cluster.pod_of("wf[1].b")
+    cluster.lookup.live_pods[name] = {**cluster.lookup.live_pods[name], "status": {"phase": "Succeeded"}}
+    cluster.reload()
+    cluster.decide()
+    assert cluster.phase == "Succeeded"
+
+
+def test_terminate_ends_an_exit_handler_whose_pod_was_never_made() -> None:
+    task = {"name": "a", "template": "t", "hooks": {"exit": {"template": "again"}}}
+    cluster = cluster_of({"dag": {"tasks": [task]}}, container("t"), container("again", retryStrategy={"limit": "1"}))
+    cluster.decide()
+    cluster.succeed("wf.a")
+    cluster.lookup.live_pods.clear()  # the node was stored, its pod not made
+    cluster.workflow = {**cluster.workflow, "spec": {**cluster.workflow["spec"], "shutdown": "Terminate"}}
+    cluster.reload()
+    cluster.decide()
+    assert cluster.nodes()["wf.a.onExit"] == "Failed"
+    assert cluster.phase == "Failed"

@@ -18,17 +18,23 @@ import orjson
 Object = dict[str, Any]
 
 _MINE = 2
+_LOOKS_PER_VIEW = 2
+"""More than one, so that what waits for its holders to let go becomes fewer."""
 
 
 class Record:
-    """One version of one object. ``id`` names the object for its whole life, ``version`` this state of it."""
+    """One version of one object. ``id`` names the object for its whole life, ``version`` this state of it.
 
-    __slots__ = ("_bytes", "_fields", "_labels", "_view", "id", "key", "version")
+    ``is_current``: this is what the object is now (the store's to say).
+    """
+
+    __slots__ = ("_bytes", "_fields", "_labels", "_view", "id", "is_current", "key", "version")
 
     def __init__(self, key: str, id: int, version: int, view: Object | None = None, body: bytes | None = None) -> None:
         self.key = key
         self.id = id
         self.version = version
+        self.is_current = False
         self._view = view
         self._bytes = body
         self._labels: Mapping[str, str] | None = None
@@ -87,22 +93,29 @@ class Record:
 class WarmViews:
     """Keeps the ``limit`` most recently parsed views, cools the rest (first in, first out).
 
-    Where no journal makes their bytes (``is_current`` is given), bytes are made of those records that are current and
-    whose view nobody else holds: beside a view in somebody's cache they would only be more.
+    Where no journal makes their bytes (``makes_bytes``), bytes are made of those records that are current and whose
+    view nobody else holds: beside a view in somebody's cache they would only be more. A view that is held now is
+    looked at again later, since caches that lag behind let go as well.
     """
 
-    def __init__(self, limit: int, is_current: Callable[[Record], bool] | None = None) -> None:
+    def __init__(self, limit: int, makes_bytes: bool) -> None:
         self._limit = limit
-        self._is_current = is_current
+        self._makes_bytes = makes_bytes
         self._records: deque[Record] = deque()
 
     def add(self, record: Record) -> None:
         self._records.append(record)
-        if len(self._records) > self._limit:
-            cooling = self._records.popleft()
-            if self._is_current is not None and cooling.is_sole_holder and self._is_current(cooling):
-                cooling.encode()
-            cooling.cool()
+        for _ in range(_LOOKS_PER_VIEW):
+            if len(self._records) > self._limit:
+                self._cool(self._records.popleft())
+
+    def _cool(self, cooling: Record) -> None:
+        if self._makes_bytes and cooling.is_current:
+            if not cooling.is_sole_holder:
+                self._records.append(cooling)
+                return
+            cooling.encode()
+        cooling.cool()
 
 
 def encode(view: Any) -> bytes:

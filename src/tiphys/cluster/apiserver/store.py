@@ -54,12 +54,18 @@ class Collection:
         return self.order[bisect_left(self.order, f"{namespace}/") : bisect_left(self.order, f"{namespace}0")]
 
     def put(self, record: Record) -> None:
-        if record.key not in self.records:
+        before = self.records.get(record.key)
+        if before is None:
             insort(self.order, record.key)
+        else:
+            before.is_current = False
         self.records[record.key] = record
+        record.is_current = True
 
     def drop(self, key: str) -> None:
-        if self.records.pop(key, None) is not None:
+        before = self.records.pop(key, None)
+        if before is not None:
+            before.is_current = False
             del self.order[bisect_left(self.order, key)]
 
 
@@ -82,7 +88,7 @@ class Store:
         self._staged: dict[tuple[str, str], Record | None] = {}
         self._listeners: list[Callable[[list[Change]], None]] = []
         self._shared_maps = shared_maps or {}
-        self._warm = WarmViews(WARM_VIEWS_MAX, self._is_newest if journal is None else None)
+        self._warm = WarmViews(WARM_VIEWS_MAX, makes_bytes=journal is None)
         self._alike = _Alike()
         self._gathering = _Gathering()
         self._writer: _Writer | None = None
@@ -106,6 +112,12 @@ class Store:
         if not record.is_parsed:
             self._warm.add(record)
         return record.view
+
+    def parts_of(self, change: Change) -> int:
+        """How many entries the changed object's shared map has; 0 without one."""
+        path = self._shared_maps.get(change.collection)
+        part = _part(change.record.view, path) if path else None
+        return len(part) if part is not None else 0
 
     def collection(self, name: str) -> Collection:
         return self._collections.setdefault(name, Collection())
@@ -252,10 +264,6 @@ class Store:
         for listener in self._listeners:
             listener(changes)
 
-    def _is_newest(self, record: Record) -> bool:
-        """Whether the record is the present state of an object (of whichever collection)."""
-        return any(found.records.get(record.key) is record for found in self._collections.values())
-
     def _split_out(self, collection: str, view: Object) -> None:
         path = self._shared_maps.get(collection)
         if path is None:
@@ -276,6 +284,7 @@ class Store:
             if row.id in parts:
                 record = Record(key, row.id, row.version, self._with_parts(row, parts[row.id]))
             self.collection(row.collection).records[key] = record
+            record.is_current = True
         for collection in self._collections.values():
             collection.order = sorted(collection.records)
 

@@ -22,6 +22,10 @@ from tiphys.machinery.errors import ApiError, Expired
 from tiphys.runtime.clock import Clock, Timer
 
 RING_CHANGES_MAX = 2_048
+"""Of a collection; those of objects with many parts (a workflow's nodes) count as more."""
+RING_CHANGES_MIN = 50
+"""Kept whatever they count, so that whoever has just listed can watch from there."""
+PARTS_PER_CHANGE = 64
 QUEUE_EVENTS_MAX = 4_096
 BOOKMARK_SECONDS = 60.0
 
@@ -43,11 +47,18 @@ class _Ring:
     floor: int
     changes: deque[Change] = field(default_factory=deque)
     watchers: list[Watcher] = field(default_factory=list)
+    weight: int = 0
+    _weights: deque[int] = field(default_factory=deque)
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Change, parts: int) -> None:
+        """``parts``: how many entries the object's map has that is kept entry by entry."""
+        weight = 1 + parts // PARTS_PER_CHANGE
         self.changes.append(change)
-        if len(self.changes) > RING_CHANGES_MAX:
+        self._weights.append(weight)
+        self.weight += weight
+        while self.weight > RING_CHANGES_MAX and len(self.changes) > RING_CHANGES_MIN:
             self.floor = self.changes.popleft().record.version
+            self.weight -= self._weights.popleft()
 
     def since(self, version: int) -> Iterable[Change]:
         """The changes after ``version``, oldest first."""
@@ -239,7 +250,7 @@ class Hub:
     def _published(self, changes: list[Change]) -> None:
         for change in changes:
             ring = self._ring(change.collection)
-            ring.add(change)
+            ring.add(change, self._store.parts_of(change))
             for watcher in tuple(ring.watchers):
                 watcher.offer(change)
 

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from tiphys.machinery.actions import Action, Create, Delete, Patch, Plan
@@ -50,14 +51,19 @@ def play(pod: Object, script: Script, now: datetime) -> Plan:
 
 def without_ended(pod: Object) -> Object:
     """A pod, or of one that has ended only what `play` asks about it."""
-    status, spec, meta = pod.get("status") or {}, pod["spec"], pod["metadata"]
-    if status.get("phase") not in ("Succeeded", "Failed"):
+    phase, meta = (pod.get("status") or {}).get("phase"), pod["metadata"]
+    if phase not in ("Succeeded", "Failed"):
         return pod
     return {
         "metadata": {part: meta[part] for part in _NAME_TAG if part in meta},
-        "spec": {"nodeName": spec["nodeName"]} if "nodeName" in spec else {},
-        "status": {"phase": status["phase"]},
+        **_rest_of_ended(phase, pod["spec"].get("nodeName")),
     }
+
+
+@lru_cache(maxsize=256)
+def _rest_of_ended(phase: str, node: str | None) -> Object:
+    """Shared by all that ended like this: there may be a hundred thousand."""
+    return {"spec": {"nodeName": node} if node is not None else {}, "status": {"phase": phase}}
 
 
 _NAME_TAG = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")

@@ -176,8 +176,10 @@ class Run:
             state.has_agent = True
             return
         state.pod_of[node_id] = name
-        if node_id not in state.nodes.by_id:
+        if node_id not in state.nodes.by_id and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
             state.orphans[node_id] = annotations.get(ANNOTATION_NODE_NAME, "")
+        else:  # one that ended takes no place
+            state.orphans.pop(node_id, None)
         state.finished_pods[name] = None
         state.nodes.set_pod_exists(node_id, True)
 

@@ -95,15 +95,28 @@ def run_hooks(state: State, at: Place, holder: Holder, node: Node) -> bool:
 
 
 def run_exit_handler(state: State, at: Place, holder: Holder, node: Node) -> bool:
-    """Runs the exit handler of a completed node; False while it is not done. Raises `Problem`."""
+    """Runs the exit handler of a completed node; False while it is not done. Raises `Problem`.
+
+    Once the workflow is terminated only one that has begun is looked at, so that it ends, and nobody waits for it.
+    """
     hook = exit_hook(state, holder)
-    if hook is None or not state.lets_run(on_exit=True):
+    if hook is None:
+        return True
+    if not state.lets_run(on_exit=True):
+        _end_exit_handler(state, at, hook, node)
         return True
     if hook.get("expression") and not evaluate_bool(hook["expression"], state.values(at.scope)):
         return True
     outputs = last_attempt_or_self(state, node).outputs
     made = _execute(state, at, hook, node, f"{node.name}.onExit", outputs, resolves=True, on_exit=True)
     return made is not None and made.fulfilled
+
+
+def _end_exit_handler(state: State, at: Place, hook: Holder, node: Node) -> None:
+    """Has the shutdown seen by an exit handler whose pod, or next attempt, was not made before: none is made now."""
+    known = state.node_named(f"{node.name}.onExit")
+    if known is not None and not known.fulfilled:
+        _execute(state, at, hook, node, known.name, None, resolves=False, on_exit=True)
 
 
 def _execute(

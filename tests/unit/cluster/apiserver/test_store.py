@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tiphys.cluster.apiserver import store as store_module
 from tiphys.cluster.apiserver.journal import Group, Journal, JournalError, Row
 from tiphys.cluster.apiserver.store import Change, Store
 from tiphys.machinery.errors import ServiceUnavailable
@@ -193,3 +194,23 @@ def test_a_value_that_the_file_cannot_hold_is_refused_and_the_next_write_goes_on
     journal.close()
     with closing(sqlite3.connect(tmp_path / "store.db")) as db:
         assert db.execute("SELECT key FROM parts").fetchall() == [("b",)]
+
+
+async def test_a_view_that_was_held_for_long_is_let_go_of_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "WARM_VIEWS_MAX", 2)
+    store = Store()
+
+    async def put(*names: str) -> None:
+        for name in names:
+            await store.put("configmaps", f"default/{name}", {"metadata": {"name": name}})
+
+    await put("a")
+    record = store.get("configmaps", "default/a")
+    assert record is not None
+    held = record.view
+    await put("b", "c", "d")
+    assert record.view is held
+    del held
+    await put("e", "f", "g")
+    assert not record.is_parsed
+    assert record.view["metadata"]["name"] == "a"

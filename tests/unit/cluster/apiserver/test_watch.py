@@ -11,6 +11,7 @@ from tiphys.client.transport import Request
 from tiphys.cluster.apiserver import watch
 from tiphys.cluster.apiserver.http import handler
 from tiphys.cluster.apiserver.server import ApiServer
+from tiphys.cluster.apiserver.store import Change
 from tiphys.cluster.apiserver.watch import Watcher
 from tiphys.machinery.errors import ApiError, Expired
 from tiphys.machinery.resources import CONFIG_MAPS, PODS, ObjectKey
@@ -88,3 +89,19 @@ async def test_a_connection_that_nobody_reads_from_is_ended(monkeypatch: pytest.
         async with asyncio.timeout(5):
             await ended.wait()
         writer.transport.abort()
+
+
+async def test_of_objects_with_many_parts_fewer_versions_are_kept() -> None:
+    async with api_server() as server:
+        ring = watch._Ring(0)
+        await make(server, "a")
+        record = server.store.get(CONFIG_MAPS.key, "default/a")
+        assert record is not None
+        change = Change(CONFIG_MAPS.key, "MODIFIED", record, None)
+        for _ in range(2 * watch.RING_CHANGES_MIN):
+            ring.add(change, parts=100_000)
+        assert len(ring.changes) == watch.RING_CHANGES_MIN
+        assert ring.floor == record.version
+        for _ in range(2 * watch.RING_CHANGES_MAX):
+            ring.add(change, parts=0)
+        assert len(ring.changes) == watch.RING_CHANGES_MAX
