@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cluster.node.harness import a_pod, node, phase
-from tiphys.cluster.apiserver.streams import RemoteOptions
+from tests.unit.cluster.node.harness import DEADLINE, a_pod, node, phase
+from tiphys.cluster.apiserver.streams import STDIN, RemoteOptions
 from tiphys.cluster.node.outputs import Source
 from tiphys.cluster.node.runtime import STDERR, STDOUT
 from tiphys.machinery.resources import PODS
@@ -91,4 +91,27 @@ async def test_both_outputs_of_a_container(runtime: str, tmp_path: Path) -> None
             said = tuple(await asyncio.gather(session.read(STDOUT), session.read(STDERR)))
             assert said == (b"o%d\n" % n, b"e%d\n" % n)
         assert tuple(await asyncio.gather(session.read(STDOUT), session.read(STDERR))) == (b"", b"")
+        session.close()
+
+
+@pytest.mark.parametrize("runtime", ["process", "sandbox", "oci"])
+async def test_the_terminal_of_a_container(runtime: str, tmp_path: Path) -> None:
+    """Both of its ends are terminals, and it has the size of the one who is attached."""
+    container = {"stdin": True, "tty": True}
+    script = "test -t 0 && test -t 1 && while read x; do stty size; done"
+    async with node(runtime, tmp_path / "node") as here:
+        agent = await here.start()
+        key = await here.create(a_pod(script, container=container))
+        await here.until(key, lambda pod: phase(pod) == "Running")
+        options = RemoteOptions(container="c", streams=frozenset({STDIN, STDOUT}), tty=True)
+        session = agent.stream_source.attach(await here.client.get(PODS, key), options)
+        session.resize(columns=101, rows=33)
+        said = b""
+        async with asyncio.timeout(DEADLINE):
+            while b"33 101" not in said:  # the terminals of runtimes like crun follow each other a moment later
+                await session.write(b"x\n")
+                said += await session.read(STDOUT)
+            await session.write(b"\x04")
+            while await session.read(STDOUT):
+                pass
         session.close()

@@ -16,8 +16,9 @@ from tiphys.cluster.node.runtime import Launch, Mount
 from tiphys.cluster.node.runtimes import seccomp
 
 MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 )  # fmt: skip
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 SHARED_MEMORY_BYTES = 64 << 20
@@ -75,7 +76,7 @@ def _process(launch: Launch, without: frozenset[str]) -> dict[str, object]:
     given = CAPABILITIES if who.privileged else USUAL_CAPABILITIES if who.capabilities is None else who.capabilities
     names = [f"CAP_{name}" for name in given if name not in without]
     return {
-        "terminal": False,
+        "terminal": launch.tty,
         "user": {
             "uid": who.uid or 0,
             "gid": who.gid or 0,

@@ -1,6 +1,6 @@
 """Holds the standard streams of a container that people attach to (``stdin: true`` or ``tty: true``).
 
-    python -I -S console.py ORDER -- COMMAND…      ORDER: JSON with place, stdin, once, tty
+    python -I -S console.py ORDER -- COMMAND…      ORDER: JSON with place, stdin, once, tty, terminal
 
 A program of its own, standard library only, between the shim's shell and the command: it outlives the agent as the
 container does, so that input and terminal are still there for the next one. It copies output to its own standard
@@ -8,6 +8,9 @@ output and error (the log) and to whoever is connected to ``<place>.console``, a
 
     frames, both ways: kind 1 | length 4 | data
     to us: 0 input, 4 size ("columns rows"), 5 "I have input", 6 end of input       from us: 1 output, 2 error output
+
+``terminal`` names a socket, in a directory, over which the command (crun) sends the container's own terminal; it stands
+for TERMINAL_SOCKET in the command. Otherwise a terminal is one of this machine's.
 
 With ``once`` the input ends when the first one who had input leaves. A client that does not read is dropped.
 """
@@ -28,6 +31,7 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
+TERMINAL_SOCKET = "%TERMINAL%"
 INPUT, OUTPUT, ERROR, SIZE, HAS_INPUT, END = 0, 1, 2, 4, 5, 6
 CHUNK_BYTES = 32 << 10
 CLIENT_BYTES_MAX = 1 << 20
@@ -68,9 +72,15 @@ class Console:
         self._watch(self._wake, selectors.EVENT_READ, self._woken)
         self._code: int | None = None
         self._terminal = -1
+        self._size = b""
         self._input = -1
         self._outputs: dict[int, int] = {}
-        self._child = self._start_at_terminal(command) if self._tty else self._start(command, bool(order["stdin"]))
+        if not self._tty:
+            self._child = self._start(command, has_input=bool(order["stdin"]))
+        elif order["terminal"]:
+            self._child = self._start_with_terminal(command, order["terminal"])
+        else:
+            self._child = self._start_at_terminal(command)
         for number in FORWARDED:
             # Without a terminal the command is in our group and has got the signal itself.
             signal.signal(number, self._forward if self._tty else lambda *_: None)
@@ -94,13 +104,40 @@ class Console:
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             execute(command, (slave, slave, slave))
         os.close(slave)
-        os.set_blocking(master, False)
-        self._terminal = self._input = master
-        self._outputs = {master: OUTPUT}
-        self._watch(master, selectors.EVENT_READ, functools.partial(self._readable, master))
+        self._take_terminal(master)
         return child
 
-    def _start(self, command: list[str], has_input: bool) -> int:
+    def _take_terminal(self, master: int) -> None:
+        os.set_blocking(master, False)
+        self._terminal = self._input = master
+        self._outputs[master] = OUTPUT
+        if self._size:
+            fcntl.ioctl(master, termios.TIOCSWINSZ, self._size)
+        self._watch(master, selectors.EVENT_READ, functools.partial(self._readable, master))
+        self._feed()
+
+    def _start_with_terminal(self, command: list[str], place: str) -> int:
+        """The command sends the terminal when it has one; what it says itself goes to the log."""
+        folder, name = os.path.split(place)
+        listener = bound(folder, name)
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.set_inheritable(directory, True)  # by which the command finds the socket: names of sockets are short
+        self._watch(listener.fileno(), selectors.EVENT_READ, lambda _: self._receive_terminal(listener))
+        path = f"/proc/self/fd/{directory}/{name}"
+        child = self._start([word.replace(TERMINAL_SOCKET, path) for word in command], has_input=False)
+        os.close(directory)
+        return child
+
+    def _receive_terminal(self, listener: socket.socket) -> None:
+        link, _address = listener.accept()
+        _, descriptors, _, _ = socket.recv_fds(link, CHUNK_BYTES, 1)
+        self._selector.unregister(listener.fileno())
+        link.close()
+        listener.close()
+        for descriptor in descriptors:
+            self._take_terminal(descriptor)
+
+    def _start(self, command: list[str], *, has_input: bool) -> int:
         out, theirs_out = os.pipe()
         err, theirs_err = os.pipe()
         source = os.open(os.devnull, os.O_RDONLY)
@@ -207,9 +244,11 @@ class Console:
             self._feed()
         elif kind == END and self._once and client.has_input:
             self._end_input()
-        elif kind == SIZE and self._terminal >= 0:
+        elif kind == SIZE and self._tty:
             columns, rows = (min(int(word), 0xFFFF) for word in payload.split()[:2])
-            fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+            self._size = struct.pack("HHHH", rows, columns, 0, 0)
+            if self._terminal >= 0:
+                fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, self._size)
 
     def _feed(self) -> None:
         """What the command takes now; the rest when it can."""
@@ -282,7 +321,12 @@ class Console:
 
 def listen(place: str) -> socket.socket:
     """The socket ``<place>.console``. Bound from within its directory: such names may only have 107 bytes."""
-    folder, name = os.path.split(f"{place}.console")
+    listener = bound(*os.path.split(f"{place}.console"))
+    os.chmod(f"{place}.console", 0o600)
+    return listener
+
+
+def bound(folder: str, name: str) -> socket.socket:
     listener, here = socket.socket(socket.AF_UNIX), os.open(".", os.O_RDONLY)
     os.chdir(folder)
     with contextlib.suppress(FileNotFoundError):
@@ -290,7 +334,6 @@ def listen(place: str) -> socket.socket:
     listener.bind(name)
     os.fchdir(here)
     os.close(here)
-    os.chmod(f"{place}.console", 0o600)
     listener.listen()
     return listener
 

@@ -48,6 +48,7 @@ from tiphys.cluster.node.layered import (
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import bundle, seccomp, shim
+from tiphys.cluster.node.runtimes.console import TERMINAL_SOCKET
 from tiphys.cluster.node.runtimes.process import (
     CANNOT_START,
     DEFAULT_PATH,
@@ -252,6 +253,7 @@ class OciRuntime(Starter):
             self.spawner,
             tag=tag,
             kind=partial(OciContainer, self._groups),
+            terminal=str(own / "terminal") if _sends_terminal(launch, variant) and not strange else "",
         )
 
     def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
@@ -414,9 +416,15 @@ class OciRuntime(Starter):
         complaints = shlex.quote(str(own / "runtime.log"))
         words = [variant.path, "--root", str(self._state), "--log", str(own / "runtime.log"), "--log-format", "json"]
         words += ["--cgroup-manager=disabled"] if variant.program == "crun" else []
-        words += ["run", "--bundle", str(own), "--pid-file", str(own / "pid"), container_name(launch)]
+        words += ["run"] + (["--console-socket", TERMINAL_SOCKET] if _sends_terminal(launch, variant) else [])
+        words += ["--bundle", str(own), "--pid-file", str(own / "pid"), container_name(launch)]
         script = f"{{ {' && '.join(steps)}; }} 2>>{complaints} && exec {shlex.join(words)}"
         return [*own_namespace(rootless=self._rootless), shim.SHELL, "-c", script]
+
+
+def _sends_terminal(launch: Launch, variant: Variant) -> bool:
+    """crun hands a container's terminal over; runc in the foreground copies between it and the one that it is at."""
+    return launch.tty and variant.program == "crun"
 
 
 # Container path → its file in a life's own directory.

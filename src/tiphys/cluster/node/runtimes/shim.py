@@ -157,9 +157,12 @@ def spawn(
     open_files: Sequence[tuple[int, str]] = (),
     hand_over: Sequence[tuple[int, int]] = (),
     kind: Kind = ShimContainer,
+    terminal: str = "",
 ) -> ShimContainer:
     """Starts the shim. In the command, ``open_files`` (descriptor, path) are open for reading and ``hand_over``
     (descriptor there, descriptor here) are passed on; those here are closed then.
+
+    ``terminal`` is where the command sends the container's own terminal to (``console.py``).
 
     ``tag`` (no spaces) ends up in the claim if this shell gets the life: it tells which starter's preparations count.
     """
@@ -181,7 +184,7 @@ def spawn(
         life.begun(pid, failure)
 
     script = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}"]
-    argv = [*entered(launch), *script, *_with_console(launch, command)]
+    argv = [*entered(launch), *script, *_with_console(launch, command, terminal)]
     spawner.start(Order(argv, env, actions, told))
     return life
 
@@ -191,11 +194,17 @@ def entered(launch: Launch) -> list[str]:
     return ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
 
 
-def _with_console(launch: Launch, command: Sequence[str]) -> Sequence[str]:
+def _with_console(launch: Launch, command: Sequence[str], terminal: str) -> Sequence[str]:
     """The command below a program that holds its streams, where people may attach to it."""
     if not (launch.stdin or launch.tty):
         return command
-    order = {"place": os.fspath(launch.place), "stdin": launch.stdin, "once": launch.stdin_once, "tty": launch.tty}
+    order = {
+        "place": os.fspath(launch.place),
+        "stdin": launch.stdin,
+        "once": launch.stdin_once,
+        "tty": launch.tty,
+        "terminal": terminal,
+    }
     return [sys.executable, "-I", "-S", console.__file__, json.dumps(order), "--", *command]
 
 
