@@ -66,7 +66,7 @@ class EngineContainer:
         self._signals: list[int] = []
         self._runs = False
         self._doomed = False
-        self.outputs: Writers | None = None
+        self.outputs: Writers | None = None  # not written to: each stands where its output has come to
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, body: Any | None) -> None:
@@ -119,18 +119,19 @@ class EngineContainer:
     async def _keep_output(self) -> None:
         """From the beginning, each time somebody follows: files that are there already are written anew."""
         places = shim.log_files(self.place, self._apart)
-        for place in places:
-            place.write_bytes(b"")
-        files = [place.open("ab") for place in (places[0], places[-1])]
-        self.outputs = files[0].fileno(), files[1].fileno()
+        files = [place.open("wb") for place in places]
+        out, err = self.outputs = os.open(places[0], os.O_RDONLY), os.open(places[-1], os.O_RDONLY)
         try:
             query = {"follow": "1", "stdout": "1", "stderr": "1"}
             async for stream, data in self._engine.frames(f"/containers/{self.id}/logs", **query):
-                file = files[1 if stream == 2 else 0]
+                file = files[-1 if stream == 2 else 0]
                 file.write(data)
                 file.flush()
+                os.lseek(err if stream == 2 else out, file.tell(), os.SEEK_SET)
         finally:
             self.outputs = None
+            os.close(out)
+            os.close(err)
             for file in files:
                 file.close()
 
