@@ -27,6 +27,7 @@ RING_CHANGES_MIN = 50
 """Kept whatever they count, so that whoever has just listed can watch from there."""
 PARTS_PER_CHANGE = 64
 QUEUE_EVENTS_MAX = 4_096
+QUEUE_BYTES_MAX = 32 << 20
 BOOKMARK_SECONDS = 60.0
 
 Filter = Callable[[Record], bool]
@@ -79,6 +80,7 @@ class Watcher:
         self._matches = matches
         self._events: deque[Event] = deque()
         self._initial = 0
+        self._bytes: int | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._closed = False
         self._error: ApiError | None = None
@@ -94,11 +96,18 @@ class Watcher:
             self.push(event)
 
     def push(self, event: Event) -> None:
-        if len(self._events) - self._initial >= QUEUE_EVENTS_MAX:
+        if self._bytes is not None:
+            self._bytes += len(event.record.bytes)
+        if len(self._events) - self._initial >= QUEUE_EVENTS_MAX or (self._bytes or 0) > QUEUE_BYTES_MAX:
             self.close(Expired("The watch did not keep up and was cut off; list again"))
             return
         self._events.append(event)
         self._wake()
+
+    def count_bytes(self) -> None:
+        """From now on the queue is bounded by what it weighs as well: for readers to whom bytes are sent (others share
+        what the store holds in memory)."""
+        self._bytes = 0
 
     def show_as(self, convert: Callable[[Record], Record]) -> None:
         """Every record is delivered as ``convert`` shows it (another API version)."""
@@ -156,14 +165,17 @@ class Watcher:
                 self._converted.extend(await self._next_shown(self._convert_all))
             return self._converted.popleft()
         await self._filled()
-        self._initial = max(0, self._initial - 1)
-        return self._shown(self._events.popleft())
+        event = self._events.popleft()
+        if self._initial:
+            self._initial -= 1
+        elif self._bytes is not None:
+            self._bytes = max(0, self._bytes - len(event.record.bytes))
+        return self._shown(event)
 
     async def _next_shown(self, convert: Callable[[Sequence[Record]], Awaitable[Sequence[Record]]]) -> list[Event]:
         """All that is queued, as the version that is watched shows it."""
         await self._filled()
-        events, self._initial = list(self._events), 0
-        self._events.clear()
+        events = self._taken()
         shown = iter(await convert([event.record for event in events if event.type != "BOOKMARK"]))
         return [event if event.type == "BOOKMARK" else Event(event.type, next(shown)) for event in events]
 
@@ -183,9 +195,12 @@ class Watcher:
             events = list(self._converted)
             self._converted.clear()
             return events
-        events = [self._shown(event) for event in self._events]
+        return [self._shown(event) for event in self._taken()]
+
+    def _taken(self) -> list[Event]:
+        events, self._initial = list(self._events), 0
+        self._bytes = None if self._bytes is None else 0
         self._events.clear()
-        self._initial = 0
         return events
 
     def _shown(self, event: Event) -> Event:

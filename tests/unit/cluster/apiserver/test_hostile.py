@@ -43,7 +43,7 @@ async def test_a_body_of_a_hundred_megabytes_is_not_read(call: Caller) -> None:
             yield b" " * (1 << 20)
             sent += 1
 
-    url = f"{call._url}{MAPS}"
+    url = f"{call.url}{MAPS}"
     headers = {"Authorization": "Bearer admin", "Content-Type": JSON}
     try:
         async with call._session.post(url, data=endless(), headers=headers) as answer:
@@ -62,7 +62,7 @@ async def test_a_body_that_never_ends_gives_up_its_seat(call: Caller, monkeypatc
         await answered.wait()
 
     headers = {"Authorization": "Bearer admin", "Content-Type": JSON}
-    async with call._session.post(f"{call._url}{MAPS}", data=unfinished(), headers=headers) as answer:
+    async with call._session.post(f"{call.url}{MAPS}", data=unfinished(), headers=headers) as answer:
         assert (answer.status, (await answer.json())["reason"]) == (504, "Timeout")
     answered.set()
 
@@ -207,7 +207,7 @@ async def test_selectors_without_end(call: Caller) -> None:
 async def test_watches_that_nobody_reads(call: Caller) -> None:
     """Writers do not wait for them."""
     connections = []
-    port = int(call._url.rpartition(":")[2])
+    port = int(call.url.rpartition(":")[2])
     for _ in range(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 10)
         head = f"GET {MAPS}?watch=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer admin\r\n\r\n"

@@ -15,6 +15,7 @@ from tests.unit.client.servers import api_server
 from tiphys.cluster.apiserver.http.handler import HttpHandler
 from tiphys.cluster.apiserver.http.identity import Authenticator, StaticTokens
 from tiphys.cluster.apiserver.http.rbac import Rbac
+from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.users import AUTHENTICATED, MASTERS, User
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -26,9 +27,10 @@ ARGO = "/apis/argoproj.io/v1alpha1"
 class Caller:
     """Asks as one of the users whose token is their name."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, server: ApiServer) -> None:
+        self.server = server
         self._session = session
-        self._url = url
+        self.url = url
 
     async def __call__(
         self, path: str, body: Any = None, *, user: str = "admin", method: str = "", **headers: str
@@ -37,7 +39,7 @@ class Caller:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         if user:
             named["Authorization"] = f"Bearer {user}"
-        url = URL(self._url + path, encoded=True)
+        url = URL(self.url + path, encoded=True)
         sent = {"data": BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         async with self._session.request(method, url, headers=named, **sent) as response:
             is_json = response.content_type == "application/json"
@@ -56,7 +58,7 @@ async def calling() -> AsyncIterator[Caller]:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             async with aiohttp.ClientSession() as session:
-                yield Caller(session, f"http://127.0.0.1:{runner.addresses[0][1]}")
+                yield Caller(session, f"http://127.0.0.1:{runner.addresses[0][1]}", server)
         finally:
             await runner.cleanup()
 

@@ -62,7 +62,8 @@ _PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
 _JSON: Final = {"Content-Type": "application/json"}
 _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
 _CLIENT_GONE: Final = 499
-WATCH_WRITE_SECONDS_MAX: Final = 60.0
+WRITE_SECONDS_MAX: Final = 60.0
+"""How long a reader of a stream may take for what was sent to it."""
 
 
 class HttpHandler:
@@ -296,6 +297,7 @@ class HttpHandler:
         self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation
     ) -> web.StreamResponse:
         watcher = self._server.open_watch(asked)
+        watcher.count_bytes()
         include = asked.query.get("includeObject", "")
         try:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.media_type})
@@ -315,13 +317,10 @@ class HttpHandler:
                 frames += [representation.frame(each, how, later) for each in watcher.take()]
                 has_columns = True
                 self._metrics.watched(info.resource, len(frames))
-                async with asyncio.timeout(WATCH_WRITE_SECONDS_MAX):
+                async with asyncio.timeout(WRITE_SECONDS_MAX):
                     await response.write(b"".join(frames))
         except TimeoutError:
-            # Nobody reads: what is queued for it would be kept for as long as the connection stands.
-            if request.transport is not None:
-                request.transport.abort()
-            return response
+            return _cut_off(request, response)
         except ApiError as err:
             if not response.prepared:
                 raise
@@ -352,9 +351,20 @@ class HttpHandler:
             _audit_start(request)
             request[_SEAT].give_back()
             async for chunk in chunks:
-                await response.write(chunk)
+                try:
+                    async with asyncio.timeout(WRITE_SECONDS_MAX):
+                        await response.write(chunk)
+                except TimeoutError:
+                    return _cut_off(request, response)
         await response.write_eof()
         return response
+
+
+def _cut_off(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Nobody reads: what is queued for such a reader would be kept for as long as the connection stands."""
+    if request.transport is not None:
+        request.transport.abort()
+    return response
 
 
 def _entry(request: web.BaseRequest) -> Entry | None:

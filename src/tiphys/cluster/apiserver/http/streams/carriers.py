@@ -75,13 +75,13 @@ async def take_over(request: web.BaseRequest, protocol: str, headers: Mapping[st
     response = _Upgrade(status=101, headers={"Connection": "Upgrade", "Upgrade": protocol, **headers})
     response.force_close()
     # Everything that comes from now on is the new protocol's; what HTTP has read already comes first.
-    request.protocol.set_parser(_Feeder(reader))  # type: ignore[arg-type]
+    request.protocol.set_parser(Feeder(reader))  # type: ignore[arg-type]
     request.protocol.keep_alive(False)
     await response.prepare(request)
     return Socket(response, reader)
 
 
-class _Feeder:
+class Feeder:
     """What aiohttp calls a payload parser: hands the bytes on."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:

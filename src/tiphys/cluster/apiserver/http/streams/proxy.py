@@ -4,6 +4,7 @@
     /api/v1/namespaces/NS/services/[http:|https:]NAME[:PORT or its name]/proxy/PATH
 
 A Service's request goes to one of its ready pods. Bodies are streamed both ways; the caller's credentials stay here.
+What asks for another protocol (a WebSocket) gets it where the pod agrees.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from yarl import URL
 
 from tiphys.cluster.apiserver.backends import service_address
 from tiphys.cluster.apiserver.http.paths import ResourcePath
+from tiphys.cluster.apiserver.http.streams import upgrades
 from tiphys.cluster.apiserver.problems import not_found
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
@@ -27,6 +29,7 @@ from tiphys.machinery.errors import BadRequest, ServiceUnavailable
 
 CONNECT_SECONDS_MAX: Final = 10.0
 CHUNK_BYTES: Final = 64 << 10
+SWITCHING_PROTOCOLS: Final = 101
 # RFC 9110, 7.6.1; what is ours to know and not the pod's; what the client library sets itself.
 _NOT_PASSED: Final = frozenset(
     (
@@ -65,8 +68,11 @@ async def serve(request: web.BaseRequest, store: Store, info: ResourceInfo, wher
                 headers=_passed_on(request),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
+                read_until_eof="Upgrade" not in request.headers,
                 ssl=_UNCHECKED if place.scheme == "https" else True,
             ) as answer:
+                if answer.status == SWITCHING_PROTOCOLS:
+                    return await upgrades.join(request, answer)
                 return await _relay(request, answer, f"{prefix}/proxy")
         except (TimeoutError, aiohttp.ClientConnectionError) as err:
             why = str(err.__cause__ or err) or "timed out"
@@ -103,6 +109,9 @@ async def _relay(request: web.BaseRequest, answer: aiohttp.ClientResponse, prefi
 def _passed_on(request: web.BaseRequest) -> CIMultiDict[str]:
     headers = CIMultiDict((key, value) for key, value in request.headers.items() if key.lower() not in _NOT_PASSED)
     headers.setdefault("Accept-Encoding", "identity")
+    protocol = request.headers.get("Upgrade")
+    if protocol:
+        headers.update({"Connection": "Upgrade", "Upgrade": protocol})
     if request.remote:
         headers.add("X-Forwarded-For", request.remote)
     return headers
