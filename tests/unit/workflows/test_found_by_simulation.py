@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.unit.workflows.kit import Cluster, container
 
 ENDED = 'tasks["a"].status == "Succeeded" || tasks["a"].status == "Failed"'
@@ -191,3 +193,16 @@ def test_terminate_ends_an_exit_handler_whose_pod_was_never_made() -> None:
     cluster.decide()
     assert cluster.nodes()["wf.a.onExit"] == "Failed"
     assert cluster.phase == "Failed"
+
+
+@pytest.mark.parametrize("last", ["wf.b", "wf.a(0:0).onExit"])
+def test_the_exit_handler_of_a_loop_runs_whichever_of_its_dag_ends_last(last: str) -> None:
+    loop = {"name": "a", "template": "t", "withItems": [0], "hooks": {"exit": {"template": "t"}}}
+    cluster = cluster_of({"dag": {"tasks": [loop, {"name": "b", "template": "t"}]}}, container("t"))
+    cluster.decide()
+    cluster.succeed("wf.a(0:0)")
+    for name in sorted(("wf.b", "wf.a(0:0).onExit"), key=last.__eq__):
+        cluster.succeed(name)
+    assert cluster.running_pods() == ["wf.a.onExit"]
+    cluster.succeed("wf.a.onExit")
+    assert cluster.phase == "Succeeded"

@@ -121,8 +121,7 @@ class _Maker:
         if self.chance(0.1):
             step["continueOn"] = {"failed": True, "error": True}
         hooks: Object = {}
-        # Not on a looped task: as in the original, a DAG that ends with its last item has no handler of the loop.
-        if self.chance(0.1) and not (family == "tasks" and _LOOPS & step.keys()):
+        if self.chance(0.1):
             hooks["exit"] = {"template": self.leaf()}
         if self.chance(0.08) and not (family == "steps" and _LOOPS & step.keys()):  # whose items have other names
             ended = " || ".join(f'{family}["{name}"].status == "{phase}"' for phase in ("Succeeded", "Failed"))

@@ -59,6 +59,7 @@ class Frame:
     open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
     copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     begun: bool = False
+    ended_loops: list[str] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
 
     def is_stalled(self, node_id: str) -> bool:
@@ -135,11 +136,22 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
                     frame.unmet[dependent] -= 1
                     if frame.unmet[dependent] <= 0:
                         todo.append(dependent)
+    _begin_exit_handlers_of_loops(state, frame)
     for name in frame.hooked_targets:
         task_node = state.nodes.by_id.get(_id(state, frame, name))
         if task_node is not None:
             _run_hooks(state, frame, frame.tasks[name], task_node)
     state.visited(node.id, dirty)
+
+
+def _begin_exit_handlers_of_loops(state: State, frame: Frame) -> None:
+    """Those of loops that ended in this walk, after what depends on these has begun and before the DAG may end.
+
+    The original comes to them when it looks at the DAG again: they are lost there where nothing else keeps it open.
+    """
+    ended, frame.ended_loops = frame.ended_loops, []
+    for name in ended:
+        _after_completion(state, frame, frame.tasks[name], state.nodes.by_id[_id(state, frame, name)])
 
 
 def _with_new_address(state: State, frame: Frame, name: str) -> list[str]:
@@ -486,7 +498,7 @@ def _complete_group(state: State, frame: Frame, group: Node) -> None:
         if member.unsuccessful and not member.hooked:
             phase = member.phase
     state.mark_phase(group, phase)
-    state.mark_below(frame.call.node_id, group.id)  # its exit handler is for the next pass
+    frame.ended_loops.append(frame.owner[group.id])
 
 
 # -- the phase of the whole --------------------------------------------------------------------------------------------
