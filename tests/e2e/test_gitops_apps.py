@@ -19,6 +19,19 @@ APPLICATIONS = (
 """Healthy only where its Service of type LoadBalancer gets an address."""
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
 RELEASED = "tests.example/released"
+SETTINGS = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "argocd-cm", "namespace": "argocd"},
+    "data": {
+        "resource.customizations.health.argoproj.io_Application": """
+hs = {status = "Progressing", message = ""}
+if obj.status ~= nil and obj.status.health ~= nil then hs.status = obj.status.health.status end
+return hs
+"""
+    },
+}
+"""With these a wave of applications waits until they are Healthy, as the original's documentation says it."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +43,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def cluster(tmp_path_factory: pytest.TempPathFactory, repository: Repository) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("gitops") / "cluster") as here:
         here.kubectl("create", "namespace", "argocd")
+        here.apply(SETTINGS)
         here.apply(*(application(name, repository) for name in APPLICATIONS))
         yield here
 
@@ -121,9 +135,10 @@ def replicas(cluster: Cluster) -> int:
     return int(cluster.get("deployment", "guestbook-ui", "-n", "guestbook")["spec"]["replicas"])
 
 
-def test_an_app_of_apps_comes_up(cluster: Cluster, repository: Repository) -> None:
-    for name in ("first", "second"):
+def test_an_app_of_apps_comes_up_in_order(cluster: Cluster, repository: Repository) -> None:
+    for wave, name in enumerate(("first", "second")):
         child = application(name, repository)
+        child["metadata"]["annotations"] = {"argocd.argoproj.io/sync-wave": str(wave)}
         child["spec"]["source"]["path"] = "helm-guestbook"
         (repository.place / "children").mkdir(exist_ok=True)
         (repository.place / "children" / f"{name}.json").write_text(json.dumps(child))
@@ -135,6 +150,8 @@ def test_an_app_of_apps_comes_up(cluster: Cluster, repository: Repository) -> No
     settles(cluster, "parent", "Synced", "Healthy")
     settles(cluster, "first", "Synced", "Healthy")
     settles(cluster, "second", "Synced", "Healthy")
+    first, second = (cluster.get("app", name, "-n", "argocd") for name in ("first", "second"))
+    assert first["status"]["operationState"]["finishedAt"] <= second["metadata"]["creationTimestamp"]
     cluster.kubectl("delete", "app", "parent", "-n", "argocd")
     assert not cluster.items("deployments", "-n", "first") and not cluster.items("deployments", "-n", "second")
 
