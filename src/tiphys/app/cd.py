@@ -115,7 +115,10 @@ async def run_cd(
         caches = controller.caches
         return credentials_for(caches.secrets.objects(), url, project, caches.trusted)
 
-    async with source_renderer(place, clock, credentials) as renderer, asyncio.TaskGroup() as group:
+    def keys() -> Mapping[str, str]:
+        return controller.caches.trusted.gpg_keys
+
+    async with source_renderer(place, clock, credentials, keys) as renderer, asyncio.TaskGroup() as group:
         settings = (
             ControllerSettings()
             if repository is None
@@ -163,9 +166,15 @@ def _source(repository: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def source_renderer(
-    place: Place, clock: Clock, credentials: Callable[[str, str], Credentials]
+    place: Place,
+    clock: Clock,
+    credentials: Callable[[str, str], Credentials],
+    keys: Callable[[], Mapping[str, str]] = dict,
 ) -> AsyncIterator[Renderer]:
-    """The renderer of all sources, which keeps repositories and charts in ``place``; plugins are read now."""
+    """The renderer of all sources, which keeps repositories and charts in ``place``; plugins are read now.
+
+    ``keys``: the public keys of those who may sign.
+    """
     import aiohttp
 
     from tiphys.cd.sources import plugins
@@ -183,6 +192,7 @@ async def source_renderer(
             ChartStore(place.path / "charts", session),
             ArtifactStore(place.path / "artifacts", clock),
             GitHubApps(session, clock),
+            keys,
         )
         pool, installed = RenderPool(clock, place.path / "renders"), plugins.installed(place.plugin_folder)
         renderer = SourceRenderer(stores, pool, credentials, installed)
@@ -225,7 +235,12 @@ async def plan_applications(
         secrets = (await client.list(SECRETS, settings.namespace, labelSelector=SOURCE_SECRETS))["items"]
         trusted = Trusted.of((await client.list(CONFIG_MAPS, settings.namespace))["items"])
         renderer = await stack.enter_async_context(
-            source_renderer(Place(place, plugins), clock, partial(credentials_for, secrets, trusted=trusted))
+            source_renderer(
+                Place(place, plugins),
+                clock,
+                partial(credentials_for, secrets, trusted=trusted),
+                lambda: trusted.gpg_keys,
+            )
         )
         return [
             await preview(_in_namespace(app, True), client, kinds, renderer, settings, clock=clock, rng=rng)

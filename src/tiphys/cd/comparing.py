@@ -25,6 +25,7 @@ from tiphys.cd.plan.diff import Comparator, Diff
 from tiphys.cd.plan.diff.ignoring import IgnoreError
 from tiphys.cd.plan.health import Health, resource_health
 from tiphys.cd.plan.health.custom import CustomHealth
+from tiphys.cd.plan.integrity import policies_of
 from tiphys.cd.plan.markers import COMPARE_OPTIONS, has_option
 from tiphys.cd.plan.objects import (
     Gvk,
@@ -210,9 +211,9 @@ class Comparer:
             await live.watch([*_known_kinds(app), _NAMESPACE])
         except ApiError as err:
             problem = f"{err}"
-        asked = self._asked(app, chosen, live)
+        asked = self._asked(app, chosen, project, live)
         rendered = kept.rendered
-        if rendered is None or rendered.problem or resolve or hard or not same(asked, kept.asked):
+        if rendered is None or rendered.problem or rendered.untrusted or resolve or hard or not same(asked, kept.asked):
             wanted = self._wanted(app, chosen, project, live, resolve=resolve, hard=hard)
             rendered = self._placed(await self._renderer.render(wanted), app, live)
             if keep:
@@ -248,12 +249,12 @@ class Comparer:
         pinned = replace(chosen, revisions=known if len(known) == len(chosen.sources) else ())
         return await self._renderer.render(self._wanted(app, pinned, project, live, resolve=False, hard=False))
 
-    def _asked(self, app: Mapping[str, Any], chosen: Sources, live: LiveCluster) -> tuple[Any, ...]:
+    def _asked(self, app: Mapping[str, Any], chosen: Sources, project: Project, live: LiveCluster) -> tuple[Any, ...]:
         """Everything that a render depends on, as far as we can tell."""
         spec = app.get("spec") or {}
         return (
             list(chosen.sources), list(chosen.revisions), spec.get("destination"), spec.get("project"), live.server,
-            self._caches.settings,
+            self._caches.settings, policies_of(project.spec),
         )  # fmt: skip
 
     def _wanted(
@@ -270,6 +271,7 @@ class Comparer:
             settings=self._caches.settings,
             kube_version=KUBE_VERSION,
             api_versions=list(live.kinds.api_versions()) if any(map(_may_ask_for_kinds, chosen.sources)) else (),
+            integrity=policies_of(project.spec),
             resolve=resolve,
             hard=hard,
         )

@@ -23,7 +23,7 @@ class Wanted:
 
     ``instance`` is its name as tracking has it; ``namespace`` is the destination's. ``revisions`` are what to render
     each source at, "" for its ``targetRevision``. Objects come back marked as the instance's, by the method in
-    ``settings``.
+    ``settings``. ``integrity`` are the project's policies on signatures.
     """
 
     instance: str
@@ -35,6 +35,7 @@ class Wanted:
     settings: Settings = field(default_factory=Settings)
     kube_version: str = ""
     api_versions: Sequence[str] = ()
+    integrity: Sequence[Mapping[str, Any]] = ()
     resolve: bool = True
     hard: bool = False
 

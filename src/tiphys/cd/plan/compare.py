@@ -52,12 +52,13 @@ class Scopes(Protocol):
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the sources gave. ``problem`` says why they gave nothing."""
+    """What the sources gave. ``problem`` says why they gave nothing, ``untrusted`` why it may not be used."""
 
     targets: Sequence[Object] = ()
     revisions: Sequence[str] = ()
     types: Sequence[str] = ()
     problem: str = ""
+    untrusted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class _Comparing:
         seen = self.seen
         if seen.rendered.problem:
             self._fail(f"Failed to load target state: {seen.rendered.problem}")
+        for problem in seen.rendered.untrusted:
+            self.conditions.append(Condition("ComparisonError", problem))
         targets = self._included(self._normalized(seen.rendered.targets))
         if seen.live_problem:
             self._fail(f"Failed to load live state: {seen.live_problem}")

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tiphys.cd.plan import integrity
 from tiphys.cd.rendering import Wanted
 from tiphys.cd.sources import artifacts, paths, revisions
 from tiphys.cd.sources.artifacts import ArtifactStore
@@ -27,6 +28,7 @@ from tiphys.cd.sources.git import GitStore, Repository
 from tiphys.cd.sources.github_app import GitHubApps
 from tiphys.cd.sources.request import RenderError
 from tiphys.cd.sources.shelf import Shelf
+from tiphys.cd.sources.signatures import Signatures
 
 RESOLVED_MAX = 10_000
 Source = Mapping[str, Any]
@@ -36,21 +38,26 @@ CredentialsFor = Callable[[str, str], Credentials]
 
 @dataclass(frozen=True)
 class Fetched:
-    """A source's files and the revision they are of; ``repository`` is None for what is not from git."""
+    """A source's files and the revision they are of; ``repository`` is None for what is not from git.
+
+    ``untrusted``: what the project finds wrong with its signatures.
+    """
 
     root: Path
     revision: str
     repository: Repository | None = None
+    untrusted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Where sources are kept, by the way they come."""
+    """Where sources are kept, by the way they come; ``keys`` are the public keys of those who sign."""
 
     git: GitStore
     charts: ChartStore
     artifacts: ArtifactStore
     apps: GitHubApps
+    keys: Callable[[], Mapping[str, str]] = dict
 
 
 class Fetcher:
@@ -59,6 +66,7 @@ class Fetcher:
     def __init__(self, stores: Stores, credentials: CredentialsFor) -> None:
         self.stores = stores
         self.credentials = credentials
+        self._signatures = Signatures(stores.git)
         self._resolved: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._asked: dict[tuple[str, Credentials], asyncio.Task[dict[str, str]]] = {}
         self._checked: OrderedDict[Path, None] = OrderedDict()
@@ -118,7 +126,22 @@ class Fetcher:
         root = await git.checkout(repository, commit)
         _hold(held, git.shelf, root)
         await self._check_links(root, "repository")
-        return Fetched(root, commit, repository)
+        return Fetched(root, commit, repository, await self._untrusted(wanted, repository, commit, (revision, prefix)))
+
+    async def _untrusted(
+        self, wanted: Wanted, repository: Repository, commit: str, asked: tuple[str, str]
+    ) -> Sequence[str]:
+        """``asked``: the revision that meant the commit, and the prefix of tags."""
+        try:
+            policy = integrity.policy_for(wanted.integrity, repository.url)
+        except integrity.IntegrityError as err:
+            raise RenderError(str(err)) from None
+        if policy is None:
+            return ()
+        revision, prefix = asked
+        if prefix or revisions.is_constraint(revision):
+            revision = GitStore.named(await self.stores.git.references(repository), revision, prefix)
+        return await self._signatures.problems(repository, commit, revision, policy, self.stores.keys())
 
     async def _known(self, wanted: Wanted, key: tuple[str, ...], ask: Callable[[], Awaitable[str]]) -> str:
         """What a revision means: as it was last time unless the request wants to know anew."""

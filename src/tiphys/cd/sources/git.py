@@ -94,16 +94,21 @@ class GitStore:
     @staticmethod
     def chosen(references: Mapping[str, str], revision: str, tag_prefix: str = "") -> str:
         """`resolve` among known references."""
-        revision = revision or "HEAD"
-        tags = [name.removeprefix("refs/tags/") for name in references if name.startswith("refs/tags/")]
-        with contextlib.suppress(revisions.NoRevision):
-            revision = revisions.max_version(revision, tags, tag_prefix)
+        revision = GitStore.named(references, revision, tag_prefix)
         for name in (revision, f"refs/tags/{revision}", f"refs/heads/{revision}", f"refs/remotes/{revision}"):
             if name in references:
                 return references[name]
         if revisions.is_short_commit(revision):
             return revision
         raise GitError(f"unable to resolve '{revision}' to a commit SHA: revision not found")
+
+    @staticmethod
+    def named(references: Mapping[str, str], revision: str, tag_prefix: str = "") -> str:
+        """The tag that a version or a constraint means; any other revision as it is."""
+        tags = [name.removeprefix("refs/tags/") for name in references if name.startswith("refs/tags/")]
+        with contextlib.suppress(revisions.NoRevision):
+            return revisions.max_version(revision or "HEAD", tags, tag_prefix)
+        return revision or "HEAD"
 
     async def checkout(self, repository: Repository, commit: str, *, nesting: int = 0) -> Path:
         """A directory with the files of a commit, not to be changed: other renders read it too. Raises `GitError`.
@@ -140,6 +145,20 @@ class GitStore:
         """The id of a directory's content at a commit, equal while nothing below it changed. Raises `GitError`."""
         text = await self._git(["rev-parse", f"{commit}:{path.strip('/')}"], repository, self._bare(repository))
         return text.strip()
+
+    async def ask(
+        self,
+        arguments: Iterable[str],
+        repository: Repository,
+        environment: Mapping[str, str] | None = None,
+        *,
+        with_errors: bool = False,
+    ) -> str:
+        """What git says of the copy of a repository; ``with_errors``: also on standard error. Raises `GitError`."""
+        found = await self._run(
+            list(arguments), repository, self._bare(repository), environment or {}, None, with_errors=with_errors
+        )
+        return found.decode("utf-8", "surrogateescape")
 
     async def metadata(self, repository: Repository, commit: str) -> dict[str, str]:
         """``author``, ``date`` (ISO 8601), ``message`` and ``signature`` (git's verdict letter). Raises `GitError`."""
@@ -245,6 +264,8 @@ class GitStore:
         bare: Path | None,
         more: Mapping[str, str],
         given: bytes | None,
+        *,
+        with_errors: bool = False,
     ) -> bytes:
         with repository.credentials.environment(repository.url) as secrets:
             settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
@@ -263,7 +284,7 @@ class GitStore:
         if process.returncode:
             said = errors.decode("utf-8", "replace").strip().replace(repository.url, urls.sanitized(repository.url))
             raise GitError(f"`git {arguments[0]}` failed exit status {process.returncode}: {said}")
-        return output
+        return output + errors if with_errors else output
 
 
 class _Room:

@@ -14,12 +14,12 @@ import asyncio
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tiphys.cd.plan import tracking
+from tiphys.cd.plan import integrity, tracking
 from tiphys.cd.plan.compare import Rendered
 from tiphys.cd.plan.objects import is_crd
 from tiphys.cd.rendering import Wanted
@@ -83,7 +83,7 @@ class SourceRenderer:
         except (RenderError, tracking.TrackingError) as err:
             where = f"failed to generate manifest for source {number + 1} of {len(wanted.sources)}"
             return Rendered(revisions=revisions, problem=f"{where}: {_as_status(str(err))}")
-        return Rendered(targets, revisions, types)
+        return Rendered(targets, revisions, types, untrusted=list(_untrusted(wanted.sources, fetched)))
 
     async def close(self) -> None:
         """Ends the processes that render."""
@@ -226,6 +226,16 @@ def _references(sources: Sequence[Source], fetched: Sequence[Fetched]) -> dict[s
             raise RenderError(f"source {source['ref']} cannot be referenced: it is a chart")
         found[f"${source['ref']}"] = files.root
     return found
+
+
+def _untrusted(sources: Sequence[Source], fetched: Sequence[Fetched]) -> Iterator[str]:
+    """What is wrong with signatures: one text per source, which is named where there are several."""
+    for number, (source, files) in enumerate(zip(sources, fetched, strict=True), 1):
+        name = f"source {source['name']}" if source.get("name") else f"source {number} of {len(sources)}"
+        check, colon = integrity.CHECK, ": "
+        prefix = f"{check}{colon}{name}" if len(sources) > 1 else check
+        if files.untrusted:
+            yield "\n".join(f"{prefix}{colon}{each.removeprefix(check + colon)}" for each in files.untrusted)
 
 
 def _is_reference_only(source: Source) -> bool:

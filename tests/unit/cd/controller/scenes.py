@@ -40,6 +40,7 @@ class Sources:
     objects: list[dict[str, Any]] = field(default_factory=list)
     number: int = 0
     problem: str = ""
+    untrusted: tuple[str, ...] = ()
     renders: int = 0
     kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
@@ -66,7 +67,7 @@ class Sources:
             tracked(obj, wanted.instance, wanted.namespace, settings.tracking_method, settings.instance_label)
             for obj in self.kept.get(revisions[0], self.objects)
         ]
-        return Rendered(objects, revisions, ["Directory"] * len(revisions))
+        return Rendered(objects, revisions, ["Directory"] * len(revisions), untrusted=self.untrusted)
 
     async def close(self) -> None:
         pass

@@ -212,6 +212,22 @@ async def test_a_problem_of_the_sources_is_a_condition() -> None:
         assert sync_of(app) == "Unknown"
 
 
+async def test_what_nobody_signed_is_compared_and_not_synced() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map())
+        it.sources.untrusted = ("GIT/GPG: unsigned",)
+        await it.create(syncPolicy=AUTOMATED)
+        app = await it.until(lambda app: app["status"].get("conditions"))
+        assert app["status"]["conditions"][0]["message"] == "GIT/GPG: unsigned" and sync_of(app) == "OutOfSync"
+        await it.sync()
+        app = await it.until(lambda app: phase_of(app) == "Error")
+        assert app["status"]["operationState"]["message"] == "ComparisonError: GIT/GPG: unsigned"
+        assert await it.find(CONFIG_MAPS, "one") is None
+        it.sources.untrusted = ()
+        await it.refresh()
+        await it.synced()
+
+
 async def test_a_project_that_is_not_there() -> None:
     async with scene() as it:
         await it.create(project="other")
