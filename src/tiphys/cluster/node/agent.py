@@ -347,8 +347,8 @@ class Agent:
     def refused(self, key: ObjectKey, err: ApiError) -> None:
         logger.error("pod %s: the API refused what the node had to say: %s", key, err)
 
-    def failed(self, pod: Object, err: Exception) -> None:
-        """A worker came to grief: said where people look, and in the log with the place in the code."""
+    def failed(self, pod: Object, err: BaseException) -> None:
+        """A worker or a probe came to grief: said where people look, and in the log with the place in the code."""
         logger.error("pod %s: %s", key_of(pod), err, exc_info=err)
         self.emit(pod, "Warning", "FailedSync", f"error determining status: {err}")
 

@@ -39,6 +39,10 @@ class Home(Protocol):
         """Something of a life has changed: decide again, and write the status."""
         ...
 
+    def failed(self, err: BaseException) -> None:
+        """What nobody foresaw: told where people look, and in our log."""
+        ...
+
 
 class Nurse:
     """For one pod. ``address`` is what its containers are reached at."""
@@ -178,4 +182,10 @@ class Nurse:
             with contextlib.suppress(DriverError, StartFailure):
                 await work
 
-        self._tasks.setdefault(name, []).append(asyncio.get_running_loop().create_task(quietly()))
+        task = asyncio.get_running_loop().create_task(quietly())
+        task.add_done_callback(self._done)
+        self._tasks.setdefault(name, []).append(task)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (err := task.exception()) is not None:
+            self._home.failed(err)

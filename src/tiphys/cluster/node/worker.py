@@ -209,6 +209,9 @@ class PodWorker:
         self._post_soon()
         self._wake.set()
 
+    def failed(self, err: BaseException) -> None:
+        self._agent.failed(self.pod, err)
+
     # Its life.
 
     async def run(self) -> None:
@@ -563,9 +566,18 @@ class PodWorker:
         if tells:
             self.emit("Normal", "Created", "Container created", name)
             self.emit("Normal", "Started", "Container started", name)
+        self._forget_lives_before(name, life.attempt - 1)
         self._nurse.begin(launching.container_of(self.pod, name), life, adopted, launch, adopted=resumed)
         if resumed or self._resizing.progress is not None:
             self.consider_resize()
+
+    def _forget_lives_before(self, name: str, attempt: int) -> None:
+        """Two lives of a container are kept, as by a kubelet: the latest, and the one before for its log."""
+        for kept in (self.launches, self.logs):
+            for key in [key for key in kept if key[0] == name and key[1] < attempt]:
+                del kept[key]
+        if attempt > 0 and self._runtime.uses_files:
+            self._agent.spawn(asyncio.to_thread(_remove_lives, self.directory, name, attempt))
 
     async def _find_image(self, name: str, life: Life, *, tells: bool) -> bool:
         """False where the pod was asked to end meanwhile. Raises ``ImageUnavailable``."""
@@ -900,6 +912,15 @@ def _siblings(place: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return [entry for entry in place.parent.iterdir() if entry.name.startswith(f"{place.name}.") and entry.is_dir()]
     return []
+
+
+def _remove_lives(directory: Path, name: str, before: int) -> None:
+    """Takes away what a container's lives of earlier attempts left, but for the notes that they have been."""
+    with contextlib.suppress(OSError):
+        for place in list(directory.glob(f"{name}.*")):  # no name of a container has a dot
+            attempt = place.name.split(".")[1]
+            if attempt.isdigit() and int(attempt) < before and place.suffix != ".life":
+                _remove(place)
 
 
 def _earliest(*moments: datetime | None) -> datetime | None:

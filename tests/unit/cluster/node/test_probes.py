@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tiphys.cluster.node import grpc_health
+from tiphys.cluster.node.care import Nurse
+from tiphys.cluster.node.lives import Life
 from tiphys.cluster.node.prober import Asker, request_head
 from tiphys.cluster.node.probes import Answer, Probe, Record, event_message, first_ask_seconds, probes_of
-from tiphys.cluster.node.runtime import StartFailure
+from tiphys.cluster.node.runtime import Launch, StartFailure
+from tiphys.cluster.node.runtimes.process import ProcessRuntime
+from tiphys.runtime.clock import SystemClock
 
 ADDRESS = "127.0.0.1"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -32,6 +38,33 @@ def test_a_verdict_needs_a_row_of_equal_answers() -> None:
     assert record.verdict is True
     assert [record.add(Answer.FAILURE) for _ in range(3)] == [False, False, True]
     assert record.verdict is False
+
+
+async def test_what_nobody_foresaw_is_told(tmp_path: Path) -> None:
+    """It ends that probe, but not in silence."""
+
+    class Home:
+        pod: Mapping[str, Any] = {"metadata": {"name": "p", "namespace": "n"}}
+
+        def __init__(self) -> None:
+            self.told: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+        def emit(self, kind: str, reason: str, message: str, container: str) -> None:
+            raise AssertionError(message)
+
+        def changed(self) -> None:
+            raise ArithmeticError("a bug")
+
+        def failed(self, err: BaseException) -> None:
+            self.told.set_result(err)
+
+    home, spec = Home(), {"name": "c", "lifecycle": {"postStart": {"sleep": {"seconds": 0}}}}
+    runtime = ProcessRuntime(tmp_path)
+    launch = Launch("u", "c", 0, tmp_path / "c.0", ("true",), {})
+    container = runtime.start(launch)
+    Nurse(home, runtime, SystemClock(), ADDRESS, 1.0).begin(spec, Life(), container, launch)
+    assert str(await home.told) == "a bug"
+    await container.ended
 
 
 def test_a_question_without_an_answer_does_not_break_the_row() -> None:

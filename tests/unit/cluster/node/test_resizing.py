@@ -196,6 +196,19 @@ async def test_a_container_whose_policy_asks_for_it_is_started_again(here: Node)
     await here.until(key, lambda pod: phase(pod) == "Running")
     pod = await resize(here, key, memory="96Mi")
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
+    pod = await resize(here, key, memory="64Mi")
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
+    await only_two_lives_are_kept(here, key)
+
+
+async def only_two_lives_are_kept(here: Node, key: ObjectKey) -> None:
+    """The one that runs, and the one before for its log."""
+    assert here.agent is not None
+    worker = here.agent.worker(key)
+    assert worker is not None
+    assert (sorted(worker.launches), sorted(worker.logs)) == ([("c", 1), ("c", 2)],) * 2
+    await until(lambda: [p.suffix for p in worker.directory.glob("c.0.*")] == [".life"])
+    assert await here.log(key, previous="true") == ""
 
 
 async def test_a_limit_below_what_is_in_use_is_refused(here: Node) -> None:
