@@ -22,6 +22,7 @@ from tiphys.cluster.controllers.manager import Presence
 from tiphys.machinery.errors import AlreadyExists
 from tiphys.machinery.resources import CONFIG_MAPS, SECRETS, ObjectKey, Resource
 from tiphys.runtime.clock import Clock, SystemClock
+from tiphys.runtime.correlation import Correlator
 from tiphys.runtime.events import EventRecorder
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ async def run_cd(
             if repository is None
             else ControllerSettings(refresh_period=_OFTEN, refresh_jitter=_SOON)
         )
-        events = EventRecorder(client, clock, "argocd-application-controller")
+        events = EventRecorder(client, clock, "argocd-application-controller", correlator=Correlator(10_000, 10_000))
         controller = ApplicationController(
             client, RegistryKinds(registry), renderer, settings,
             clock=clock, rng=rng, events=events,

@@ -40,12 +40,16 @@ from tiphys.cluster.apiserver.services import SERVICE_NETWORK
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.streams import LogSource, StreamSource
 from tiphys.cluster.apiserver.usage import UsageSource
+from tiphys.cluster.controllers.kit import ACTIONS
+from tiphys.cluster.controllers.wakes import SCHEDULER
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.network.attachments import choose as choose_network
 from tiphys.cluster.node.network.isolation import PodIsolation
 from tiphys.cluster.node.network.manager import ServiceNetwork
 from tiphys.cluster.node.network.routes import Endpoint
+from tiphys.machinery.actions import Emit
 from tiphys.runtime.clock import Clock, SystemClock
+from tiphys.runtime.correlation import Correlator
 from tiphys.runtime.events import EventRecorder
 from tiphys.runtime.ids import Ids, SystemIds
 from tiphys.runtime.recorder import FlightRecorder
@@ -182,7 +186,8 @@ async def compose(
         serving = api_server(world, kept, service_network=services, accounts=daemon, event_limits=events)
         server = await stack.enter_async_context(serving)
         feed = StoreFeed(server.store, server.registry)
-        server.verbs.admission.append(OnlyNode(feed, server.store))
+        only_node = OnlyNode(feed, server.store)
+        server.verbs.admission.append(only_node)
         client = Client(_transport(server, trace))
         await furnish(client)
         await report_node(client, world.clock.now(), sized=daemon)
@@ -219,6 +224,8 @@ async def compose(
             lasting=daemon,
         )
         await stack.enter_async_context(_background(cluster.run))
+        if daemon:
+            await stack.enter_async_context(_telling(only_node, server, world.clock))
         if network is not None:
             isolation = PodIsolation(client, network, NODE_NAME, world.clock, world.rng)
             await stack.enter_async_context(_background(isolation.run))
@@ -226,6 +233,24 @@ async def compose(
             forwarding = ServiceNetwork(client, network, NODE_NAME, world.clock, world.rng, _endpoint_of(served))
             await stack.enter_async_context(_background(forwarding.run))
         yield Parts(server, client, its_node, served, farewell, s3, network)
+
+
+@asynccontextmanager
+async def _telling(only_node: OnlyNode, server: ApiServer, clock: Clock) -> AsyncIterator[None]:
+    """What the scheduler would have told of the pods that never came to it; as many as a kubelet tells of starts."""
+    from tiphys.cluster.node.agent import EVENTS_BURST, EVENTS_PER_SECOND, Ration
+
+    recorder = EventRecorder(Client(server.transport()), clock, SCHEDULER, ACTIONS[SCHEDULER])
+    ration = Ration(EVENTS_PER_SECOND, EVENTS_BURST)
+
+    def tell(event: Emit) -> None:
+        if ration.take(1, clock.monotonic()):
+            recorder.emit(event)
+
+    only_node.tell = tell
+    async with _background(recorder.run):
+        yield
+    only_node.tell = None
 
 
 async def _end_pods(node: Node, farewell: Farewell) -> None:
@@ -340,7 +365,8 @@ def _auditor(server: ApiServer, settings: Settings) -> Auditor | None:
 
 @asynccontextmanager
 async def _controllers(client: Client, settings: Settings, world: World, trace: Trace) -> AsyncIterator[None]:
-    events = EventRecorder(client, world.clock, "workflow-controller")
+    # all of a workflow's steps are told of as events of the workflow: many, as the original's are allowed to be
+    events = EventRecorder(client, world.clock, "workflow-controller", correlator=Correlator(burst=10_000))
     with contextlib.ExitStack() as stack:
         recorder = stack.enter_context(FlightRecorder(settings.flight_record)) if settings.flight_record else None
         chosen = WorkflowSettings()

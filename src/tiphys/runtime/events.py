@@ -1,19 +1,17 @@
 """Writes Kubernetes Events, without ever holding up the work that they tell about.
 
 ``emit`` only puts into a bounded queue; a background task writes a little later, many at a time, so that events do not
-cost commits of their own. The same event again (same object, reason, message)
-raises the count of the first one instead of adding another. When the queue is full events are dropped and counted:
-they are hints for people, not state. Aggregation follows client-go's tools/record, with its 10 minutes and its bound.
+cost commits of their own. Which of them are one and only counted is ``correlation.py``'s. When the queue is full events
+are dropped and counted: they are hints for people, not state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from tiphys.client.client import Client
@@ -22,36 +20,39 @@ from tiphys.machinery.errors import ApiError, NotFound
 from tiphys.machinery.resources import EVENTS, ObjectKey
 from tiphys.machinery.times import to_micro_time
 from tiphys.runtime.clock import Clock
+from tiphys.runtime.correlation import Correlator, Identity, Recent, Told, continues, is_worth_writing, series_of
 
 logger = logging.getLogger(__name__)
 
 _QUEUE_MAX = 10_000
-_KNOWN_MAX = 4096
-_SAME_EVENT_FOR = timedelta(minutes=10)
 # How many writes may be on their way at once (in process they share one commit), and how long they gather.
 _AT_ONCE = 256
 _GATHER_SECONDS = 0.1
 _MESSAGE_MAX = 1024  # the API refuses more
 
 
-@dataclass(slots=True)
-class _Known:
-    key: ObjectKey
-    count: int
-    last: datetime
-
-
 class EventRecorder:
-    """``actions`` (reason → action) makes events of the newer form, which name one and count no repetitions."""
+    """``actions`` (reason → action) makes events of the newer form, which name one and are counted as series.
 
-    def __init__(self, client: Client, clock: Clock, component: str, actions: Mapping[str, str] | None = None) -> None:
+    ``correlator`` says which of the others are one.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        component: str,
+        actions: Mapping[str, str] | None = None,
+        correlator: Correlator | None = None,
+    ) -> None:
         self._actions = actions
         self.dropped = 0
         self._client = client
         self._clock = clock
         self._component = component
+        self._correlator = correlator or Correlator()
         self._queue: asyncio.Queue[tuple[Emit, datetime]] = asyncio.Queue(_QUEUE_MAX)
-        self._known: OrderedDict[tuple[str, ...], _Known] = OrderedDict()
+        self._told: Recent[Told] = Recent()
         self._last_stamp = 0
 
     def emit(self, event: Emit) -> None:
@@ -67,7 +68,8 @@ class EventRecorder:
             await self._clock.sleep_until(self._clock.monotonic() + _GATHER_SECONDS)
             while len(batch) < _AT_ONCE and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            await asyncio.gather(*(self._write(event, at) for event, at in batch))
+            found = filter(None, (self._tell(event, at) for event, at in batch))
+            await asyncio.gather(*(self._write(*one) for one in {id(one[0]): one for one in found}.values()))
             for _ in batch:
                 self._queue.task_done()
 
@@ -75,79 +77,81 @@ class EventRecorder:
         """Waits until all that was emitted is written (``run`` must be running)."""
         await self._queue.join()
 
-    async def _write(self, event: Emit, at: datetime) -> None:
-        about = event.about
-        about_what = (str(about.get("uid")), about["kind"], about["name"], about.get("fieldPath", ""))
-        identity = (*about_what, event.type, event.reason, event.message)
-        known = self._known.get(identity)
+    def _tell(self, event: Emit, at: datetime) -> tuple[Told, Emit] | None:
+        """By what the event is told, and how it is put there; None where nothing is to be written of it."""
+        if self._actions is not None:
+            told = self._note(series_of(event), event, at)
+            return (told, event) if is_worth_writing(told) else None
+        identity, message = self._correlator.identify(event, at)
+        told = self._note(identity, event, at)
+        return (told, replace(event, message=message)) if self._correlator.passes(event, at) else None
+
+    def _note(self, identity: Identity, event: Emit, at: datetime) -> Told:
+        told = self._told.get(identity)
+        if told is None or (self._actions is not None and not continues(told, at)):
+            key = ObjectKey(event.about.get("namespace") or "default", f"{event.about['name']}.{self._stamp(at):x}")
+            return self._told.put(identity, Told(key, at, at))
+        told.count += 1
+        told.last = at
+        return told
+
+    async def _write(self, told: Told, event: Emit) -> None:
+        is_new, told.written = told.written is None, told.last
         try:
-            if (
-                self._actions is None
-                and known is not None
-                and at - known.last < _SAME_EVENT_FOR
-                and await self._count(known, at)
-            ):
-                return
-            obj = self._event(event, at)
-            self._remember(identity, _Known(ObjectKey(obj["metadata"]["namespace"], obj["metadata"]["name"]), 1, at))
-            await self._client.create(EVENTS, obj)
+            if is_new or not await self._repeat(told, event):
+                await self._client.create(EVENTS, self._event(told, event))
         except ApiError as err:
             self.dropped += 1
-            logger.debug("event %s about %s not written: %s", event.reason, about.get("name"), err)
+            logger.debug("event %s about %s not written: %s", event.reason, event.about.get("name"), err)
 
-    async def _count(self, known: _Known, at: datetime) -> bool:
-        known.count += 1
-        known.last = at
+    async def _repeat(self, told: Told, event: Emit) -> bool:
+        again: dict[str, Any] = {"series": _series(told)}
+        if self._actions is None:
+            message = event.message[:_MESSAGE_MAX]
+            again = {"count": told.count, "lastTimestamp": _timestamp(told.last), "message": message}
         try:
-            await self._client.patch(EVENTS, known.key, {"count": known.count, "lastTimestamp": _timestamp(at)})
+            await self._client.patch(EVENTS, told.key, again)
         except NotFound:
-            return False  # expired meanwhile
+            return False  # expired meanwhile: it is told anew, with its count
         return True
 
-    def _remember(self, identity: tuple[str, ...], known: _Known) -> None:
-        self._known[identity] = known
-        self._known.move_to_end(identity)
-        if len(self._known) > _KNOWN_MAX:
-            self._known.popitem(last=False)
-
-    def _event(self, event: Emit, at: datetime) -> dict[str, Any]:
-        about = event.about
-        namespace = about.get("namespace") or "default"
-        metadata: dict[str, Any] = {"name": f"{about['name']}.{self._stamp(at):x}", "namespace": namespace}
+    def _event(self, told: Told, event: Emit) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": told.key.name, "namespace": told.key.namespace}
         if event.annotations:
             metadata["annotations"] = dict(event.annotations)
         found: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": metadata,
-            "involvedObject": _reference(about),
+            "involvedObject": _reference(event.about),
             "reason": event.reason,
             "message": event.message[:_MESSAGE_MAX],
             "type": event.type,
             "reportingComponent": self._component,
         }
-        return found | (self._counted(at) if self._actions is None else self._acted(event, at))
+        return found | (self._counted(told) if self._actions is None else self._acted(told, event))
 
-    def _counted(self, at: datetime) -> dict[str, Any]:
+    def _counted(self, told: Told) -> dict[str, Any]:
         return {
-            "count": 1,
-            "firstTimestamp": _timestamp(at),
-            "lastTimestamp": _timestamp(at),
+            "count": told.count,
+            "firstTimestamp": _timestamp(told.first),
+            "lastTimestamp": _timestamp(told.last),
             "eventTime": None,
             "source": {"component": self._component},
             "reportingInstance": "",
         }
 
-    def _acted(self, event: Emit, at: datetime) -> dict[str, Any]:
+    def _acted(self, told: Told, event: Emit) -> dict[str, Any]:
         assert self._actions is not None
-        return {
+        found: dict[str, Any] = {
             "action": self._actions.get(event.reason, event.reason),
             "firstTimestamp": None,
             "lastTimestamp": None,
-            "eventTime": to_micro_time(at),
+            "eventTime": to_micro_time(told.first),
             "source": {},
             "reportingInstance": f"{self._component}-tiphys",
         }
+        return found | ({"series": _series(told)} if told.count > 1 else {})
 
     def _stamp(self, at: datetime) -> int:
         """Nanoseconds, as in client-go's event names, made unique within this process."""
@@ -161,6 +165,10 @@ def _reference(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _REFERENCE_FIELDS = ("apiVersion", "kind", "namespace", "name", "uid", "resourceVersion", "fieldPath")
+
+
+def _series(told: Told) -> dict[str, Any]:
+    return {"count": told.count, "lastObservedTime": to_micro_time(told.last)}
 
 
 def _timestamp(at: datetime) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 
 # Who writes events of the newer form, and which action a reason stands for.
-_ACTIONS = {"default-scheduler": {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}}
+ACTIONS = {"default-scheduler": {"Scheduled": "Binding", "FailedScheduling": "Scheduling", "Preempted": "Preempting"}}
 OWNED, ORPHANS, NAMESPACED = "owned", "orphans", "namespaced"
 
 
@@ -72,7 +72,7 @@ class Sinks:
         found = self._recorders.get(component)
         if found is None:
             found = self._recorders[component] = EventRecorder(
-                self._client, self._clock, component, _ACTIONS.get(component)
+                self._client, self._clock, component, ACTIONS.get(component)
             )
             assert self._tasks is not None, "begin() comes first"
             self._tasks.create_task(found.run(), name=f"events of {component}")

@@ -2,7 +2,8 @@
 
     pending ──► ready (by priority, then age) ──decide──► bound
                   ▲                               └─────► parked: something must change first
-                  └── back-off (1 s … 10 s) ◄── a pod went, a node or a claim changed
+                  ├── back-off (1 s … 10 s) ◄── a pod went, a node or a claim changed
+                  └── five minutes passed: in case nobody said what changed
 
 Decisions are ``plan/scheduling``. What is decided counts at once (the pod is assumed to be on its node), so that many
 pods are placed in one go and bound together; so does the room that is made for a pod by ending others. A pod whose
@@ -46,6 +47,7 @@ Object = Mapping[str, Any]
 _BATCH_MAX: Final = 200
 _BACKOFF_FIRST: Final = timedelta(seconds=1)
 _BACKOFF_MAX: Final = timedelta(seconds=10)
+_PARKED_MAX: Final = timedelta(minutes=5)  # podMaxInUnschedulablePodsDuration
 
 
 class Scheduler(Component):
@@ -166,7 +168,7 @@ class Scheduler(Component):
         except Unbound as err:
             decision = rejected(self.cluster, str(err))
         if decision.node and claims is not None and claims.waiting:
-            self._parked[key_of(pod)] = self.clock.now()
+            self._wait(key_of(pod), self.clock.now())
             await self._select_node(claims, decision.node)
             return ""
         if decision.node:
@@ -292,7 +294,11 @@ class Scheduler(Component):
         uid = pod["metadata"]["uid"]
         tried = self._attempts[uid] = self._attempts.get(uid, 0) + 1
         wait = min(_BACKOFF_MAX, _BACKOFF_FIRST * 2 ** min(tried - 1, 8))
-        self._parked[key_of(pod)] = self.clock.now() + wait
+        self._wait(key_of(pod), self.clock.now() + wait)
+
+    def _wait(self, key: ObjectKey, not_before: datetime) -> None:
+        self._parked[key] = not_before
+        self.queue.add_at(key, self.clock.now() + _PARKED_MAX)
 
 
 def _differs(before: Object | None, after: Object) -> bool:

@@ -13,7 +13,7 @@ from tiphys.cluster.controllers.plan import eviction
 from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
 from tiphys.cluster.controllers.plan.scheduling.decide import decide
 from tiphys.machinery.errors import ServiceUnavailable
-from tiphys.machinery.resources import NODES, PODS
+from tiphys.machinery.resources import EVENTS, NODES, PODS
 
 
 def node(name: str, **spec: Any) -> dict[str, Any]:
@@ -167,6 +167,22 @@ def test_a_pod_is_tried_again_when_there_is_room() -> None:
         from tiphys.machinery.resources import key_of
 
         return key_of(await world.get(PODS, name))
+
+    in_world(test)
+
+
+def test_a_pod_is_tried_again_every_five_minutes_of_silence() -> None:
+    async def test(world: World) -> None:
+        await world.make(PODS, "large", spec=asks("1000"))
+        await world.settle(290)
+        before = await failures(world)
+        await world.settle(340)  # two tries; a series is written again after some minutes
+        assert await failures(world) == before + 2
+
+    async def failures(world: World) -> int:
+        (event,) = [each for each in await world.all(EVENTS) if each["involvedObject"]["name"] == "large"]
+        assert event["reason"] == "FailedScheduling"
+        return int((event.get("series") or {"count": 1})["count"])
 
     in_world(test)
 
