@@ -14,7 +14,6 @@ The input is a parsed document, not text; keys are visited in their order in it.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -414,7 +413,7 @@ def _bytes(kind: Type) -> Decoder:
             return None
         try:
             base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:
             at = first_illegal(value.encode())
             run.saved = run.saved or _Mismatch.saying(f"illegal base64 data at input byte {at}", path)
         return value

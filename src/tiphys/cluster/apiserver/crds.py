@@ -124,7 +124,8 @@ def _by_version(crd: Mapping[str, Any]) -> dict[tuple[str, str, str], ResourceIn
 def begin(crd: Object) -> None:
     """A definition at its creation: nothing is accepted yet."""
     complete_definition(crd)
-    stored = [version["name"] for version in crd["spec"]["versions"] if version.get("storage")]
+    versions = (crd.get("spec") or {}).get("versions") or ()
+    stored = [version.get("name") or "" for version in versions if version.get("storage")]
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored or None}
 
 

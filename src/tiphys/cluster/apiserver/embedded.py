@@ -24,9 +24,11 @@ _META: Final = "k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 class BadMetadata(ValueError):
     """Metadata of a wrong type."""
 
-    def __init__(self, complaint: Complaint) -> None:
+    def __init__(self, complaint: Complaint, why: str = "") -> None:
         super().__init__(f"{complaint.field}: {complaint.message}")
         self.complaint = complaint
+        self.told = why if complaint.field == "metadata" else str(self)
+        """As the object around is refused: of its own metadata only the reason is said."""
 
 
 def coerced(
@@ -73,7 +75,7 @@ def _read_metadata(value: Any, path: str, unknown: list[str], drops: bool) -> An
         read = decode.decode(_META, value, strict=True)
     except decode.DecodeError as err:
         if not drops:
-            raise BadMetadata(invalid_value(path, value, str(err))) from None
+            raise BadMetadata(invalid_value(path, value, str(err)), str(err)) from None
         if not isinstance(value, Mapping):
             return value
         return _field_by_field(value, path, unknown)

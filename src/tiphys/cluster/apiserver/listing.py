@@ -7,7 +7,6 @@ recent changes, so that all pages of a list show one state; when the ring no lon
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -305,8 +304,9 @@ def _encode_token(version: int, after: str) -> str:
 def _decode_token(text: str) -> tuple[int, str]:
     try:
         content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except Base64Error:
-        at = next((n for n, c in enumerate(text) if not (c.isalnum() or c in "-_")), max(0, len(text) - len(text) % 4))
+    except ValueError:
+        legal = [c.isascii() and (c.isalnum() or c in "-_") for c in text]
+        at = legal.index(False) if False in legal else max(0, len(text) - len(text) % 4)
         raise _bad_token(f"illegal base64 data at input byte {at}") from None
     try:
         token = orjson.loads(content)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.lang.gofmt import quote
 from tiphys.machinery.errors import AlreadyExists, BadRequest, Conflict, Forbidden, Invalid, MethodNotAllowed, NotFound
+
+if TYPE_CHECKING:
+    from tiphys.cluster.apiserver.registry import ResourceInfo
 
 STALE = "the object has been modified; please apply your changes to the latest version and try again"
 

@@ -88,8 +88,8 @@ def _new_namespace(namespace: Object) -> None:
         finalizers = [*finalizers, "kubernetes"]
     namespace["spec"] = spec | {"finalizers": finalizers}
     namespace["status"] = {"phase": "Active"}
-    labels = namespace["metadata"].get("labels") or {}
-    namespace["metadata"]["labels"] = labels | {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
+    meta = namespace["metadata"]
+    meta["labels"] = (meta.get("labels") or {}) | {"kubernetes.io/metadata.name": meta.get("name") or ""}
 
 
 def _updated_namespace(namespace: Object, old: Object) -> None:
@@ -118,13 +118,14 @@ def _annotate(obj: Object, key: str, value: str) -> None:
 def _new_job(job: Object) -> None:
     """A job selects its pods by its own uid, unless its writer insists."""
     spec, meta = job.get("spec") or {}, job["metadata"]
+    name = meta.get("name") or ""
     if spec.get("manualSelector"):
         return
     own = {
         "batch.kubernetes.io/controller-uid": meta["uid"],
-        "batch.kubernetes.io/job-name": meta["name"],
+        "batch.kubernetes.io/job-name": name,
         "controller-uid": meta["uid"],
-        "job-name": meta["name"],
+        "job-name": name,
     }
     template = spec.get("template") or {}
     inner = template.get("metadata") or {}

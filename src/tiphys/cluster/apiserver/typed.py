@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tiphys.api import decode, defaults, kube_messages
 from tiphys.api.defaults import internal
+from tiphys.cluster.apiserver import embedded
 from tiphys.cluster.apiserver.record import Object
 from tiphys.machinery import structural
 from tiphys.machinery.structural.extensions import has_rules
+from tiphys.machinery.structural.shape import EMBEDDED
 
 if TYPE_CHECKING:
     from tiphys.machinery.cel_rules import Rules
@@ -138,7 +140,12 @@ class StructuralCodec:
 
     def read(self, obj: Object) -> tuple[Object, Sequence[str]]:
         unknown: list[str] = []
-        read = structural.pruned(obj, self._schema, "", unknown, is_resource=True)
+        schema = self._schema if self._has_resources else {}
+        try:
+            read = embedded.coerced(obj, schema, "", unknown, is_resource=True)
+        except embedded.BadMetadata as err:
+            raise Unreadable(err.told) from None
+        read = structural.pruned(read, self._schema, "", unknown, is_resource=True)
         read = structural.defaulted(structural.without_nulls(read, self._schema), self._schema)
         return read, [f'unknown field "{path}"' for path in sorted(unknown)]
 
@@ -164,12 +171,23 @@ class StructuralCodec:
         return self._rules.faults(obj, "", old)
 
     @cached_property
+    def _has_resources(self) -> bool:
+        """Whether there are resources inside; without, only the object's own metadata has a type of its own."""
+        return _mentions(self._schema, EMBEDDED)
+
+    @cached_property
     def _rules(self) -> Rules | None:
         if not has_rules(self._schema):
             return None
         from tiphys.machinery.cel_rules import rules_of  # the language is loaded for kinds that have rules
 
         return rules_of(self._schema, is_resource=True)
+
+
+def _mentions(schema: Any, word: str) -> bool:
+    if isinstance(schema, Mapping):
+        return word in schema or any(_mentions(member, word) for member in schema.values())
+    return isinstance(schema, list) and any(_mentions(item, word) for item in schema)
 
 
 def builtin_codec(api_version: str, kind: str) -> Codec | None:

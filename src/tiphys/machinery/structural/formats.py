@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -107,7 +106,7 @@ def _is_uuid(version: str) -> Callable[[str], bool]:
 def _is_byte(text: str) -> bool:
     try:
         base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return False
     return True
 

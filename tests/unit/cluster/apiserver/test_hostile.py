@@ -220,3 +220,47 @@ async def test_watches_that_nobody_reads(call: Caller) -> None:
         assert (await patch(call, merge, "application/merge-patch+json"))[0] == 200
     for _, writer in connections:
         writer.transport.abort()
+
+
+CORE, WORKFLOWS = "/api/v1/namespaces/default", "/apis/argoproj.io/v1alpha1/namespaces/default/workflows"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"{CORE}/secrets", {"metadata": {"name": "a"}, "data": {"a": "é"}}),
+        (
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            {"metadata": {"name": "a.b.c"}, "spec": {"versions": None}},
+        ),
+        ("/api/v1/namespaces", {"metadata": {}}),
+        ("/apis/batch/v1/namespaces/default/jobs", {"metadata": {}, "spec": {}}),
+        (WORKFLOWS, {"metadata": {"name": "a", "labels": 5}}),
+        (WORKFLOWS, {"metadata": {"name": "a", "labels": {"a": 5}}}),
+        (WORKFLOWS, {"metadata": {"name": "a", "ownerReferences": [5]}}),
+        (WORKFLOWS, {"metadata": {"name": "a", "managedFields": "x"}}),
+    ],
+)
+async def test_objects_that_were_found_to_be_our_failure(call: Caller, path: str, body: dict[str, Any]) -> None:
+    status, told = await call(path, body)
+    assert status in (400, 422), told
+
+
+async def test_a_map_of_bytes_without_bytes_is_taken(call: Caller) -> None:
+    assert (await call(f"{CORE}/configmaps", {"metadata": {"name": "a"}, "binaryData": {"a": None}}))[0] == 201
+
+
+@pytest.mark.parametrize("patch", [{"labels": -1}, {"managedFields": "x"}, {"resourceVersion": 5}, {"uid": []}])
+async def test_patches_of_metadata_with_another_type(call: Caller, patch: dict[str, Any]) -> None:
+    for path, part in ((f"{CORE}/configmaps", "data"), (WORKFLOWS, "spec")):
+        assert (await call(path, {"metadata": {"name": "m"}, part: {}}))[0] == 201
+        status, told = await call(
+            f"{path}/m", {"metadata": patch}, method="PATCH", Content_Type="application/merge-patch+json"
+        )
+        assert status in (400, 409, 422), told
+
+
+@pytest.mark.parametrize("token", ["é", "%F0%9F%98%80", "a", "!!!!", "eyJ2IjoxfQ", "bnVsbA"])
+async def test_tokens_of_pages_that_were_never_given(call: Caller, token: str) -> None:
+    status, told = await call(f"{CORE}/configmaps?continue={token}")
+    assert status == 400, told

@@ -18,6 +18,7 @@ from tiphys.cluster.apiserver.registry import ResourceInfo
 
 META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _PREFIX: Final = "#/components/schemas/"
+_GVK: Final = "x-kubernetes-group-version-kind"
 
 
 class Source:
@@ -43,6 +44,8 @@ class Source:
             self._complete(self.schemas[name])
         else:
             self._include(name)
+            # Clients find kinds by it; only what was taken from a real server's pages has it from there.
+            self.schemas[name] = {_GVK: [_gvk(info, info.kind)], **self.schemas[name]}
         if info.list_kind and not info.is_virtual:
             self.schemas[f"{name}List"] = self._known.get(f"{name}List") or self._list(info, name)
             self._complete(self.schemas[f"{name}List"])
@@ -74,7 +77,7 @@ class Source:
             "type": "object",
             **declared,
             "properties": {**(declared.get("properties") or {}), **own},
-            "x-kubernetes-group-version-kind": [_gvk(info, info.kind)],
+            _GVK: [_gvk(info, info.kind)],
         }
 
     def _list(self, info: ResourceInfo, name: str) -> dict[str, Any]:
@@ -91,7 +94,7 @@ class Source:
                 "kind": version["kind"],
                 "metadata": metadata,
             },
-            "x-kubernetes-group-version-kind": [_gvk(info, info.list_kind)],
+            _GVK: [_gvk(info, info.list_kind)],
         }
 
 

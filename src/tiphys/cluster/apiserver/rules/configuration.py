@@ -99,5 +99,7 @@ def _unchangeable(obj: Object, old: Object | None, *fields: str) -> Iterator[Com
             yield forbidden_value(field, text)
 
 
-def _decoded_length(text: str) -> int:
+def _decoded_length(text: str | None) -> int:
+    if text is None:
+        return 0
     return len(text) * 3 // 4 - text[-2:].count("=")
