@@ -15,8 +15,8 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from tiphys.cluster.node.runtime import Mount
@@ -27,7 +27,7 @@ OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 _CLONE_REQUEST = 0x40049409
 
 
-UPPER, WORK, ROOT, MERGED = "upper", "work", "root", "merged"
+UPPER, WORK, ROOT, MERGED, PINNED = "upper", "work", "root", "merged", "pinned"
 
 
 def make_directories(own: Path) -> None:
@@ -45,6 +45,40 @@ def mount_command(lower: Path, own: Path, *, rootless: bool, overlay: bool = Tru
     layers = f"lowerdir={_escape(lower)},upperdir={_escape(own / UPPER)},workdir={_escape(own / WORK)}"
     options = f"userxattr,{layers}" if rootless else f"{layers},index=off,metacopy=off,redirect_dir=off"
     return f"mount -i -t overlay -o {shlex.quote(options)} overlay {root}"
+
+
+def pinned(mounts: Sequence[Mount], own: Path) -> dict[Mount, Mount]:
+    """For the mounts that must be what they were found to be: the same from places beside ``own``, which are made here.
+
+    Not in it: a sandbox shows its container that directory.
+    """
+    found: dict[Mount, Mount] = {}
+    for number, mount in enumerate(mounts):
+        if mount.identity is not None:
+            place = own.with_name(f"{own.name}.{PINNED}.{number}")
+            if mount.source.is_dir():
+                place.mkdir()
+            else:
+                place.touch()
+            found[mount] = replace(mount, source=place, identity=None)
+    return found
+
+
+def pin_commands(pins: Mapping[Mount, Mount]) -> list[str]:
+    """Shell commands, for a mount namespace of its own, that mount each at its new place and look what it became.
+
+    Looking afterwards leaves no moment for whoever can write where the source lies: a mount cannot be exchanged.
+    """
+    commands = []
+    for mount, held in pins.items():
+        source, place = shlex.quote(str(mount.source)), shlex.quote(str(held.source))
+        device, inode = mount.identity or (0, 0)
+        said = shlex.quote(f"what is mounted at {mount.target} was exchanged for something else meanwhile")
+        commands += [
+            f"mount -i --rbind {source} {place}",
+            f'{{ [ "$(stat -c %d:%i {place})" = {device}:{inode} ] || {{ echo {said} >&2; false; }}; }}',
+        ]
+    return commands
 
 
 def own_namespace(*, rootless: bool) -> list[str]:

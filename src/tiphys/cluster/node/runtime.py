@@ -32,11 +32,16 @@ USUAL_UMASK = 0o022
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """``source`` on this machine appears at ``target`` (absolute) in the container."""
+    """``source`` on this machine appears at ``target`` (absolute) in the container.
+
+    ``identity`` (device, inode) is what must be found at the source once it is mounted: containers of the pod can write
+    where it lies, and could put a link in its place. None: nobody can.
+    """
 
     source: Path
     target: str
     read_only: bool = False
+    identity: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

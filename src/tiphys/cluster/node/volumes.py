@@ -332,10 +332,11 @@ def container_mounts(
         sub_path = mount.get("subPath") or ""
         if mount.get("subPathExpr"):
             sub_path = _expand_sub_path(mount["subPathExpr"], env)
+        identity = None
         if sub_path:
-            source = _sub_path(source, sub_path)
+            source, identity = _sub_path(source, sub_path)
         read_only = bool(mount.get("readOnly")) or mount["name"] in fixed
-        mounts.append(Mount(source, mount["mountPath"], read_only))
+        mounts.append(Mount(source, mount["mountPath"], read_only, identity))
     return mounts
 
 
@@ -347,8 +348,12 @@ def _expand_sub_path(expression: str, env: Mapping[str, str]) -> str:
     return path
 
 
-def _sub_path(volume: Path, path: str) -> Path:
-    """A place inside the volume, made if missing; never outside of it, whatever links lie there."""
+def _sub_path(volume: Path, path: str) -> tuple[Path, tuple[int, int]]:
+    """A place inside the volume, made if missing, and its identity; never outside, whatever links lie there.
+
+    Links are followed first; then it is gone there again without following any, so that none that was put there
+    meanwhile leads out. Whoever mounts the place compares what was mounted with the identity.
+    """
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts:
         why = "must not contain '..'" if ".." in relative.parts else "must not be an absolute path"
@@ -357,20 +362,38 @@ def _sub_path(volume: Path, path: str) -> Path:
     place = Path(os.path.realpath(volume / relative))  # also through links that lead nowhere yet
     if not place.is_relative_to(root):
         raise ConfigError(f"subPath {path!r} leads out of its volume")
-    if not place.exists():
-        _make_like(place, root)
-    return place
+    here = os.open(root, _LOOK)
+    try:
+        like = os.fstat(here)
+        for part in place.relative_to(root).parts:
+            below = _enter(here, part, like)
+            os.close(here)
+            here = below
+        found = os.fstat(here)
+    except OSError as err:
+        raise ConfigError(f"unable to provision SubPath `{path}`: {err.strerror}") from err
+    finally:
+        os.close(here)
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigError(f"subPath {path!r} leads out of its volume")
+    return place, (found.st_dev, found.st_ino)
 
 
-def _make_like(place: Path, volume: Path) -> None:
-    """Directories of a sub-path, as open as the volume they lie in."""
-    facts = volume.stat()
-    missing = [p for p in (place, *place.parents) if not p.exists()]
-    for path in reversed(missing):
-        path.mkdir()
-        path.chmod(stat.S_IMODE(facts.st_mode) & 0o777)
-        with contextlib.suppress(OSError):
-            os.chown(path, facts.st_uid, facts.st_gid)
+# Where there is no O_PATH (macOS), a file is opened for reading.
+_LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _enter(here: int, name: str, like: os.stat_result) -> int:
+    """Opens what is called ``name`` there, a link itself; a directory as open as the volume where there is nothing."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(name, _LOOK, dir_fd=here)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=here)
+    made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+    os.fchmod(made, stat.S_IMODE(like.st_mode) & 0o777)
+    with contextlib.suppress(OSError):
+        os.fchown(made, like.st_uid, like.st_gid)
+    return made
 
 
 def path_in_volume(path: str, mounts: Sequence[Object], volumes: Mapping[str, Path]) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from tests.unit.cluster.node.harness import Node, Object, a_pod, node, phase, state
 from tiphys.cluster.node import volumes
-from tiphys.cluster.node.runtime import ConfigError
+from tiphys.cluster.node.runtime import ConfigError, Launch
+from tiphys.cluster.node.runtimes.process import DEFAULT_PATH
 from tiphys.machinery.resources import PODS, SECRETS, ObjectKey
 
 EMPTY = [{"name": "e", "emptyDir": {}}]
@@ -71,6 +73,40 @@ def test_a_chain_of_links_is_followed_to_its_end(tmp_path: Path) -> None:
     mounts = {"name": "c", "volumeMounts": [{"name": "e", "mountPath": "/x", "subPath": "b"}]}
     with pytest.raises(ConfigError, match="leads out of its volume"):
         volumes.container_mounts(mounts, {"e": volume}, {})
+
+
+def test_directories_of_a_sub_path_are_made_as_open_as_the_volume(tmp_path: Path) -> None:
+    volume = tmp_path / "v"
+    volume.mkdir()
+    volume.chmod(0o777)
+    container = {"name": "c", "volumeMounts": [{"name": "e", "mountPath": "/x", "subPath": "a/b"}]}
+    (mount,) = volumes.container_mounts(container, {"e": volume}, {})
+    facts = mount.source.stat()
+    assert mount.source == volume / "a/b"
+    assert (facts.st_mode & 0o777, mount.identity) == (0o777, (facts.st_dev, facts.st_ino))
+
+
+async def test_a_link_that_takes_the_place_of_a_sub_path_is_not_mounted(here: Node, tmp_path: Path) -> None:
+    """Another container of the pod exchanges it after it was looked at, and before it is mounted."""
+    (tmp_path / "v/sub").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("hunter2")
+    container = {"name": "c", "volumeMounts": [{"name": "e", "mountPath": "/x", "subPath": "sub"}]}
+    mounts = tuple(volumes.container_mounts(container, {"e": tmp_path / "v"}, {}))
+    assert here.agent is not None
+    words = ("sh", "-c", "ls /x; cat /x/secret")
+    (tmp_path / "pod").mkdir()
+    honest = Launch("u", "c", 0, tmp_path / "pod/c.0", words, {"PATH": DEFAULT_PATH}, mounts=mounts)
+    (tmp_path / "v/sub/own").touch()
+    await here.agent.runtime.start(honest).ended
+    assert "own\n" in (tmp_path / "pod/c.0.log").read_text()
+    (tmp_path / "v/sub").rename(tmp_path / "v/before")
+    (tmp_path / "v/sub").symlink_to(tmp_path / "outside")
+    end = await here.agent.runtime.start(replace(honest, attempt=1, place=tmp_path / "pod/c.1")).ended
+    said = (tmp_path / "pod/c.1.log").read_text() + end.message
+    assert end.code != 0
+    assert "what is mounted at /x was exchanged" in said
+    assert "hunter2" not in said
 
 
 # What it can see.

@@ -27,7 +27,7 @@ import resource
 import shlex
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -43,6 +43,8 @@ from tiphys.cluster.node.layered import (
     make_directories,
     mount_command,
     own_namespace,
+    pin_commands,
+    pinned,
     search,
 )
 from tiphys.cluster.node.rootfs import EMPTY, HostRoot
@@ -240,13 +242,13 @@ class OciRuntime(Starter):
         check_size(launch)
         try:
             groups = self._groups.make(launch.place, cgroups.limits_of_launch(launch))
-            self._prepare(launch, own, groups)
+            pins = self._prepare(launch, own, groups)
         except OSError as err:
             raise StartFailure("CreateContainerError", f"cannot prepare the container: {err}") from err
         strange = _strange_program(launch, view)
         return shim.spawn(
             launch,
-            strange or self._command(launch, own, groups, variant),
+            strange or self._command(launch, own, groups, variant, pins),
             {"PATH": DEFAULT_PATH},
             "/",
             self.watch,
@@ -350,7 +352,8 @@ class OciRuntime(Starter):
         argv = with_image_program(launch, launch.argv, self._root.mounts())
         return replace(launch, argv=argv, env=env)
 
-    def _prepare(self, launch: Launch, own: Path, groups: cgroups.Group) -> None:
+    def _prepare(self, launch: Launch, own: Path, groups: cgroups.Group) -> dict[Mount, Mount]:
+        """The files of the life; which of its mounts are to be made by way of which other ones."""
         make_directories(own)
         self._prepare_root(launch, own / UPPER)
         make_image_volumes(launch, own)
@@ -372,8 +375,11 @@ class OciRuntime(Starter):
             cgroups_path=f"/{RUNC_FOLDER}/{group_name(launch.place)}" if self._chosen().groups else "",
         )
         guarded = self._groups.guards_devices or self._chosen().groups
-        config = bundle.config(launch, security, places, without=frozenset() if guarded else NO_DEVICES)
+        pins = pinned(launch.mounts, own)
+        held = replace(launch, mounts=tuple(pins.get(mount, mount) for mount in launch.mounts))
+        config = bundle.config(held, security, places, without=frozenset() if guarded else NO_DEVICES)
         (own / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        return pins
 
     def _prepare_root(self, launch: Launch, upper: Path) -> None:
         if launch.root is None:
@@ -406,13 +412,16 @@ class OciRuntime(Starter):
         except OSError:  # another agent was first
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _command(self, launch: Launch, own: Path, groups: cgroups.Group, variant: Variant) -> list[str]:
+    def _command(
+        self, launch: Launch, own: Path, groups: cgroups.Group, variant: Variant, pins: Mapping[Mount, Mount]
+    ) -> list[str]:
         """Enters the groups, hides what is in the way, mounts the root, becomes crun or runc."""
         entries = groups.limits if variant.groups else groups.entries
         steps = [f"echo 0 >{shlex.quote(str(entry))}" for entry in entries]
         steps += [f"umount -l {shlex.quote(place)}" for place in variant.hidden]
         lower = launch.root or self._skeleton
         steps.append(mount_command(lower, own, rootless=self._rootless, overlay=self._overlay))
+        steps += pin_commands(pins)
         complaints = shlex.quote(str(own / "runtime.log"))
         words = [variant.path, "--root", str(self._state), "--log", str(own / "runtime.log"), "--log-format", "json"]
         words += ["--cgroup-manager=disabled"] if variant.program == "crun" else []

@@ -32,7 +32,17 @@ from typing import Any
 from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.cgroups import limits_of_launch
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
-from tiphys.cluster.node.layered import MERGED, ROOT, UPPER, LayeredRoot, make_directories, mount_command, own_namespace
+from tiphys.cluster.node.layered import (
+    MERGED,
+    ROOT,
+    UPPER,
+    LayeredRoot,
+    make_directories,
+    mount_command,
+    own_namespace,
+    pin_commands,
+    pinned,
+)
 from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
@@ -191,11 +201,14 @@ class SandboxRuntime(Starter):
         self._write_filter()
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
         env["PATH"] = search_path(launch)
-        command = [self._program, *self._arguments(launch, view, env), "--", *launch.argv]
-        if launch.root is not None:
-            mount = mount_command(launch.root, Path(f"{launch.place}.{tag}"), rootless=not self._privileged)
+        own = Path(f"{launch.place}.{tag}")
+        pins = pinned(launch.mounts, own)
+        command = [self._program, *self._arguments(launch, view, env, pins), "--", *launch.argv]
+        steps = [] if launch.root is None else [mount_command(launch.root, own, rootless=not self._privileged)]
+        steps += pin_commands(pins)
+        if steps:
             before = own_namespace(rootless=not self._privileged)
-            command = [*before, shim.SHELL, "-c", f'{mount} && exec "$@"', "tiphys", *command]
+            command = [*before, shim.SHELL, "-c", f'{" && ".join(steps)} && exec "$@"', "tiphys", *command]
         return shim.spawn(
             launch,
             self._limited(launch, command),
@@ -312,7 +325,9 @@ class SandboxRuntime(Starter):
                 return
         raise StartFailure("StartError", f'{CANNOT_START}exec: "{word}": executable file not found in $PATH')
 
-    def _arguments(self, launch: Launch, view: View | LayeredRoot, env: dict[str, str]) -> list[str]:
+    def _arguments(
+        self, launch: Launch, view: View | LayeredRoot, env: dict[str, str], pins: Mapping[Mount, Mount]
+    ) -> list[str]:
         own = view.own if isinstance(view, View) else view.upper.parent
         words = [
             *self._root_arguments(view),
@@ -336,7 +351,7 @@ class SandboxRuntime(Starter):
         # an /etc of the container's own gets these files too, unless nothing may be written to it
         binds = [word for mount in kept for word in _bind(mount)]
         words += [*files, *binds] if launch.read_only_root else [*binds, *files]
-        words += [word for mount in view.mounts for word in _bind(mount)]
+        words += [word for mount in view.mounts for word in _bind(pins.get(mount, mount))]
         if launch.cwd not in ("", "/"):
             place = view.resolve(launch.cwd)
             if place is None or not place.exists():
