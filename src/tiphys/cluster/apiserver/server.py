@@ -24,6 +24,7 @@ from tiphys.cluster.apiserver import crds, subresources
 from tiphys.cluster.apiserver.admission.caller import Caller
 from tiphys.cluster.apiserver.admission.classes import system_classes
 from tiphys.cluster.apiserver.admission.defaults import assemble
+from tiphys.cluster.apiserver.admission.nodes import NodeRestriction
 from tiphys.cluster.apiserver.admission.quota import QUOTAS, QuotaKeeper, Quotas
 from tiphys.cluster.apiserver.bootstrap import RBAC, first_roles, own_service, with_first_owners
 from tiphys.cluster.apiserver.conversion import Webhook
@@ -93,6 +94,7 @@ class ApiServer:
         quotas = Quotas(self.store, self.clock)
         self._quota_keeper = QuotaKeeper(self.store, quotas, self._write_quota)
         self.verbs.chain = assemble(self.store, self.registry, self.ids, quotas, accounts=self.accounts)
+        self._nodes = NodeRestriction(self.store)
         self.tokens = ServiceAccountTokens(self.store, self.registry, self.clock, self.ids, self.signing_key)
         self.verbs.after_create[crds.COLLECTION] = self._establish
         self.verbs.after_update[crds.COLLECTION] = self._rename
@@ -317,6 +319,7 @@ class ApiServer:
                 await subresources.bind(self.verbs, target, isolated(request.body), options)
                 return Answer(subresources.SUCCESS, 201)
             case "eviction":
+                self._nodes.check_eviction(options.user, target.info, self.verbs.get(target).view)
                 await subresources.evict(self.verbs, target, isolated(request.body))
                 return Answer(subresources.SUCCESS, 201)
             case "token":
@@ -331,6 +334,7 @@ class ApiServer:
         """A token of a service account; the request is answered, not stored."""
         account = self.store.view(self.verbs.get(Target(target.info, target.namespace, target.name)))
         given = request.body if isinstance(request.body, dict) else {}
+        self._nodes.check_token(options.user, target.info, account, given.get("spec") or {})
         issued = self.tokens.request(account, given)
         if options.manager:
             spec = {"expirationSeconds": issued["spec"]["expirationSeconds"], **(given.get("spec") or {})}

@@ -1,4 +1,5 @@
-"""The admission of a cluster: the original's default plugins, in its order (kubeapiserver/options/plugins.go)."""
+"""The admission of a cluster: the original's default plugins, in its order (kubeapiserver/options/plugins.go), and
+NodeRestriction, which every installer switches on."""
 
 from __future__ import annotations
 
@@ -36,6 +37,7 @@ def assemble(store: Store, registry: Registry, ids: Ids, quotas: Quotas, *, acco
         ),
         mutating_remote=(mutating_hooks,),
         validating=(
+            nodes.NodeRestriction(store).check,
             limits.check,
             classes.priority,
             classes.keep_system,

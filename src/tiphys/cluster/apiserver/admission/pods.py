@@ -22,7 +22,7 @@ _UNREACHABLE: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unrea
 _SYSTEM_PRIORITIES: Final = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _CLASSES: Final = "priorityclasses.scheduling.k8s.io"
 _RUNTIME_CLASSES: Final = "runtimeclasses.node.k8s.io"
-_MIRROR: Final = "kubernetes.io/config.mirror"
+MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 def refuse(request: Attributes, why: str) -> Exception:
@@ -42,7 +42,7 @@ class PodSteps:
         if not _is_new_pod(request):
             return
         spec, meta = request.spec, _meta(request)
-        if _MIRROR in (meta.get("annotations") or {}):
+        if MIRROR in (meta.get("annotations") or {}):
             return
         name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
         spec["serviceAccountName"] = spec["serviceAccount"] = name
