@@ -37,7 +37,7 @@ def strategic_fields(go_type: str) -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def _openapi_type(name: str) -> SchemaType:
-    body = _table()["openapi"][name]
+    body = merge_facts()[name]
     if name == _RAW:
         body = {**body, "map-type": "atomic"}  # an object within an object: nobody looks into it
     return from_openapi(_as_schema(body), _openapi_type)
@@ -49,7 +49,7 @@ _RAW = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 def _as_schema(body: Mapping[str, Any]) -> dict[str, Any]:
     """The table's short form written out as OpenAPI."""
     if "ref" in body and "map-type" in body:  # one struct merges differently in different places
-        return _as_schema({**_table()["openapi"][body["ref"]], "map-type": body["map-type"]})
+        return _as_schema({**merge_facts()[body["ref"]], "map-type": body["map-type"]})
     if "ref" in body:
         return {"$ref": "/" + body["ref"]}
     schema = {f"x-kubernetes-{key}": body[key] for key in ("list-type", "list-map-keys", "map-type") if key in body}
@@ -117,7 +117,7 @@ def openapi_name(api_version: str, kind: str) -> str | None:
 
 def openapi_schema(name: str) -> dict[str, Any]:
     """The structure of a schema of the table, references as in a document's components; KeyError if unknown."""
-    schema: dict[str, Any] = _referring(_as_schema(_table()["openapi"][name]))
+    schema: dict[str, Any] = _referring(_as_schema(merge_facts()[name]))
     return schema
 
 

@@ -125,12 +125,12 @@ def _printed(info: ResourceInfo) -> tuple[Sequence[Mapping[str, Any]], Printer]:
     name = f"{info.resource.group}/{info.kind}"
     if info.resource.group == "metrics.k8s.io":
         return usage.COLUMNS, usage.print_usage
-    printer = PRINTERS.get(name)
-    if printer is None or name not in _columns():
+    printer, columns = PRINTERS.get(name), columns_of(name)
+    if printer is None or columns is None:
         return (_NAME, _CREATED), lambda obj, now: Row(
             [obj["metadata"].get("name", ""), obj["metadata"].get("creationTimestamp")]
         )
-    return _columns()[name], printer
+    return columns, printer
 
 
 def scale_table(scale: Object, version: str, now: datetime) -> Object:

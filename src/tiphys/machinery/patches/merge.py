@@ -39,18 +39,6 @@ def apply(document: Any, patch: Any) -> Any:
     return document if result is None else result
 
 
-def apply_document(document: Any, patch: Any) -> Any:
-    """As ``apply``, for whole documents: a patch that is a scalar or null is none, nor is null a document.
-
-    Raises ValueError with the library's message.
-    """
-    if not isinstance(patch, Mapping | list):
-        raise ValueError("Invalid JSON Document" if document is None else "Invalid JSON Patch")
-    if document is None:
-        raise ValueError("Invalid JSON Document")
-    return apply(document, patch)
-
-
 def create(original: Any, modified: Any) -> dict[str, Any]:
     """The merge patch that makes ``modified`` of ``original``; raises ValueError where one cannot be written."""
     if isinstance(original, list) and isinstance(modified, list):

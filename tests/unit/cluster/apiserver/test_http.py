@@ -12,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from tests.unit.client.servers import api_server
+from tiphys.api import protobuf
 from tiphys.cluster.apiserver.http.handler import HttpHandler
 from tiphys.cluster.apiserver.http.identity import Authenticator, StaticTokens
 from tiphys.cluster.apiserver.http.rbac import Rbac
@@ -119,6 +120,34 @@ async def test_what_says_to_be_of_another_kind_is_read_as_that_first(call: Calle
     )
     assert status == 422
     assert refusal["message"].endswith(why)
+
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+
+
+async def test_who_takes_nothing_but_protobuf_gets_it_for_built_in_kinds(call: Caller) -> None:
+    maps, headers = "/api/v1/namespaces/default/configmaps", {"Authorization": "Bearer admin", "Accept": PROTOBUF}
+    await call(maps, {"metadata": {"name": "c"}, "data": {"a": "1"}})
+    async with aiohttp.ClientSession(call.url, headers=headers) as session:
+        async with session.get(f"{maps}/c") as answer:
+            assert answer.content_type == PROTOBUF
+            assert protobuf.decode(await answer.read())["data"] == {"a": "1"}
+        async with session.get(maps) as answer:
+            listed = protobuf.decode(await answer.read())
+            assert (listed["kind"], [each["data"] for each in listed["items"]]) == ("ConfigMapList", [{"a": "1"}])
+        async with session.get(f"{maps}?watch=1") as answer:
+            assert answer.headers["Content-Type"] == f"{PROTOBUF};stream=watch"
+            length = await answer.content.readexactly(4)
+            event = protobuf.decode_watch_event(
+                length + await answer.content.readexactly(int.from_bytes(length, "big"))
+            )
+            assert (event[0], event[1]["data"]) == ("ADDED", {"a": "1"})
+        for path in ("workflows", "workflows?watch=1"):
+            async with session.get(f"/apis/argoproj.io/v1alpha1/namespaces/default/{path}") as answer:
+                assert answer.status == 406
+    both = {"Authorization": "Bearer admin", "Accept": f"{PROTOBUF},application/json"}
+    async with aiohttp.ClientSession(call.url, headers=both) as session, session.get(maps) as answer:
+        assert answer.content_type == "application/json"
 
 
 async def test_a_new_node_gets_no_pods_until_it_is_ready(call: Caller) -> None:

@@ -19,9 +19,10 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.store import Change, Store
 from tiphys.machinery.equality import same
 from tiphys.machinery.quantities import Quantity
+from tiphys.machinery.resources import RESOURCE_QUOTAS
 from tiphys.runtime.clock import Clock
 
-QUOTAS: Final = "resourcequotas"
+QUOTAS: Final = RESOURCE_QUOTAS.key
 
 
 class Quotas:

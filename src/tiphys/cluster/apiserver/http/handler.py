@@ -290,17 +290,18 @@ class HttpHandler:
         else:
             body = how.encode(value)
         headers = {**_NO_CACHE, "Content-Type": how.media_type}
-        ending = b"" if how.is_yaml else b"\n"  # as Go's encoder ends what it writes
-        return web.Response(status=answer.code, body=body + ending, headers=headers)
+        return web.Response(status=answer.code, body=body + how.ending, headers=headers)
 
     async def _watch(
         self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation
     ) -> web.StreamResponse:
+        if how.media_type == representation.PROTOBUF:
+            how.encode(info.codec.empty() if info.codec is not None else {})  # refused now rather than in the stream
         watcher = self._server.open_watch(asked)
         watcher.count_bytes()
         include = asked.query.get("includeObject", "")
         try:
-            response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.media_type})
+            response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.stream_type})
             response.enable_chunked_encoding()
             await response.prepare(request)
             _audit_start(request)
@@ -324,7 +325,7 @@ class HttpHandler:
         except ApiError as err:
             if not response.prepared:
                 raise
-            await response.write(representation.error_frame(err.status()))
+            await response.write(representation.error_frame(err.status(), how))
         finally:
             watcher.close()
         await response.write_eof()
