@@ -101,6 +101,7 @@ def test_a_deleted_pod_is_replaced_and_a_dead_container_restarts(cluster: Cluste
     cluster.wait("restarted", lambda: restarts(cluster, "dies") >= 1)
     state = cluster.pods("dies")[0]["status"]["containerStatuses"][0]
     assert state["lastState"]["terminated"]["exitCode"] == 3
+    cluster.wait("backing off", lambda: "CrashLoopBackOff" in waiting(cluster, "dies"))
     cluster.kubectl("delete", "deployment/dies", "--wait=false")
 
 
@@ -125,7 +126,7 @@ def test_a_stateful_set_keeps_names_and_volumes_over_a_kill_of_the_cluster(clust
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
     }
     manifest = json.loads(
-        workload("StatefulSet", "db", 2, ["sh", "-c", "echo began >> $PLACE/log; sleep 1000"], serviceName="db")
+        workload("StatefulSet", "db", 2, ["sh", "-c", "echo $$$$ >> $PLACE/log; exec sleep 1000"], serviceName="db")
     )
     manifest["spec"]["volumeClaimTemplates"] = [claim]
     container = manifest["spec"]["template"]["spec"]["containers"][0]
@@ -139,11 +140,20 @@ def test_a_stateful_set_keeps_names_and_volumes_over_a_kill_of_the_cluster(clust
     cluster.wait("again", lambda: [name(pod) for pod in running(cluster, "db")] == ["db-0"])
     assert cluster.get("pvc", "data-db-0")["spec"]["volumeName"] == volume
 
+    cluster.kubectl("apply", "-f", "-", stdin=workload("Deployment", "stays", 1, ["sleep", "1000"]))
+    cluster.kubectl("rollout", "status", "deployment/stays")
+
+    # as when the machine goes down: the server and what ran in the pod are gone
+    log = Path(cluster.get("pv", volume)["spec"]["hostPath"]["path"]) / "log"
     cluster.kill()
+    began = log.read_text().split()
+    os.kill(int(began[-1]), signal.SIGKILL)
     cluster.start()
+    cluster.wait("begun again", lambda: len(log.read_text().split()) > len(began) >= 2)
     cluster.wait("back", lambda: [name(pod) for pod in running(cluster, "db")] == ["db-0"])
     assert cluster.get("pvc", "data-db-0")["status"]["phase"] == "Bound"
-    cluster.kubectl("delete", "statefulset/db", "--wait=false")
+    cluster.kubectl("rollout", "status", "deployment/stays")
+    cluster.kubectl("delete", "statefulset/db", "deployment/stays", "--wait=false")
 
 
 def test_jobs_run_to_their_end(cluster: Cluster) -> None:
@@ -174,6 +184,11 @@ def running(cluster: Cluster, app: str) -> list[dict[str, Any]]:
 def condition(cluster: Cluster, deployment: str, kind: str) -> str:
     conditions = cluster.get("deployment", deployment)["status"].get("conditions") or []
     return next((c["reason"] for c in conditions if c["type"] == kind), "")
+
+
+def waiting(cluster: Cluster, app: str) -> list[str]:
+    rows = [row for pod in cluster.pods(app) for row in pod["status"].get("containerStatuses") or ()]
+    return [(row["state"].get("waiting") or {}).get("reason", "") for row in rows]
 
 
 def restarts(cluster: Cluster, app: str) -> int:

@@ -180,6 +180,38 @@ async def test_a_service_spreads_over_its_pods(tmp_path: Path, network: str) -> 
         await end(parts)
 
 
+async def test_a_pod_that_is_not_ready_leaves_its_service_and_comes_back(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    ready.touch()
+    made = deployment()
+    made["spec"]["replicas"] = 1
+    probe = {"exec": {"command": ["test", "-e", str(ready)]}, "periodSeconds": 1, "failureThreshold": 1}
+    made["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+    async with compose(settings(tmp_path / "data", "loopback"), daemon=True) as parts:
+        parts.farewell.pods_stay = False
+        address = (await parts.client.create(SERVICES, service()))["spec"]["clusterIP"]
+        await parts.client.create(DEPLOYMENTS, made)
+        await until_it_answers(address, True)
+        ready.unlink()
+        await until_it_answers(address, False)
+        ready.touch()
+        await until_it_answers(address, True)
+        await end(parts)
+
+
+async def until_it_answers(address: str, answers: bool) -> None:
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            try:
+                await asked(address, 80)
+                answered = True
+            except OSError:
+                answered = False
+            if answered is answers:
+                return
+            await asyncio.sleep(0.01)  # between looks: whoever is to be seen shares this loop
+
+
 @needs_root
 async def test_a_pod_reaches_all_of_its_own_service_itself_included(tmp_path: Path) -> None:
     async with compose(settings(tmp_path, "bridge"), daemon=True) as parts:
