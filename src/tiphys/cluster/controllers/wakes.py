@@ -16,6 +16,7 @@ from tiphys.machinery.resources import (
     CRON_JOBS,
     DAEMON_SETS,
     DEPLOYMENTS,
+    ENDPOINTS,
     HORIZONTAL_POD_AUTOSCALERS,
     JOBS,
     NAMESPACES,
@@ -57,6 +58,11 @@ def wants_scheduling(pod: Object) -> bool:
 def selects(service: Object) -> bool:
     """A Service that leads to pods of its choice."""
     return bool((service.get("spec") or {}).get("selector"))
+
+
+def is_by_hand(endpoints: Object) -> bool:
+    """Endpoints that no controller made."""
+    return "endpoints.kubernetes.io/managed-by" not in (endpoints["metadata"].get("labels") or {})
 
 
 def is_leaving(obj: Object) -> bool:
@@ -107,6 +113,7 @@ CONTROLLERS: Final[Sequence[Row]] = (
     Row("scheduler", "Scheduler", [Wake(PODS, wants_scheduling)]),
     Row("endpoints", "EndpointsController", [Wake(SERVICES, selects)]),
     Row("endpoints", "EndpointSliceController", [Wake(SERVICES, selects)]),
+    Row("mirroring", "EndpointSliceMirroringController", [Wake(ENDPOINTS, is_by_hand)]),
     Row("namespaces", "NamespaceController", [Wake(NAMESPACES, is_leaving)]),
     Row("accounts", "ServiceAccountController", [Wake(NAMESPACES)], lasting=True),
     Row("accounts", "RootCaController", [Wake(NAMESPACES)], lasting=True),

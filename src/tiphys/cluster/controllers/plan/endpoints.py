@@ -30,7 +30,7 @@ TRIGGERED: Final = "endpoints.kubernetes.io/last-change-trigger-time"
 _ENDPOINTS_MANAGER: Final = ("endpoints.kubernetes.io/managed-by", "endpoint-controller")
 _OVER_CAPACITY: Final = "endpoints.kubernetes.io/over-capacity"
 _OURS: Final = frozenset((MANAGED_BY, SERVICE_NAME, HEADLESS, TRIGGERED, _OVER_CAPACITY, _ENDPOINTS_MANAGER[0]))
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def plan_endpoints(seen: Observed) -> list[Sequence[Action]]:
     subsets, over = _subsets(service, seen.pods)
     labels = {**(meta.get("labels") or {}), _ENDPOINTS_MANAGER[0]: _ENDPOINTS_MANAGER[1]}
     labels |= {HEADLESS: ""} if _is_headless(service) else {}
-    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k not in (*_OURS, _LAST_APPLIED)}
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k not in (*_OURS, LAST_APPLIED)}
     annotations |= {TRIGGERED: seen.changed_at} if seen.changed_at else {}
     annotations |= {_OVER_CAPACITY: "truncated"} if over else {}
     held = seen.endpoints
