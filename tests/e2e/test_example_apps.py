@@ -46,7 +46,9 @@ async def targets(app: str, place: Path) -> dict[str, Any]:
     repository = Repository(place / app)
     source = {"repoURL": repository.url, "path": app}
     wanted = Wanted(app, app, "default", [source])
-    async with source_renderer(Place(place / "kept"), SystemClock(), lambda url, project: Credentials()) as renderer:
+    async with source_renderer(
+        Place(place / "kept"), SystemClock(), lambda url, project, to_write=False: Credentials()
+    ) as renderer:
         found = await renderer.render(wanted)
     assert found.problem == "", found.problem
     return {"apiVersion": "v1", "kind": "List", "items": list(found.targets)}

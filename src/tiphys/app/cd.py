@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tiphys.cd.preview import Preview
     from tiphys.cd.rendering import Renderer
     from tiphys.cd.sources.credentials import Credentials
+    from tiphys.cd.sources.fetching import CredentialsFor
 
 Object = Mapping[str, Any]
 _GITOPS = "gitops"
@@ -112,9 +113,9 @@ async def run_cd(
     from tiphys.cd.repositories import credentials_for
     from tiphys.cd.settings import ControllerSettings
 
-    def credentials(url: str, project: str) -> Credentials:
+    def credentials(url: str, project: str, to_write: bool = False) -> Credentials:
         caches = controller.caches
-        return credentials_for(caches.secrets.objects(), url, project, caches.trusted)
+        return credentials_for(caches.secrets.objects(), url, project, to_write, caches.trusted)
 
     def keys() -> Mapping[str, str]:
         return controller.caches.trusted.gpg_keys
@@ -169,7 +170,7 @@ def _source(repository: str) -> dict[str, str]:
 async def source_renderer(
     place: Place,
     clock: Clock,
-    credentials: Callable[[str, str], Credentials],
+    credentials: CredentialsFor,
     keys: Callable[[], Mapping[str, str]] = dict,
 ) -> AsyncIterator[Renderer]:
     """The renderer of all sources, which keeps repositories and charts in ``place``; plugins are read now.

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 APPLICATIONS: Final = Resource("argoproj.io", "v1alpha1", "applications", "Application")
 APP_PROJECTS: Final = Resource("argoproj.io", "v1alpha1", "appprojects", "AppProject")
 CONFIG_MAP: Final = "argocd-cm"
-SOURCE_SECRETS: Final = f"{SECRET_TYPE} in (cluster,repository,repo-creds)"
+SOURCE_SECRETS: Final = f"{SECRET_TYPE} in (cluster,repository,repo-creds,repository-write,repo-write-creds)"
 """The label selector of clusters, repositories and their credentials."""
 
 

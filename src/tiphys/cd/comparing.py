@@ -25,6 +25,7 @@ from tiphys.cd.plan.diff import Comparator, Diff
 from tiphys.cd.plan.diff.ignoring import IgnoreError
 from tiphys.cd.plan.health import Health, resource_health
 from tiphys.cd.plan.health.custom import CustomHealth
+from tiphys.cd.plan.hydration import dry_source
 from tiphys.cd.plan.integrity import policies_of
 from tiphys.cd.plan.markers import COMPARE_OPTIONS, has_option
 from tiphys.cd.plan.objects import (
@@ -248,6 +249,13 @@ class Comparer:
         known = sync.get("revisions") or ([sync["revision"]] if sync.get("revision") else [])
         pinned = replace(chosen, revisions=known if len(known) == len(chosen.sources) else ())
         return await self._renderer.render(self._wanted(app, pinned, project, live, resolve=False, hard=False))
+
+    async def dry(self, app: Mapping[str, Any], revision: str = "") -> Rendered:
+        """What the dry source of a hydrated application gives, unmarked. Raises ProjectError, DestinationError."""
+        project, live = self.project_of(app), self._clusters.live(self.cluster_of(app))
+        source = dry_source((app.get("spec") or {}).get("sourceHydrator") or {})
+        wanted = self._wanted(app, Sources([source], [revision]), project, live, resolve=not revision, hard=False)
+        return await self._renderer.render(replace(wanted, is_marked=False))
 
     def _asked(self, app: Mapping[str, Any], chosen: Sources, project: Project, live: LiveCluster) -> tuple[Any, ...]:
         """Everything that a render depends on, as far as we can tell."""

@@ -23,8 +23,10 @@ from tiphys.cd.caches import Caches
 from tiphys.cd.clusters import ClusterSet
 from tiphys.cd.comparing import Compared, Comparer, Sources
 from tiphys.cd.deleting import HOOK_FINALIZERS, Deleter, cleanup_of
+from tiphys.cd.hydrating import Hydrator
 from tiphys.cd.kinds import KindTable
 from tiphys.cd.plan.autosync import AutoSync, auto_sync
+from tiphys.cd.plan.hydration import HYDRATE, HYDRATE_TIMESTAMP
 from tiphys.cd.plan.objects import Object, annotations_of, finalizers_of, metadata_of
 from tiphys.cd.plan.operation import begun, is_in_progress, stamped
 from tiphys.cd.plan.spec import normalized, parse_instance
@@ -58,6 +60,7 @@ from tiphys.runtime.queue import Backoff, WorkQueue
 logger = logging.getLogger(__name__)
 
 _CHANGED: Final = Refresh("something changed")
+_HYDRATE: Final = Refresh("hydration is asked for", resolve=True)
 _AGAIN: Final = Refresh("the last look failed", resolve=True)
 _RETRY: Final = Backoff(first_seconds=1.0, cap_seconds=60.0)
 
@@ -88,6 +91,7 @@ class ApplicationController:
         self._applications = Applications(client, self.caches, events)
         self._comparer = Comparer(self.caches, self.clusters, renderer, settings, clock)
         self._syncer = Syncer(self._comparer, self._applications, settings, clock, self._on_wait)
+        self._hydrator = Hydrator(self._comparer, self._applications, renderer, clock)
         self._deleter = Deleter(self._comparer, self._applications, clock)
         self._queue = WorkQueue[ObjectKey](clock, rng)
         self._controller = Controller("applications", self._queue, self._reconcile, settings.workers)
@@ -248,6 +252,8 @@ class ApplicationController:
         if problems:
             status = invalid_status(app, problems, self._settings.namespace, now)
             return self._next(key, await self._applications.write(app, status, **fields))
+        if refresh.resolve:
+            app = await self._hydrator.hydrate(app)
         compared = await self._comparer.compare(app, Sources.of_spec(app), resolve=refresh.resolve, hard=refresh.hard)
         again = self._again(key, compared, now)
         if again is not None and compared.unrendered and self._is_graced(key, app, refresh, now):
@@ -298,6 +304,8 @@ class ApplicationController:
         is_fresh = looked is not None and period is not None and now < looked + period
         wanted = refresh_wanted(app, now, None if is_fresh else period)
         failed = self._failed.get(key)
+        if wanted is None and HYDRATE in annotations_of(app):
+            return _HYDRATE
         if wanted is None and failed is not None and failed.until <= now:
             return _AGAIN
         if key not in self._changed:
@@ -353,8 +361,9 @@ def _key(app: Application) -> ObjectKey:
 def _tidied(app: Application) -> dict[str, Any]:
     """The patch that takes a refresh request away and brings the spec into its normal form."""
     fields: dict[str, Any] = {}
-    if REFRESH in annotations_of(app):
-        fields["metadata"] = {"annotations": {REFRESH: None}}
+    done = [name for name in (REFRESH, HYDRATE, HYDRATE_TIMESTAMP) if name in annotations_of(app)]
+    if done:
+        fields["metadata"] = {"annotations": dict.fromkeys(done)}
     spec = app.get("spec") or {}
     changed = merge.create(spec, dict(normalized(spec)))
     if changed:

@@ -21,6 +21,8 @@ from tiphys.cd.sources.urls import host_of, normalized_or_as_is, same_repository
 KNOWN_HOSTS: Final = "argocd-ssh-known-hosts-cm"
 CERTIFICATES: Final = "argocd-tls-certs-cm"
 GPG_KEYS: Final = "argocd-gpg-keys-cm"
+_READ: Final = ("repository", "repo-creds")
+_WRITE: Final = ("repository-write", "repo-write-creds")
 _LOGINS: Final = (
     "username",
     "password",
@@ -47,17 +49,20 @@ class Trusted:
         return cls(hosts, data.get(CERTIFICATES, {}), data.get(GPG_KEYS, {}))
 
 
-def credentials_for(secrets: Iterable[Object], url: str, project: str, trusted: Trusted | None = None) -> Credentials:
-    """What is known for a repository; empty credentials where nothing is."""
+def credentials_for(
+    secrets: Iterable[Object], url: str, project: str, to_write: bool = False, trusted: Trusted | None = None
+) -> Credentials:
+    """What is known for a repository, to read it or to write to it; empty credentials where nothing is."""
     known = trusted or Trusted()
     return Credentials.from_secret(
-        _data_of(secrets, url, project),
+        _data_of(secrets, url, project, _WRITE if to_write else _READ),
         known_hosts=known.known_hosts,
         ca_certificates=known.certificates.get(host_of(url), ""),
     )
 
 
-def _data_of(secrets: Iterable[Object], url: str, project: str) -> Mapping[str, str]:
+def _data_of(secrets: Iterable[Object], url: str, project: str, kinds: tuple[str, str]) -> Mapping[str, str]:
+    """``kinds`` of secrets: of a repository, and of templates."""
     repositories: list[Mapping[str, str]] = []
     templates: list[Mapping[str, str]] = []
     for secret in secrets:
@@ -65,9 +70,9 @@ def _data_of(secrets: Iterable[Object], url: str, project: str) -> Mapping[str, 
         data = _decoded(secret)
         if data.get("project", "") not in ("", project):
             continue
-        if kind == "repository" and same_repository(data.get("url", ""), url):
+        if kind == kinds[0] and same_repository(data.get("url", ""), url):
             repositories.append(data)
-        elif kind == "repo-creds" and _is_below(url, data.get("url", "")):
+        elif kind == kinds[1] and _is_below(url, data.get("url", "")):
             templates.append(data)
     own = min(repositories, key=lambda data: not data.get("project"), default={})
     template = max(templates, key=lambda data: (len(data["url"]), bool(data.get("project"))), default={})

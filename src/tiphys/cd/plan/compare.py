@@ -59,6 +59,7 @@ class Rendered:
     types: Sequence[str] = ()
     problem: str = ""
     untrusted: Sequence[str] = ()
+    commands: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class Settings:
     kustomize_build_options: str = ""
     values_file_schemes: tuple[str, ...] = ("https", "http")
     enabled_tools: Mapping[str, bool] = field(default_factory=dict)
+    hydrator_message: str = ""
+    hydrator_readme: str = ""
+    commit_author: tuple[str, str] = ("Argo CD", "argo-cd@example.com")
     impersonates: bool = False
     enforces_impersonation: bool = True
     application_namespaces: tuple[str, ...] = ()
@@ -92,6 +95,12 @@ class Settings:
             enabled_tools={
                 tool: data.get(f"{tool.lower()}.enable", "") != "false" for tool in ("Helm", "Kustomize", "Jsonnet")
             },
+            hydrator_message=data.get("sourceHydrator.commitMessageTemplate", ""),
+            hydrator_readme=data.get("sourceHydrator.readmeMessageTemplate", ""),
+            commit_author=(
+                data.get("commit.author.name") or "Argo CD",
+                data.get("commit.author.email") or "argo-cd@example.com",
+            ),
             impersonates=data.get("application.sync.impersonation.enabled", "") == "true",
             enforces_impersonation=data.get("application.sync.impersonation.enforced", "") != "false",
             application_namespaces=_list(data.get("application.namespaces")),

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tiphys.cd.plan import integrity
 from tiphys.cd.rendering import Wanted
@@ -32,8 +32,11 @@ from tiphys.cd.sources.signatures import Signatures
 
 RESOLVED_MAX = 10_000
 Source = Mapping[str, Any]
-CredentialsFor = Callable[[str, str], Credentials]
-"""The credentials for a repository's URL in a project."""
+
+
+class CredentialsFor(Protocol):
+    def __call__(self, url: str, project: str, to_write: bool = False) -> Credentials:
+        """The credentials for a repository's URL in a project, to read it or to write to it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,11 @@ class Fetcher:
         if source.get("chart"):
             return await self._chart(wanted, source, revision, credentials, held)
         return await self._commit(wanted, source, revision, credentials, held)
+
+    async def repository(self, url: str, project: str, *, to_write: bool = False) -> Repository:
+        """A git repository with our credentials. Raises `RenderError`."""
+        credentials = self.credentials(url, project, to_write)
+        return Repository(url, await self.stores.apps.exchanged(credentials, url), depth=credentials.depth)
 
     async def _artifact(
         self, wanted: Wanted, url: str, revision: str, credentials: Credentials, held: ExitStack

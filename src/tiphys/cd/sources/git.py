@@ -152,12 +152,13 @@ class GitStore:
         repository: Repository,
         environment: Mapping[str, str] | None = None,
         *,
+        given: bytes | None = None,
         with_errors: bool = False,
     ) -> str:
-        """What git says of the copy of a repository; ``with_errors``: also on standard error. Raises `GitError`."""
-        found = await self._run(
-            list(arguments), repository, self._bare(repository), environment or {}, None, with_errors=with_errors
-        )
+        """What git says of the copy of a repository; ``with_errors``: also on standard error. ``given`` is its
+        standard input. Raises `GitError`."""
+        bare = self._bare(repository)
+        found = await self._run(list(arguments), repository, bare, environment or {}, given, with_errors=with_errors)
         return found.decode("utf-8", "surrogateescape")
 
     async def metadata(self, repository: Repository, commit: str) -> dict[str, str]:
@@ -177,11 +178,25 @@ class GitStore:
     def _bare(self, repository: Repository) -> Path:
         return self.place / _key(repository.url) / "repository.git"
 
-    async def _fetch(self, repository: Repository, commit: str) -> None:
+    async def ready(self, repository: Repository) -> None:
+        """Sees to it that there is a copy, be it an empty one. Raises `GitError`."""
+        async with self._lock(_key(repository.url)):
+            await self._begin(repository)
+
+    async def fetch(self, repository: Repository, commit: str) -> None:
+        """Brings a commit into the copy. Raises `GitError`."""
+        async with self._lock(_key(repository.url)):
+            await self._fetch(repository, commit)
+
+    async def _begin(self, repository: Repository) -> None:
         bare = self._bare(repository)
         if not bare.exists():
             bare.parent.mkdir(parents=True, exist_ok=True)
             await self._git(["init", "--bare", "--quiet", str(bare)], repository)
+
+    async def _fetch(self, repository: Repository, commit: str) -> None:
+        bare = self._bare(repository)
+        await self._begin(repository)
         depth = [f"--depth={repository.depth}"] if repository.depth > 0 else []
         options = ["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", *depth, "--", repository.url]
         if len(commit) == 40:

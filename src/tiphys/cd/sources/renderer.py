@@ -22,10 +22,11 @@ from typing import Any
 from tiphys.cd.plan import integrity, tracking
 from tiphys.cd.plan.compare import Rendered
 from tiphys.cd.plan.objects import is_crd
-from tiphys.cd.rendering import Wanted
+from tiphys.cd.rendering import Push, RenderFailed, Wanted
 from tiphys.cd.sources import artifacts, paths, plugins, request
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.fetching import CredentialsFor, Fetched, Fetcher, Stores
+from tiphys.cd.sources.hydrated import push
 from tiphys.cd.sources.kustomization import kustomization_file
 from tiphys.cd.sources.render import render
 from tiphys.cd.sources.request import RenderError, Request
@@ -47,7 +48,7 @@ class SourceRenderer:
         self,
         stores: Stores,
         pool: RenderPool,
-        credentials: CredentialsFor = lambda url, project: Credentials(),
+        credentials: CredentialsFor = lambda url, project, to_write=False: Credentials(),
         installed: Sequence[plugins.Plugin] = (),
     ) -> None:
         self.fetcher = Fetcher(stores, credentials)
@@ -68,6 +69,7 @@ class SourceRenderer:
         targets: list[Mapping[str, Any]] = []
         revisions: list[str] = []
         types: list[str] = []
+        commands: list[str] = []
         number = 0
         try:
             fetched = [await self.fetcher.fetch(wanted, index, held) for index in range(len(wanted.sources))]
@@ -80,10 +82,27 @@ class SourceRenderer:
                 found = await self._source(wanted, number, fetched[number], references)
                 targets.extend(_marked(wanted, one) for one in found.manifests)
                 types.append(found.source_type)
+                commands.extend(found.commands)
         except (RenderError, tracking.TrackingError) as err:
             where = f"failed to generate manifest for source {number + 1} of {len(wanted.sources)}"
             return Rendered(revisions=revisions, problem=f"{where}: {_as_status(str(err))}")
-        return Rendered(targets, revisions, types, untrusted=list(_untrusted(wanted.sources, fetched)))
+        untrusted = list(_untrusted(wanted.sources, fetched))
+        return Rendered(targets, revisions, types, untrusted=untrusted, commands=commands)
+
+    async def push(self, wanted: Push) -> str:
+        """Commits hydrated manifests. Raises RenderFailed."""
+        try:
+            repository = await self.fetcher.repository(wanted.url, wanted.project, to_write=True)
+            return await push(self.fetcher.stores.git, repository, wanted)
+        except RenderError as err:
+            raise RenderFailed(str(err)) from None
+
+    async def commit_metadata(self, url: str, project: str, commit: str) -> Mapping[str, str]:
+        """What is known of a commit that was rendered. Raises RenderFailed."""
+        try:
+            return await self.fetcher.stores.git.metadata(await self.fetcher.repository(url, project), commit)
+        except RenderError as err:
+            raise RenderFailed(str(err)) from None
 
     async def close(self) -> None:
         """Ends the processes that render."""
@@ -244,7 +263,7 @@ def _is_reference_only(source: Source) -> bool:
 
 
 def _marked(wanted: Wanted, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    if is_crd(manifest):
+    if is_crd(manifest) or not wanted.is_marked:
         return manifest
     settings = wanted.settings
     return tracking.tracked(

@@ -16,7 +16,7 @@ from tiphys.app.feed import StoreFeed
 from tiphys.cd.caches import APP_PROJECTS, APPLICATIONS
 from tiphys.cd.controller import ApplicationController
 from tiphys.cd.plan.tracking import tracked
-from tiphys.cd.rendering import Rendered, Wanted
+from tiphys.cd.rendering import Push, Rendered, Wanted
 from tiphys.cd.settings import ControllerSettings
 from tiphys.client.client import Client
 from tiphys.client.http import HttpTransport
@@ -43,6 +43,7 @@ class Sources:
     untrusted: tuple[str, ...] = ()
     renders: int = 0
     kept: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    pushed: list[Push] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def commit(self, *objects: dict[str, Any]) -> str:
@@ -63,11 +64,20 @@ class Sources:
         revisions = [given or self.revision for given in (*wanted.revisions, *[""] * len(wanted.sources))]
         revisions = revisions[: len(wanted.sources)]
         settings = wanted.settings
+        if not wanted.is_marked:
+            return Rendered(self.kept.get(revisions[0], self.objects), revisions, ["Directory"], commands=["build"])
         objects = [
             tracked(obj, wanted.instance, wanted.namespace, settings.tracking_method, settings.instance_label)
             for obj in self.kept.get(revisions[0], self.objects)
         ]
         return Rendered(objects, revisions, ["Directory"] * len(revisions), untrusted=self.untrusted)
+
+    async def push(self, wanted: Push) -> str:
+        self.pushed.append(wanted)
+        return self.revision
+
+    async def commit_metadata(self, url: str, project: str, commit: str) -> Mapping[str, str]:
+        return {"author": "ann", "date": "2026-01-01T00:00:00Z", "message": "change\n\nwhy"}
 
     async def close(self) -> None:
         pass

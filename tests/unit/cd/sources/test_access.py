@@ -197,7 +197,7 @@ def test_whom_to_trust_is_in_config_maps() -> None:
         "https://other.example.com/a": "",
         "git@git.example.com:a": "",
     }.items():
-        found = credentials_for([], url, "default", trusted)
+        found = credentials_for([], url, "default", trusted=trusted)
         assert (found.ca_certificates, found.known_hosts) == (certificates, "git.example.com ssh-rsa AAA\n"), url
 
 

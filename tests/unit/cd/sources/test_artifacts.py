@@ -109,7 +109,7 @@ async def test_a_registry_that_wants_a_password(renderer: SourceRenderer, tmp_pa
         await push(host, "team/config", "1", artifact, "Basic bWU6c2VjcmV0")
         source = {"repoURL": f"oci://{host}/team/config", "targetRevision": "1", "path": "."}
         assert "pull access denied" in (await renderer.render(wanted(source))).problem
-        renderer.fetcher.credentials = lambda url, project: Credentials("me", "secret")
+        renderer.fetcher.credentials = lambda url, project, to_write=False: Credentials("me", "secret")
         assert (await renderer.render(wanted(source))).problem == ""
 
 

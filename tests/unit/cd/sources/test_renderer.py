@@ -125,7 +125,7 @@ async def test_many_who_ask_at_once_are_one_question(origin: Origin, renderer: S
 
 async def test_a_question_is_shared_with_the_same_credentials_only(origin: Origin, renderer: SourceRenderer) -> None:
     origin.commit({"app/a.yaml": MAP % 1})
-    renderer.fetcher.credentials = lambda url, project: Credentials(username=project)
+    renderer.fetcher.credentials = lambda url, project, to_write=False: Credentials(username=project)
     source = {"repoURL": origin.repository.url, "path": "app"}
     asking = [replace(wanted(source), project=project) for project in ("one", "one", "other")]
     await asyncio.gather(*map(renderer.render, asking))
