@@ -11,7 +11,7 @@ from typing import Any, Final
 from tiphys.cluster.controllers.kit import Controller, Kit
 from tiphys.cluster.controllers.plan import pods as podfacts
 from tiphys.cluster.controllers.plan.eviction import evicted_at, surplus
-from tiphys.cluster.controllers.plan.node_taints import taints_of
+from tiphys.cluster.controllers.plan.node_taints import is_mistainted, taints_of
 from tiphys.cluster.controllers.plan.owners import reference_to
 from tiphys.cluster.controllers.wakes import evicts
 from tiphys.machinery.actions import Action, Delete, Emit, Patch
@@ -82,14 +82,14 @@ class NodeTaintController(Controller):
         self.on(NODES, self._on_node)
 
     def _on_node(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
-        if after is not None and taints_of(after) is not None:
+        if after is not None and is_mistainted(after):
             self.queue.add(key)
 
     async def reconcile(self, key: ObjectKey) -> Outcome:
         node = self.cache(NODES).get(key)
-        taints = taints_of(node) if node is not None else None
-        if node is None or taints is None:
+        if node is None or not is_mistainted(node):
             return None
+        taints = taints_of(node, to_time(self.clock.now()))
         with contextlib.suppress(Conflict, NotFound):  # it changed: its event brings it back
             await self.client.replace(NODES, {**node, "spec": {**node["spec"], "taints": taints}})
         return None

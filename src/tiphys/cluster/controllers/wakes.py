@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tiphys.cluster.controllers.plan.node_taints import taints_of
+from tiphys.cluster.controllers.plan.node_taints import is_mistainted
 from tiphys.machinery.resources import (
     CERTIFICATE_SIGNING_REQUESTS,
     CLUSTER_ROLES,
@@ -83,11 +83,6 @@ def leaves_protected(obj: Object) -> bool:
     """A claim or volume that is deleted when nobody uses it any more."""
     held = obj["metadata"].get("finalizers") or ()
     return is_leaving(obj) and any(each in held for each in PROTECTIONS)
-
-
-def is_mistainted(node: Object) -> bool:
-    """A node whose taints do not say how it is."""
-    return taints_of(node) is not None
 
 
 def evicts(node: Object) -> bool:

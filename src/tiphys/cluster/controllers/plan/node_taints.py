@@ -1,8 +1,11 @@
-"""The taints that say what is wrong with a node: no new pods go where a condition, or the administrator, is against it.
+"""The taints that say what is wrong with a node: no new pods go where a condition, or the administrator, is against it,
+and pods leave a node that is not ready or not heard of, as soon as they do not tolerate that any more.
 
     condition or spec.unschedulable ──> taint node.kubernetes.io/…:NoSchedule
+    Ready is not True               ──> taint node.kubernetes.io/…:NoExecute, since now
 
-Other taints, and those of other effects, are left alone. Source: ``nodelifecycle`` (doNoScheduleTaintingPass).
+Other taints, and those of other effects, are left alone. Source: ``nodelifecycle`` (doNoScheduleTaintingPass,
+processTaintBaseEviction).
 """
 
 from __future__ import annotations
@@ -20,24 +23,45 @@ _OF_CONDITIONS: Final = {
     ("PIDPressure", "True"): "pid-pressure",
 }
 _UNSCHEDULABLE: Final = "unschedulable"
-_OURS: Final = frozenset(_PREFIX + name for name in (*_OF_CONDITIONS.values(), _UNSCHEDULABLE))
+_LEFT: Final = ("not-ready", "unreachable")
+_OURS: Final = frozenset(
+    [
+        *((_PREFIX + name, "NoSchedule") for name in (*_OF_CONDITIONS.values(), _UNSCHEDULABLE)),
+        *((_PREFIX + name, "NoExecute") for name in _LEFT),
+    ]
+)
 
 Taint = Mapping[str, Any]
 
 
-def taints_of(node: Mapping[str, Any]) -> list[Taint] | None:
-    """The taints that the node should have; None where it has them."""
+def is_mistainted(node: Mapping[str, Any]) -> bool:
+    """A node whose taints do not say how it is."""
+    return _wanted(node) != _held(node)
+
+
+def taints_of(node: Mapping[str, Any], now: str) -> list[Taint]:
+    """The taints that the node should have; new ones that pods leave for are there since ``now`` (RFC 3339)."""
+    wanted = _wanted(node)
+    present = (node.get("spec") or {}).get("taints") or ()
+    kept = [taint for taint in present if _kind(taint) not in _OURS or _kind(taint) in wanted]
+    return kept + [_taint(key, effect, now) for key, effect in sorted(wanted - _held(node))]
+
+
+def _wanted(node: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     spec, status = node.get("spec") or {}, node.get("status") or {}
-    names = [_OF_CONDITIONS.get((each["type"], each["status"])) for each in status.get("conditions") or ()]
-    names += [_UNSCHEDULABLE] if spec.get("unschedulable") else []
-    wanted = {_PREFIX + name for name in names if name}
-    present = spec.get("taints") or []
-    held = {taint["key"] for taint in present if _is_ours(taint)}
-    if held == wanted:
-        return None
-    kept = [taint for taint in present if not _is_ours(taint) or taint["key"] in wanted]
-    return kept + [{"key": key, "effect": "NoSchedule"} for key in sorted(wanted - held)]
+    found = [_OF_CONDITIONS.get((each["type"], each["status"])) for each in status.get("conditions") or ()]
+    names = [name for name in found if name] + ([_UNSCHEDULABLE] if spec.get("unschedulable") else [])
+    leaving = [(_PREFIX + name, "NoExecute") for name in names if name in _LEFT]
+    return frozenset([*((_PREFIX + name, "NoSchedule") for name in names), *leaving])
 
 
-def _is_ours(taint: Taint) -> bool:
-    return taint.get("effect") == "NoSchedule" and taint.get("key") in _OURS
+def _held(node: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return _OURS & frozenset(_kind(taint) for taint in (node.get("spec") or {}).get("taints") or ())
+
+
+def _kind(taint: Taint) -> tuple[str, str]:
+    return taint["key"], taint.get("effect", "")
+
+
+def _taint(key: str, effect: str, now: str) -> Taint:
+    return {"key": key, "effect": effect} | ({"timeAdded": now} if effect == "NoExecute" else {})
