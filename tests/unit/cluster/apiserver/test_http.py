@@ -192,6 +192,29 @@ async def test_nobody_grants_more_than_he_has(call: Caller) -> None:
     assert (await call(f"{roles}/fine", patch, user="alice", method="PATCH", **merge))[0] == 403
 
 
+async def test_nobody_gathers_the_rules_of_others(call: Caller) -> None:
+    """A role that is bound to its writer must not become the sum of all roles by a patch."""
+    roles = f"{RBAC}/clusterroles"
+    own = role("own", "get", "create", "patch", "update", resource="clusterroles", group="rbac.authorization.k8s.io")
+    await call(roles, own)
+    await call(f"{RBAC}/clusterrolebindings", binding("b", "own", kind="ClusterRole"))
+    gathering = {"clusterRoleSelectors": [{"matchLabels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}]}
+    merge = {"Content_Type": "application/merge-patch+json"}
+    patch = {"aggregationRule": gathering}
+    assert (await call(f"{roles}/own", patch, user="alice", method="PATCH", **merge))[0] == 403
+    whole = {"metadata": {"name": "other"}, "aggregationRule": gathering}
+    assert (await call(roles, whole, user="alice"))[0] == 403
+    apply = {"Content_Type": "application/apply-patch+yaml"}
+    named = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "own"}}
+    path = f"{roles}/own?fieldManager=a&force=true"
+    assert (await call(path, named | patch, user="alice", method="PATCH", **apply))[0] == 403
+    assert (await call("/api/v1/secrets", user="alice"))[0] == 403
+    # Nor may one that gathers be changed: what its rules were held back for would be lost.
+    assert (await call(roles, whole))[0] == 201
+    plain = {"aggregationRule": None}
+    assert (await call(f"{roles}/other", plain, user="alice", method="PATCH", **merge))[0] == 403
+
+
 async def test_acting_as_somebody_needs_the_right_to(call: Caller) -> None:
     path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     status, review = await call(path, {}, Impersonate_User="bob", Impersonate_Group="ops")

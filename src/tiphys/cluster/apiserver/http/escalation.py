@@ -1,7 +1,8 @@
 """Nobody grants more than he has: writes of roles and bindings are judged by the rules that they would give.
 
 A role may be written by who holds all its rules or the verb ``escalate`` on it; a binding by who holds all the rules of
-the role it refers to or the verb ``bind`` on that.
+the role it refers to or the verb ``bind`` on that. A role that gathers the rules of others, or did so before, may be
+written only by who holds everything: which rules come together in it is not known beforehand.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from tiphys.cluster.apiserver.users import User
 _ROLES: Final = ("roles", "clusterroles")
 _BINDINGS: Final = ("rolebindings", "clusterrolebindings")
 
+_EVERYTHING: Final[Sequence[Rule]] = (
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
+)
+
 
 def concerns(info: ResourceInfo) -> bool:
     """Whether writes of this resource grant anything."""
     return info.resource.group == GROUP and info.resource.plural in (*_ROLES, *_BINDINGS)
 
 
-def check(info: ResourceInfo, obj: Object, user: User, rbac: Rbac) -> None:
-    """Raises Forbidden where ``obj``, about to be written, would grant what the user does not hold."""
+def check(info: ResourceInfo, obj: Object, old: Object | None, user: User, rbac: Rbac) -> None:
+    """Raises Forbidden where ``obj``, about to be written, would grant what the user does not hold; ``old`` is what it
+    takes the place of."""
     if user.is_master:
         return
     meta = obj["metadata"]
@@ -33,7 +40,8 @@ def check(info: ResourceInfo, obj: Object, user: User, rbac: Rbac) -> None:
     if plural in _ROLES:
         if rbac.allows(user, Attributes("escalate", GROUP, plural, "", namespace, meta["name"])):
             return
-        rules: Sequence[Rule] = obj.get("rules") or ()
+        gathers = any(each is not None and each.get("aggregationRule") is not None for each in (obj, old))
+        rules: Sequence[Rule] = (*(obj.get("rules") or ()), *(_EVERYTHING if gathers else ()))
     else:
         reference = obj.get("roleRef") or {}
         target = "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"

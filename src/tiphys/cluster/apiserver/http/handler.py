@@ -267,7 +267,9 @@ class HttpHandler:
         """What the write would make is looked at before it is made."""
         preview = await self._server.answer(replace(asked, query={**asked.query, "dryRun": "All"}), writer)
         if isinstance(preview.value, Record):
-            escalation.check(info, preview.value.view, user, self._rbac)
+            held = self._server.store.latest(info.collection, preview.value.key)
+            old = self._server.store.view(held) if held is not None else None
+            escalation.check(info, preview.value.view, old, user, self._rbac)
 
     def _respond(
         self, info: ResourceInfo, answer: Answer, how: Representation, query: Mapping[str, str]
