@@ -88,7 +88,7 @@ def recognises(sample: Sample) -> bool:
         return False  # minutes, and a real clock: not for every run of the tests
     document = sample.document
     rows = document.get("rows") if isinstance(document, dict) else None
-    return bool(rows) and {"kubectl", "commands"} <= rows[0].keys()
+    return isinstance(rows, list) and bool(rows) and {"kubectl", "commands"} <= rows[0].keys()
 
 
 def judge(sample: Sample) -> Iterator[Row]:

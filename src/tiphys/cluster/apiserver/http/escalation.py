@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tiphys.cluster.apiserver.http.rbac import GROUP, Attributes, Rbac, Rule, covers
+from tiphys.cluster.apiserver.admission.chain import Attributes, Step
+from tiphys.cluster.apiserver.http import rbac as roles
+from tiphys.cluster.apiserver.http.rbac import GROUP, Rbac, Rule, covers
 from tiphys.cluster.apiserver.problems import forbidden, not_found, shown
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import ResourceInfo
@@ -25,9 +27,16 @@ _EVERYTHING: Final[Sequence[Rule]] = (
 )
 
 
-def concerns(info: ResourceInfo) -> bool:
-    """Whether writes of this resource grant anything."""
-    return info.resource.group == GROUP and info.resource.plural in (*_ROLES, *_BINDINGS)
+def step(rbac: Rbac) -> Step:
+    """The last step of admission: what is judged is what is stored, whatever others write meanwhile."""
+
+    def check_request(request: Attributes) -> None:
+        resource = request.info.resource
+        grants = resource.group == GROUP and resource.plural in (*_ROLES, *_BINDINGS)
+        if grants and request.obj is not None and request.operation in ("CREATE", "UPDATE"):
+            check(request.info, request.obj, request.old, request.user, rbac)
+
+    return check_request
 
 
 def check(info: ResourceInfo, obj: Object, old: Object | None, user: User, rbac: Rbac) -> None:
@@ -38,14 +47,14 @@ def check(info: ResourceInfo, obj: Object, old: Object | None, user: User, rbac:
     meta = obj["metadata"]
     namespace, plural = str(meta.get("namespace") or ""), info.resource.plural
     if plural in _ROLES:
-        if rbac.allows(user, Attributes("escalate", GROUP, plural, "", namespace, meta["name"])):
+        if rbac.allows(user, roles.Attributes("escalate", GROUP, plural, "", namespace, meta["name"])):
             return
         gathers = any(each is not None and each.get("aggregationRule") is not None for each in (obj, old))
         rules: Sequence[Rule] = (*(obj.get("rules") or ()), *(_EVERYTHING if gathers else ()))
     else:
         reference = obj.get("roleRef") or {}
         target = "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"
-        if rbac.allows(user, Attributes("bind", GROUP, target, "", namespace, str(reference.get("name")))):
+        if rbac.allows(user, roles.Attributes("bind", GROUP, target, "", namespace, str(reference.get("name")))):
             return
         found = rbac.role_rules(reference, namespace)
         if found is None:
