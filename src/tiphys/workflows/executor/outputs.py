@@ -36,6 +36,8 @@ from tiphys.workflows.plan.artifacts import has_location
 
 Object = Mapping[str, Any]
 RESULT_BYTES_MAX = 256 * 1024
+# What an API server takes as one request (apiserver's --max-request-bytes by default); no bound in the original.
+PARAMETER_BYTES_MAX = 3 << 20
 
 
 class Sources(Protocol):
@@ -138,15 +140,18 @@ class _Collector:
             except ExecutorError:
                 if source.get("default") is None:
                     raise
-                value = any_string(source["default"])
-            parameters[index] = {**parameter, "value": value.removesuffix("\n")}
+                value = any_string(source["default"]).encode()
+            if len(value) > PARAMETER_BYTES_MAX:
+                said = f"output parameter {parameter.get('name', '')}: {path} has more than {PARAMETER_BYTES_MAX} bytes"
+                raise ExecutorError(f"{said}, which no object of the API can hold; store it as an artifact")
+            parameters[index] = {**parameter, "value": value.decode("utf-8", "replace").removesuffix("\n")}
             outputs["parameters"] = parameters
 
-    def _parameter(self, path: str) -> str:
+    def _parameter(self, path: str) -> bytes:
         place = self.sources.parameter(path) if self._in_base_layer(path) else self.sources.volume(path)
         try:
             with open(os.open(place.real, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-                return file.read().decode("utf-8", "replace")
+                return file.read(PARAMETER_BYTES_MAX + 1)
         except IsADirectoryError as err:
             raise go_error("read", place.shown, err) from err
         except OSError as err:

@@ -91,6 +91,16 @@ async def test_output_parameters(here: Node, tmp_path: Path) -> None:
     assert not (out / "a").exists()
 
 
+async def test_an_output_parameter_of_a_gigabyte_is_refused(here: Node, tmp_path: Path) -> None:
+    """Whatever its default: it is there. Nobody reads it whole."""
+    out = tmp_path / "out"
+    declared = [{"name": "a", "valueFrom": {"path": f"{out}/a", "default": "small"}}]
+    script = f"mkdir -p {out}; truncate -s 1G {out}/a"
+    pod = await here.run(a_step({"name": "t", "container": sh(script), "outputs": {"parameters": declared}}))
+    said = state(pod, "wait")["terminated"]["message"]
+    assert said.startswith(f"output parameter a: {out}/a has more than {3 << 20} bytes, which no object of the API")
+
+
 async def test_an_output_parameter_with_a_value_of_its_own_is_reported(here: Node) -> None:
     """Who reads the step waits for it: a step all of whose outputs were constants used to be waited for without end."""
     declared = [{"name": "a", "value": "constant"}]
