@@ -264,3 +264,35 @@ async def test_patches_of_metadata_with_another_type(call: Caller, patch: dict[s
 async def test_tokens_of_pages_that_were_never_given(call: Caller, token: str) -> None:
     status, told = await call(f"{CORE}/configmaps?continue={token}")
     assert status == 400, told
+
+
+async def test_a_token_is_worth_nothing_in_another_namespace(call: Caller) -> None:
+    """Neither reads nor tokens of other accounts, however the path or the body names them."""
+    bind = "/apis/rbac.authorization.k8s.io/v1/namespaces/own/rolebindings"
+    for name in ("own", "foreign"):
+        await call("/api/v1/namespaces", {"metadata": {"name": name}})
+        await call(f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "robot"}})
+        await call(f"/api/v1/namespaces/{name}/secrets", {"metadata": {"name": "s"}})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
+    subject = {"kind": "ServiceAccount", "name": "robot", "namespace": "own"}
+    bound = {"metadata": {"name": "b"}, "roleRef": role, "subjects": [subject]}
+    assert (await call(bind, bound))[0] == 201
+    status, issued = await call("/api/v1/namespaces/own/serviceaccounts/robot/token", {})
+    assert status == 201
+    robot = issued["status"]["token"]
+    assert (await call("/api/v1/namespaces/own/secrets", user=robot))[0] == 200
+    foreign = "/api/v1/namespaces/foreign"
+    for path, body in (
+        (f"{foreign}/secrets", None),
+        (f"{foreign}/secrets/s", None),
+        ("/api/v1/secrets", None),
+        (f"{foreign}/serviceaccounts/robot/token", {}),
+        (f"{foreign}/configmaps", {"metadata": {"name": "a", "namespace": "own"}}),
+    ):
+        assert (await call(path, body, user=robot))[0] == 403, path
+    astray = {"metadata": {"name": "a", "namespace": "foreign"}}
+    assert (await call("/api/v1/namespaces/own/configmaps", astray, user=robot))[0] == 400
+    grant = bound | {"metadata": {"name": "b", "namespace": "foreign"}}
+    assert (await call(bind.replace("/own/", "/foreign/"), grant, user=robot))[0] == 403
+    await call("/api/v1/namespaces/own/serviceaccounts/robot", method="DELETE")
+    assert (await call("/api/v1/namespaces/own/secrets", user=robot))[0] == 401

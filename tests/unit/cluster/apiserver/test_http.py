@@ -53,7 +53,7 @@ async def calling() -> AsyncIterator[Caller]:
     tokens.add("admin", User("admin", (MASTERS,)))
     tokens.add("alice", User("alice", ("devs",)))
     async with api_server() as server:
-        handler = HttpHandler(server, Authenticator([tokens]), Rbac(server.store))
+        handler = HttpHandler(server, Authenticator([tokens, server.tokens]), Rbac(server.store))
         runner = web.ServerRunner(web.Server(handler, handler_cancellation=True))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -238,6 +238,13 @@ async def test_access_reviews(call: Caller) -> None:
         "/api/v1/namespaces/default%2Fx/pods",
         "/api/v1/namespaces//pods",
         "/api/v1/namespaces/./pods",
+        "/api/v1/namespaces/default/%2e%2e/kube-system/secrets",
+        "/api/v1/namespaces/default/pods/..%2f..%2fkube-system%2fsecrets",
+        "/api/v1/namespaces/default/secrets/%00",
+        "/apis//apps/v1/deployments",
+        "/api/../metrics",
+        "/metrics/../api/v1/secrets",
+        "//metrics",
     ],
 )
 async def test_confusing_paths_name_nothing(call: Caller, path: str) -> None:
