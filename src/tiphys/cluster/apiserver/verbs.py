@@ -392,7 +392,7 @@ class Verbs:
         now = to_time(self.clock.now())
         if live is None and subresource:
             raise not_found(info, target.name or "")
-        old = (await self.show(info, live)).view if live is not None else None
+        old = self.store.view(await self.show(info, live)) if live is not None else None
         merged = self.owners.apply(info, subresource, old, applied, options.manager, now, options.force)
         meta = merged["metadata"] | {"name": target.name}
         merged = merged | {"metadata": meta | ({"namespace": target.namespace} if target.namespace else {})}
