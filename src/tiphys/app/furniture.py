@@ -16,7 +16,7 @@ from tiphys.cluster.controllers.plan.claims import HOST_PATHS
 from tiphys.cluster.controllers.plan.volumes import DEFAULT_CLASS
 from tiphys.cluster.node.report import conditions, lease
 from tiphys.machinery.errors import AlreadyExists
-from tiphys.machinery.resources import LEASES, NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES, ObjectKey
+from tiphys.machinery.resources import LEASES, NODES, SERVICE_ACCOUNTS, STORAGE_CLASSES, ObjectKey, key_of
 from tiphys.machinery.times import to_time
 
 NODE_NAME: Final = "tiphys"
@@ -59,8 +59,11 @@ async def report_node(client: Client, now: datetime, *, sized: bool) -> None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1024
         size = {"cpu": str(os.cpu_count() or 1), "memory": f"{memory}Ki", "pods": str(_PODS_MAX)}
         status |= {"capacity": size, "allocatable": size}
-        with contextlib.suppress(AlreadyExists):
-            await client.create(LEASES, lease(held, now))
+        renewed = lease(held, now)
+        try:
+            await client.create(LEASES, renewed)
+        except AlreadyExists:
+            await client.patch(LEASES, key_of(renewed), {"spec": renewed["spec"]})
     await client.replace(NODES, {**held, "status": status}, "status")
 
 

@@ -91,6 +91,13 @@ async def test_health_and_version_are_open(call: Caller) -> None:
     assert (status, version["major"]) == (200, "1")
 
 
+async def test_paths_are_given_by_their_verb(call: Caller) -> None:
+    """Whoever is known may read what there is, and do nothing else to it."""
+    assert (await call("/apis", user="alice"))[0] == 200
+    status, refusal = await call("/apis", {}, user="alice")
+    assert (status, refusal["message"]) == (403, 'forbidden: User "alice" cannot post path "/apis"')
+
+
 async def test_everything_that_the_root_lists_is_answered(call: Caller) -> None:
     _, root = await call("/")
     assert {"/livez/ping", "/readyz/informer-sync", "/healthz/poststarthook/rbac/bootstrap-roles"} <= set(root["paths"])

@@ -133,7 +133,7 @@ class HttpHandler:
         if isinstance(where, ResourcePath):
             return await self._resource(request, where, user)
         with _decision(request):
-            self._authorizer.check_path(user, "get", raw)
+            self._authorizer.check_path(user, request.method.lower(), raw)
         if isinstance(where, GroupVersion):
             return self._discover(request, where)
         if raw == _KEYS:
