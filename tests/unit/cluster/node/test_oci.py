@@ -18,6 +18,8 @@ from tiphys.cluster.node.runtime import Identity, Mount, RuntimeUnusable, choose
 from tiphys.cluster.node.runtimes import shim
 from tiphys.cluster.node.runtimes.oci import OciRuntime, first_process
 
+CAP_MKNOD = 27
+
 
 @pytest.fixture(params=["crun", "runc"])
 async def oci(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OciRuntime]:
@@ -83,6 +85,8 @@ async def test_capabilities(oci: OciRuntime, tmp_path: Path, context: dict[str, 
     container = {"name": "main", "securityContext": context}
     who = identity_of(container, {"metadata": {"name": "p"}, "spec": {"containers": [container]}})
     said = await run(oci, tmp_path, "grep CapBnd /proc/self/status", identity=who)
+    if os.geteuid() != 0:  # a plain user's containers make no devices
+        bounds = f"{int(bounds, 16) & ~(1 << CAP_MKNOD):016x}"
     assert said.split()[1] == bounds
 
 
@@ -91,6 +95,7 @@ async def test_a_read_only_root(oci: OciRuntime, tmp_path: Path) -> None:
     assert "Read-only file system" in said
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a plain user has no other users to give")
 async def test_another_user(oci: OciRuntime, tmp_path: Path) -> None:
     who = Identity(uid=1000, gid=2000, groups=(3000,))
     assert await run(oci, tmp_path, "id -u; id -g; id -G", identity=who) == "1000\n2000\n2000 3000\n"

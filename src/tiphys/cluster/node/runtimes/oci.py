@@ -152,7 +152,6 @@ class OciRuntime(Starter):
     name = "oci"
     isolated = True
     uses_files = True
-    same_users = True
 
     def __init__(self, directory: Path, programs: Sequence[str] = PROGRAMS) -> None:
         self._state = directory / "oci"
@@ -163,6 +162,7 @@ class OciRuntime(Starter):
         self._groups = cgroups.Cgroups({})
         self._overlay = True
         self._rootless = os.geteuid() != 0
+        self.same_users = not self._rootless  # a plain user can give a container no more than their own one
         self._tags = itertools.count()
         self.base_env = {"PATH": DEFAULT_PATH}
 
@@ -418,7 +418,9 @@ class OciRuntime(Starter):
         """Enters the groups, hides what is in the way, mounts the root, becomes crun or runc."""
         entries = groups.limits if variant.groups else groups.entries
         steps = [f"echo 0 >{shlex.quote(str(entry))}" for entry in entries]
-        steps += [f"umount -l {shlex.quote(place)}" for place in variant.hidden]
+        # A user may not take away what root has mounted, but may cover it in a namespace of their own.
+        hide = "mount -i -t tmpfs none" if self._rootless else "umount -l"
+        steps += [f"{hide} {shlex.quote(place)}" for place in variant.hidden]
         lower = launch.root or self._skeleton
         steps.append(mount_command(lower, own, rootless=self._rootless, overlay=self._overlay))
         steps += pin_commands(pins)
