@@ -1,4 +1,5 @@
-"""Small servers that stand where the original's tests have whole ones: an S3 (for MinIO) and pages of httpbin.
+"""Small servers that stand where the original's tests and examples have whole ones: an S3 (for MinIO), pages of
+httpbin, a repository of files (for Artifactory).
 
 They listen on the loopback interface at a free port, keep everything in memory and check no passwords.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
@@ -16,9 +17,11 @@ from xml.sax.saxutils import escape
 
 
 class _Answering(BaseHTTPRequestHandler):
-    def answer(self, code: int, body: bytes = b"") -> None:
+    def answer(self, code: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -84,7 +87,8 @@ class _S3Handler(_Answering):
 class HttpBin(_Server):
     """``/get`` answers what was asked, ``/basic-auth/…`` and ``/bearer`` whoever authenticates, ``/put`` takes.
 
-    ``/token`` gives a token for client credentials, whichever way they come.
+    ``/token`` gives a token for client credentials, whichever way they come. What is put below ``/webhdfs/`` is sent on
+    to another place, as a name node does.
     """
 
     def __init__(self) -> None:
@@ -93,7 +97,7 @@ class HttpBin(_Server):
 
 class _HttpBinHandler(_Answering):
     def do_GET(self) -> None:
-        if self.path.startswith(("/basic-auth/", "/bearer")) and not self.headers.get("Authorization"):
+        if self.path.startswith(("/basic-auth/", "/bearer", "/webhdfs/")) and not self.headers.get("Authorization"):
             self.answer(401)
             return
         self.answer(200, json.dumps({"url": self.path, "headers": dict(self.headers)}).encode())
@@ -108,7 +112,39 @@ class _HttpBinHandler(_Answering):
             self.answer(200, json.dumps(token).encode())
 
     def do_PUT(self) -> None:
-        self.answer(200, json.dumps({"data": self.body().decode("utf-8", "replace")}).encode())
+        body = self.body().decode("utf-8", "replace")
+        if self.path.startswith("/webhdfs/"):
+            self.answer(307, headers={"Location": "/put"})
+        else:
+            self.answer(200, json.dumps({"data": body}).encode())
+
+
+class Files(_Server):
+    """Files by path, for whoever authenticates."""
+
+    def __init__(self) -> None:
+        super().__init__(_FilesHandler)
+        self.files: dict[str, bytes] = {}
+
+
+class _FilesHandler(_Answering):
+    server: Files
+
+    def do_PUT(self) -> None:
+        body = self.body()
+        if not self.headers.get("Authorization"):
+            self.answer(401)
+            return
+        self.server.files[self.path] = body
+        self.answer(201)
+
+    def do_GET(self) -> None:
+        if not self.headers.get("Authorization"):
+            self.answer(401)
+        elif self.path in self.server.files:
+            self.answer(200, self.server.files[self.path])
+        else:
+            self.answer(404)
 
 
 Served = TypeVar("Served", bound=_Server)

@@ -5,14 +5,15 @@
 
 Where the suite's table (``examples.toml``, ``e2e.toml``) says nothing, a file with a Workflow must end Succeeded, one
 in a folder ``expectedfailures`` or ``lintfail`` Failed or Error. What a suite's reader is asked to make by hand is made
-here, and the servers that the original's tests have (MinIO, httpbin) are small ones of ours (``tests/services.py``),
-whose addresses are put in the place of theirs.
+here, and the servers that they speak of (MinIO, httpbin, Artifactory, HDFS) are small ones of ours
+(``tests/services.py``), whose addresses are put in the place of theirs.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,9 @@ PAGE = ROOT / "docs" / "reference" / "conformance.md"
 APPLIED = ("WorkflowTemplate", "ClusterWorkflowTemplate", "ConfigMap", "PersistentVolumeClaim", "Secret")
 FAILING = ("expectedfailures", "lintfail")
 MINIO, HTTPBIN = "minio:9000", "httpbin:9100"
+ARTIFACTORY, WEBHDFS = "artifactory:8081", "https://mywebhdfsprovider.com"
+NAME_NODES = tuple(f"my-hdfs-namenode-{n}.my-hdfs-namenode.default.svc.cluster.local:8020" for n in range(2))
+NOT_RUN = "not run"
 PATIENT = os.environ.get("TIPHYS_CONFORMANCE") == "all"
 
 _CREDENTIALS = {
@@ -57,16 +61,66 @@ def _made(kind: str, name: str, annotations: Mapping[str, str] | None = None, **
 
 
 LIMITS = _made("ConfigMap", "my-config", data={"template": "3", "workflow": "2"})
+HTTPBIN_CREDENTIALS = _httpbin_credentials()
+
+# What the end-to-end suite's plugins do: one greets whoever knows its token, the other says much.
+_PLUGIN = """
+import http.server, json, sys
+word, port, token = sys.argv[1], int(sys.argv[2]), open(sys.argv[3]).read()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != "Bearer " + token:
+            self.send_error(403)
+            return
+        said = {"hello": "bar", "massive": "HELLO_WORLD_123 " * 6250}[word]
+        node = {"phase": "Succeeded", "message": word, "outputs": {"parameters": [{"name": "foo", "value": said}]}}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"node": node} if word in asked["template"]["plugin"] else None).encode())
+http.server.ThreadingHTTPServer(("", port), Handler).serve_forever()
+"""
+
+
+def _executor_plugin(word: str, port: int) -> dict[str, Any]:
+    name = f"{word}-executor-plugin"
+    container = {
+        "name": name,
+        "image": "python:alpine3.23",
+        "command": ["python", "-c"],
+        "args": [_PLUGIN, word, str(port), "/var/run/argo/token"],
+        "ports": [{"containerPort": port}],
+        "resources": {name: {"cpu": "100m", "memory": "64Mi"} for name in ("requests", "limits")},
+        "securityContext": {"allowPrivilegeEscalation": False},
+    }
+    made = _made("ConfigMap", name, data={"sidecar.container": json.dumps(container)})
+    made["metadata"]["labels"] = {"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}
+    return made
+
+
+_BASIC: dict[str, Any] = {
+    "apiVersion": "argoproj.io/v1alpha1",
+    "kind": "ClusterWorkflowTemplate",
+    "metadata": {"name": "basic"},
+    "spec": {
+        "entrypoint": "main",
+        "templates": [{"name": "main", "container": {"image": "argoproj/argosay:v2"}}],
+    },
+}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A folder of manifests. ``shares``: all of them are run in one namespace, with everything in it applied first."""
+    """A folder of manifests. ``shares``: all of them are run in one namespace, with everything in it applied first.
+
+    ``made_by_hand`` is there for every file, ``at_hand`` for those that mention it.
+    """
 
     name: str
     title: str
     shares: bool
     made_by_hand: tuple[dict[str, Any], ...]
+    at_hand: tuple[dict[str, Any], ...] = ()
 
     def place(self, top: Path) -> Path:
         return top / "workflows" / self.name
@@ -84,6 +138,17 @@ SUITES = (
             _made("Secret", "my-secret", stringData={"mypassword": "S00perS3cr3t"}),
             LIMITS,
             _made("ConfigMap", "artifact-repositories", data={"my-key": "{}"}),  # the local store
+            _made("Secret", "my-minio-cred", stringData={"accesskey": "admin", "secretkey": "password"}),
+            _made("Secret", "my-artifactory-credentials", stringData={"username": "admin", "password": "password"}),
+            _made("Secret", "oauth-sec", stringData=HTTPBIN_CREDENTIALS),
+            _made(
+                "Secret",
+                "cert-sec",
+                stringData={
+                    "certificate.pem": HTTPBIN_CREDENTIALS["cert.pem"],
+                    "key.pem": HTTPBIN_CREDENTIALS["key.pem"],
+                },
+            ),
         ),
     ),
     Suite(
@@ -92,7 +157,7 @@ SUITES = (
         shares=False,
         made_by_hand=(
             _made("Secret", "my-minio-cred", stringData={"accesskey": "admin", "secretkey": "password"}),
-            _made("Secret", "my-httpbin-cred", stringData=_httpbin_credentials()),
+            _made("Secret", "my-httpbin-cred", stringData=HTTPBIN_CREDENTIALS),
             LIMITS,
             _made(
                 "ConfigMap",
@@ -102,6 +167,7 @@ SUITES = (
             ),
             *(_made("ServiceAccount", name) for name in ("argo", "github.com", "jenkins")),
         ),
+        at_hand=(_executor_plugin("hello", 4355), _executor_plugin("massive", 4357), _BASIC),
     ),
 )
 
@@ -109,8 +175,10 @@ SUITES = (
 @dataclass(frozen=True)
 class Example:
     """One file. ``needs`` and ``not_yet`` say why it is not run; "" when it is. ``only``: runtime → why not under it.
+    ``aside``: it is not run this time, and what the page says of it stays.
 
-    ``when`` are things to do to the workflow: display name of a step → resume, stop or terminate, once it runs.
+    ``when`` are things to do to the workflow: display name of a step (a pattern) → resume, stop or terminate, once it
+    runs, or let go of ``before`` or ``after``, where it pauses.
     ``differs`` says why it ends in another way than with the original, on purpose.
     ``others`` are the objects beside its workflows, ``parameters`` what the submitter gives.
     """
@@ -120,6 +188,7 @@ class Example:
     expect: tuple[str, ...] = ("Succeeded",)
     needs: str = ""
     not_yet: str = ""
+    aside: bool = False
     differs: str = ""
     only: Mapping[str, str] = field(default_factory=dict)
     when: Mapping[str, str] = field(default_factory=dict)
@@ -161,14 +230,13 @@ def _example(path: Path, name: str, table: Mapping[str, Any]) -> Example:
     if not workflows:
         kinds = ", ".join(sorted({m.kind for m in manifests}))
         needs = f"nothing: it holds no Workflow ({kinds})" + ("; others use it" if _is_applied(manifests) else "")
-    elif said.get("slow") and not PATIENT:
-        needs = f"patience: it sleeps for {said['slow']} seconds"
     return Example(
         name,
         workflows,
         expect=_expected(name, said),
         needs=needs,
         not_yet="" if PATIENT else said.get("not_yet", ""),
+        aside=bool(said.get("slow") and not PATIENT) or not all(map(shutil.which, said.get("programs", ()))),
         differs=said.get("differs", ""),
         only={runtime: said[runtime] for runtime in ("process", "sandbox") if runtime in said},
         when=said.get("when", {}),
@@ -202,7 +270,11 @@ def _is_applied(manifests: list[loading.Manifest]) -> bool:
 def companions(suite: Suite, every: Iterable[Example]) -> list[dict[str, Any]]:
     """What the manifests of a suite refer to; what is malformed on purpose was never there."""
     sound = (e for e in every if "malformed/" not in e.file)
-    return [*(obj for e in sound for obj in e.others if obj.get("kind") in APPLIED), *suite.made_by_hand]
+    return [
+        *(obj for e in sound for obj in e.others if obj.get("kind") in APPLIED),
+        *suite.made_by_hand,
+        *suite.at_hand,
+    ]
 
 
 def needed(suite: Suite, example: Example, among: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -210,18 +282,28 @@ def needed(suite: Suite, example: Example, among: Iterable[dict[str, Any]]) -> l
     pool = [obj for obj in among if obj["metadata"].get("name")]
     found = {_key(obj): obj for obj in (*suite.made_by_hand, *example.others)}
     text = json.dumps([*example.workflows, *example.others], default=str)
-    while fresh := [obj for obj in pool if _key(obj) not in found and f'"{obj["metadata"]["name"]}"' in text]:
+    while fresh := [obj for obj in pool if _key(obj) not in found and f'"{_mentioned(obj)}"' in text]:
         found.update((_key(obj), obj) for obj in reversed(fresh))
         text = json.dumps(fresh, default=str)
     return list(found.values())
+
+
+def _mentioned(obj: Mapping[str, Any]) -> str:
+    """The word by which others refer to an object."""
+    return str(obj["metadata"]["name"]).removesuffix("-executor-plugin")
 
 
 def _key(obj: Mapping[str, Any]) -> tuple[str, str]:
     return str(obj.get("kind")), str(obj["metadata"].get("name"))
 
 
-def page(suites: Mapping[str, list[Example]], verdicts: Mapping[str, Mapping[str, str]]) -> str:
-    """The page. ``verdicts``: runtime → suite/file → how it went; files that were not run are missing there."""
+def page(
+    suites: Mapping[str, list[Example]], verdicts: Mapping[str, Mapping[str, str]], before: Mapping[str, list[str]]
+) -> str:
+    """The page. ``verdicts``: runtime → suite/file → how it went; files that were not run are missing there.
+
+    ``before`` are the rows of the page so far, for files that are set aside.
+    """
     runtimes = list(verdicts)
     lines = [
         "<!-- written by the test run: TIPHYS_WRITE_PAGES=1 pytest tests/conformance/test_examples.py -->",
@@ -229,12 +311,13 @@ def page(suites: Mapping[str, list[Example]], verdicts: Mapping[str, Mapping[str
         "",
         "The example manifests of Argo Workflows v4.1.2 and those of its end-to-end suite, run with tiphys on one",
         "machine, no cluster, no network. Images are served by the image map: programs of this machine stand for them.",
-        "Where the end-to-end suite has MinIO and httpbin, small servers of the test stand for these.",
+        "Small servers of the test stand for MinIO, httpbin, Artifactory and HDFS, programs of the test for plugins.",
     ]
     for suite in SUITES:
         every = suites[suite.name]
         run = [e for e in every if not (e.needs or e.not_yet)]
-        good = {r: sum("**" not in verdicts[r].get(f"{suite.name}/{e.file}", "**") for e in run) for r in runtimes}
+        found = {f"{suite.name}/{e.file}": _cells(f"{suite.name}/{e.file}", e, verdicts, before) for e in every}
+        good = {r: sum(_is_good(found[f"{suite.name}/{e.file}"][n]) for e in run) for n, r in enumerate(runtimes)}
         ends = ", ".join(f"{good[r]} end as they are meant to under `{r}`" for r in runtimes)
         waiting = sum(bool(e.not_yet) for e in every)
         lines += [
@@ -247,11 +330,22 @@ def page(suites: Mapping[str, list[Example]], verdicts: Mapping[str, Mapping[str
             "| File | " + " | ".join(f"`{r}`" for r in runtimes) + " |",
             "|---|" + "---|" * len(runtimes),
         ]
-        for example in every:
-            name = f"{suite.name}/{example.file}"
-            cells = [example.why_not(r) or verdicts[r].get(name, "not run") for r in runtimes]
+        for name, cells in found.items():
             lines.append(f"| {name} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cells(
+    name: str, example: Example, verdicts: Mapping[str, Mapping[str, str]], before: Mapping[str, list[str]]
+) -> list[str]:
+    """How it went under each runtime."""
+    known = before.get(name, ()) if example.aside else ()
+    earlier = dict(zip(verdicts, known, strict=False))
+    return [example.why_not(r) or verdicts[r].get(name) or earlier.get(r, NOT_RUN) for r in verdicts]
+
+
+def _is_good(cell: str) -> bool:
+    return not cell.startswith(("**", "not here: ", NOT_RUN))
 
 
 def rows(text: str) -> dict[str, list[str]]:

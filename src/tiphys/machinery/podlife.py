@@ -79,6 +79,7 @@ class Staged:
     the pod reads or writes: where they are the machine's own, pods with overlapping paths run one after another.
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
     a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
+    ``wrappers`` are words that come before a container's own command, which they are to start.
     ``env`` is added to the containers' environment, under what the pod itself says; ``umask`` is theirs (None: usual).
     ``supervised``: their commands run below a process of the runtime's, so that a signal ends them that process 1 of a
     container would ignore (where containers have process numbers of their own).
@@ -90,6 +91,7 @@ class Staged:
     paths: frozenset[str] = frozenset()
     main: frozenset[str] | None = None
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    wrappers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int | None = None
     supervised: bool = False

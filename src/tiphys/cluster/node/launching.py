@@ -85,6 +85,7 @@ async def launch_of(container: Object, pod: Object, attempt: int, image: Image, 
         tty=bool(container.get("tty")),
         umask=USUAL_UMASK if staged.umask is None else staged.umask,
         supervised=staged.supervised,
+        wrapper=tuple(staged.wrappers.get(name, ())),
         pod=pod,
     )
 

@@ -301,8 +301,8 @@ def _consider_killing(
     due = life.kill_at
     if due is None or life.killed:
         return
-    if stop is not None and stop.shortened:
-        due = min(due, _latest(stop))
+    if stop is not None and (stop.shortened or (life.asked is not None and life.asked < stop.at)):
+        due = min(due, _latest(stop))  # it was asked for other reasons, or with more time
     if due <= now:
         kill.append(name)
     else:

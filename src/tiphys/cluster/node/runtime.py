@@ -71,7 +71,8 @@ class Launch:
     ("": the runtime's own choice). ``root`` is the unpacked image, which is never written to; None: a root derived
     from this machine. ``image_volumes`` are its directories that are to be writable in any case. ``network`` is the
     file of the network namespace to live in, "" for the machine's. ``supervised``: the command is not to be process 1,
-    where there are numbers of the container's own.
+    where there are numbers of the container's own. ``wrapper`` are words before the command; the runtime looks for the
+    program of ``argv`` all the same.
     """
 
     pod_uid: str
@@ -99,6 +100,7 @@ class Launch:
     stdin_once: bool = False
     tty: bool = False
     supervised: bool = False
+    wrapper: tuple[str, ...] = ()
     pod: Mapping[str, Any] = field(default_factory=dict)
 
 

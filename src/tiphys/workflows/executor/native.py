@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tiphys.machinery.errors import ApiError
 from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
 from tiphys.machinery.resources import ObjectKey
-from tiphys.workflows.executor import data, deletion, inputs, outputs, progress
+from tiphys.workflows.executor import data, deletion, inputs, outputs, pausing, progress
 from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
@@ -133,9 +133,12 @@ class NativeExecutor:
                 mounts = _script_mount(job.template, place)
         except ExecutorError as err:
             return Staged(failure=Failure("init", str(err)))
-        if wanted.progress:
+        paused = [c["name"] for c in pod["spec"]["containers"] if c["name"] in job.main and pausing.is_wanted(c)]
+        if wanted.progress or paused:
             run = dirs.private / "run"
             run.mkdir(parents=True, exist_ok=True)
+            for name in paused:
+                pausing.make_place(run, name)
             mounts.append((run, VAR_RUN_ARGO, False))
         if not dirs.isolated and job.output_paths:
             _note_what_is_there(dirs.private, job.output_paths)
@@ -146,6 +149,7 @@ class NativeExecutor:
             paths=job.output_paths | job.input_paths,
             main=job.main,
             after=job.dependencies,
+            wrappers={name: pausing.wrapper(name) for name in paused},
             env={PROGRESS_VARIABLE: PROGRESS_FILE} if wanted.progress else {},
             supervised=True,  # as the original's emissary does: process 1 would ignore what nobody handles
             umask=0 if dirs.isolated else None,  # steps of other users read what this one makes, as in the original

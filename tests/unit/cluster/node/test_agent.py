@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,13 @@ async def test_a_program_that_does_not_exist(here: Node) -> None:
     pod = await here.run(a_pod("", container={"command": ["no-such-program"]}))
     ended = state(pod)["terminated"]
     assert (phase(pod), ended["exitCode"], ended["reason"]) == ("Failed", 128, "StartError")
+
+
+@pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not here")
+@pytest.mark.parametrize("shell", ["sh", "/bin/sh"])
+async def test_the_shell_of_a_mapped_image(here: Node, shell: str) -> None:
+    container = {"image": "argoproj/argosay:v2", "command": [shell, "-c"], "args": ['[[ "a b" == "a b" ]] && echo yes']}
+    assert phase(await here.run(a_pod("", container=container))) == "Succeeded"
 
 
 async def test_mapped_images_with_entrypoints(here: Node) -> None:

@@ -92,6 +92,12 @@ def test_a_second_shorter_grace_period_counts_for_who_was_asked_before() -> None
     assert decide(pod(), lives, Stop(at(2), 1, shortened=True), at(3)).kill == ("c",)
 
 
+def test_the_end_of_the_pod_does_not_wait_for_who_was_asked_with_more_time() -> None:
+    lives = {"c": running(asked=T0, kill_at=at(30))}
+    assert decide(pod(), lives, Stop(at(2), 5), at(3)).wake_at == at(7)
+    assert decide(pod(), lives, Stop(at(2), 0), at(2)).kill == ("c",)
+
+
 @pytest.mark.parametrize(("policy", "again"), [("Always", True), ("OnFailure", True), ("Never", False)])
 def test_a_failed_probe_restarts_the_container_where_the_policy_lets_it(policy: str, again: bool) -> None:
     lives = {"c": running(condemned=Condemned("Container c failed liveness probe", 3))}

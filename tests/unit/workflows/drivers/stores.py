@@ -189,7 +189,7 @@ class Hadoop(Handler):
         operation = query.get("op")
         if path.startswith("/data"):
             self._data(unquote(path.removeprefix("/data")), body)
-        elif query.get("user.name") != "me":
+        elif not query.get("user.name"):
             self.answer(401, {"RemoteException": {"message": "who are you"}})
         elif operation == "GETFILESTATUS":
             kind = "FILE" if name in self.server.objects else "DIRECTORY" if self.below(f"{name}/") else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.unit.cluster.node.harness import RUNTIMES, Node, a_pod, node, phase, state
+from tiphys.cluster.apiserver.streams import RemoteOptions
+from tiphys.cluster.node.runtime import STDERR, STDOUT, StartFailure, finish
 from tiphys.machinery.errors import NotFound
 from tiphys.machinery.resources import WORKFLOW_TASK_RESULTS, ObjectKey
 from tiphys.workflows.drivers.artifacts.registry import native_executor
@@ -226,3 +229,51 @@ async def test_a_data_template_lists_what_others_stored(tmp_path: Path) -> None:
         assert "error processing data step 0: unknown name nope" in state(pod, "main")["terminated"]["message"]
         with pytest.raises(NotFound):
             await outputs(here, "broken")
+
+
+async def in_main(here: Node, pod: Object, *command: str) -> None:
+    """Runs a command in the container, as a person does: again if it is not quite there yet.
+
+    Its code says nothing: what it lets go may take the container away before it has ended.
+    """
+    assert here.agent is not None
+    options = RemoteOptions("main", frozenset({STDOUT, STDERR}), command)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                session = here.agent.stream_source.exec(pod, options)
+                break
+            except StartFailure:
+                await asyncio.sleep(0.05)
+        await finish(session)
+
+
+async def test_a_step_pauses_before_and_after_its_command(here: Node, tmp_path: Path) -> None:
+    env = [{"name": f"ARGO_DEBUG_PAUSE_{moment}", "value": "true"} for moment in ("BEFORE", "AFTER")]
+    template = {"name": "t", "container": sh("echo did", env=env)}
+    key = await here.create(a_step(template, captures=True))
+    pod = await here.until(key, lambda pod: phase(pod) == "Running")
+    assert await here.log(key) == ""
+    await in_main(here, pod, "touch", "/var/run/argo/ctr/main/before")
+    async with asyncio.timeout(60), here.client.logs(key, follow="true") as lines:
+        async for line in lines:
+            assert line == b"did\n"
+            break
+    await in_main(here, pod, "touch", "/var/run/argo/ctr/main/after")  # it is still there
+    assert phase(await here.ended(key)) == "Succeeded"
+    assert await outputs(here) == {"result": "did"}
+
+
+async def test_the_end_of_a_paused_step(here: Node) -> None:
+    env = [{"name": "ARGO_DEBUG_PAUSE_BEFORE", "value": "true"}]
+    pod = a_step({"name": "t", "container": sh("echo did", env=env)}, activeDeadlineSeconds=1)
+    pod = await here.run(pod)
+    assert phase(pod) == "Failed"
+    assert state(pod, "main")["terminated"]["exitCode"] == native.EXIT_FAILED
+    assert "failed waiting for debug-pause-before marker" in await here.log(ObjectKey("default", "step"))
+
+
+async def test_a_wrapped_command_keeps_its_code_and_its_input(here: Node) -> None:
+    env = [{"name": "ARGO_DEBUG_PAUSE_AFTER", "value": "false"}]
+    pod = await here.run(a_step({"name": "t", "container": sh("cat; exit 42", env=env)}))
+    assert state(pod, "main")["terminated"]["exitCode"] == 42

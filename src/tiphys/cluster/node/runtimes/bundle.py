@@ -83,7 +83,7 @@ def _process(launch: Launch, without: frozenset[str]) -> dict[str, object]:
             "umask": launch.umask,
             "additionalGids": sorted({who.gid or 0, *who.groups}),
         },
-        "args": list(launch.argv),
+        "args": [*launch.wrapper, *launch.argv],
         "env": [f"{name}={value}" for name, value in launch.env.items()],
         "cwd": launch.cwd or "/",
         "capabilities": {"bounding": names, "effective": names, "permitted": names},

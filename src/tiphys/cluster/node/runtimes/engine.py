@@ -336,10 +336,11 @@ def _creation(launch: Launch, own: Path) -> dict[str, Any]:
     rows = (c for key in keys for c in spec.get(key) or () if c["name"] == launch.container)
     row: Mapping[str, Any] = next(rows, {})
     who, limits = launch.identity, cgroups.limits_of(row)
+    command = (*launch.wrapper, *launch.argv)
     body = {
         "Image": row.get("image", ""),
-        "Entrypoint": [launch.argv[0]],
-        "Cmd": list(launch.argv[1:]),
+        "Entrypoint": [command[0]],
+        "Cmd": list(command[1:]),
         "Env": [f"{name}={value}" for name, value in launch.env.items()],
         "WorkingDir": launch.cwd or "/",
         "Hostname": launch.hostname,

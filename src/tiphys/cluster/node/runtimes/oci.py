@@ -60,8 +60,8 @@ from tiphys.cluster.node.runtimes.process import (
     exec_failure,
     probe_by_starting,
 )
-from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
 from tiphys.cluster.node.runtimes.sandbox import (
+    PROGRAMS_PLACE,
     hosts_file,
     image_programs,
     is_first,
@@ -70,6 +70,7 @@ from tiphys.cluster.node.runtimes.sandbox import (
     search_path,
     with_image_program,
 )
+from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
@@ -510,7 +511,13 @@ def _program_place(launch: Launch, view: LayeredRoot) -> Path | None:
     word = launch.argv[0]
     if "/" not in word:
         return search(view, word, launch.env["PATH"].split(":"))
+    if word.startswith(f"{PROGRAMS_PLACE}/"):  # a link to it is made later
+        return next((source for target, source in launch.programs.items() if word.endswith(f"/{_name(target)}")), None)
     return view.resolve(word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word))
+
+
+def _name(path: str) -> str:
+    return PurePosixPath(path).name
 
 
 def check_size(launch: Launch) -> None:

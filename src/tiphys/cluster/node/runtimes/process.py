@@ -71,6 +71,7 @@ class ProcessRuntime(Starter):
     def start(self, launch: Launch) -> shim.ShimContainer:
         make_links(launch)
         argv, env, cwd = self._real(launch, launch.argv)
+        argv = [*map(Rewriter(launch.mounts), launch.wrapper), *argv]
         return shim.spawn(launch, argv, env, cwd, self.watch, self.spawner)
 
     def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:
@@ -141,8 +142,8 @@ class ProcessRuntime(Starter):
         return str(farm)
 
     def _program(self, launch: Launch, word: str, path: str) -> str:
-        provided = launch.programs.get(word)
-        asked = str(provided) if provided else word, path
+        # by its link: some programs do what they are called
+        asked = f"{path.partition(':')[0]}/{PurePosixPath(word).name}" if word in launch.programs else word, path
         found = self._found.get(asked)
         if found is None:
             found = find_program(*asked)

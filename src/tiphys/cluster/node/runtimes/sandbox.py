@@ -43,7 +43,7 @@ from tiphys.cluster.node.layered import (
     pin_commands,
     pinned,
 )
-from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
+from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, PROGRAM_DIRECTORIES, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
 from tiphys.cluster.node.runtimes.process import (
@@ -203,7 +203,7 @@ class SandboxRuntime(Starter):
         env["PATH"] = search_path(launch)
         own = Path(f"{launch.place}.{tag}")
         pins = pinned(launch.mounts, own)
-        command = [self._program, *self._arguments(launch, view, env, pins), "--", *launch.argv]
+        command = [self._program, *self._arguments(launch, view, env, pins), "--", *launch.wrapper, *launch.argv]
         steps = [] if launch.root is None else [mount_command(launch.root, own, rootless=not self._privileged)]
         steps += pin_commands(pins)
         if steps:
@@ -462,7 +462,8 @@ def with_image_program(launch: Launch, argv: Sequence[str], shared: Sequence[Mou
 
 
 def _place_of_program(target: str, shared: Sequence[Mount]) -> str:
-    is_shared = any(PurePosixPath(target).is_relative_to(mount.target) for mount in shared)
+    path = PurePosixPath(target)  # /bin may be a link, which is no mount
+    is_shared = path.parts[1] in PROGRAM_DIRECTORIES or any(path.is_relative_to(mount.target) for mount in shared)
     return f"{PROGRAMS_PLACE}/{PurePosixPath(target).name}" if is_shared else target
 
 
