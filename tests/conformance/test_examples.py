@@ -11,9 +11,10 @@ import asyncio
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from tests.services import S3, Files, HttpBin, serving
 from tests.unit.workflows.drivers import stores
 from tiphys.app.follow import follow
 from tiphys.app.local import LocalCluster
-from tiphys.app.settings import Settings
 from tiphys.cli import kinds
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver.streams import RemoteOptions, StreamSource
@@ -42,6 +42,7 @@ AT_ONCE = 12
 SECONDS_EACH = 400 if examples.PATIENT else 60
 SECONDS_WAITED = 10
 """For what is meant to wait without end."""
+LEAVES = ("Pod", "HTTP", "Plugin")
 ONLY = os.environ.get("TIPHYS_EXAMPLE", "")
 
 pytestmark = [
@@ -189,7 +190,8 @@ async def run_all(suite: Suite, every: list[Example], runtime: str) -> dict[str,
             examples.ARTIFACTORY: stack.enter_context(serving(Files())).endpoint,
             **dict.fromkeys(examples.NAME_NODES, name_node),
         }
-        cluster = await stack.enter_async_context(LocalCluster.start(replace(Settings(), runtime=runtime)))
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        cluster = await stack.enter_async_context(LocalCluster.start(examples.settings(runtime, place)))
         streams = cluster.parts.node.stream_source
         assert streams is not None
         stage = Stage(cluster.client, streams, suite, examples.companions(suite, every), addresses)
@@ -207,7 +209,7 @@ async def run_all(suite: Suite, every: list[Example], runtime: str) -> dict[str,
 def message_of(workflow: Any) -> str:
     status = workflow["status"]
     nodes = status.get("nodes", {}).values()
-    said = [f"{n['name']}: {n['message']}" for n in nodes if n.get("message") and n["type"] == "Pod"]
+    said = [f"{n['name']}: {n['message']}" for n in nodes if n.get("message") and n["type"] in LEAVES]
     return "; ".join(filter(None, (status.get("message"), *said[:2])))
 
 

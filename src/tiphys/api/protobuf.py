@@ -56,14 +56,14 @@ def encode(obj: dict[str, Any]) -> bytes:
     found = message_of(api_version, kind)
     if found is None:
         raise ProtobufError(f"no protobuf type for kind {kind!r} of {api_version!r}")
-    type_meta = _bytes_field(1, api_version.encode()) + _bytes_field(2, kind.encode())
+    type_meta = bytes_field(1, api_version.encode()) + bytes_field(2, kind.encode())
     raw = _write(obj, found)
-    return MAGIC + _bytes_field(1, type_meta) + _bytes_field(2, raw) + _bytes_field(3, b"") + _bytes_field(4, b"")
+    return MAGIC + bytes_field(1, type_meta) + bytes_field(2, raw) + bytes_field(3, b"") + bytes_field(4, b"")
 
 
 def encode_watch_event(kind: str, obj: dict[str, Any]) -> bytes:
     """A frame of a protobuf watch stream."""
-    event = _bytes_field(1, kind.encode()) + _bytes_field(2, _bytes_field(1, encode(obj)))
+    event = bytes_field(1, kind.encode()) + bytes_field(2, bytes_field(1, encode(obj)))
     return len(event).to_bytes(4, "big") + event
 
 
@@ -71,14 +71,14 @@ def decode_watch_event(frame: bytes) -> tuple[str, dict[str, Any]]:
     """The type and the object of one frame."""
     if len(frame) < 4 or int.from_bytes(frame[:4], "big") != len(frame) - 4:
         raise ProtobufError("unexpected EOF")
-    parts = dict(_fields(frame[4:]))
-    raw = dict(_fields(_as_bytes(parts.get(2, b""))))
+    parts = dict(read_fields(frame[4:]))
+    raw = dict(read_fields(_as_bytes(parts.get(2, b""))))
     return _as_bytes(parts.get(1, b"")).decode(), decode(_as_bytes(raw.get(1, b"")))
 
 
 def _envelope(data: bytes) -> tuple[str, str, bytes]:
-    parts = dict(_fields(data))
-    type_meta = dict(_fields(_as_bytes(parts.get(1, b""))))
+    parts = dict(read_fields(data))
+    type_meta = dict(read_fields(_as_bytes(parts.get(1, b""))))
     return (
         _as_bytes(type_meta.get(1, b"")).decode(),
         _as_bytes(type_meta.get(2, b"")).decode(),
@@ -89,7 +89,7 @@ def _envelope(data: bytes) -> tuple[str, str, bytes]:
 # Reading
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def read_fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """(number, value) of each field: an int for varints and fixed numbers, bytes for what has a length."""
     at, end = 0, len(data)
     while at < end:
@@ -141,7 +141,7 @@ def _read(data: bytes, kind: Message, depth: int) -> dict[str, Any]:
         raise ProtobufError(f"nested more than {DEPTH_MAX} deep")
     found: dict[str, Any] = {}
     inlined: dict[str, bytes] = {}
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         field = kind.by_number.get(number)
         if field is None:
             continue
@@ -189,7 +189,7 @@ def _zero(field: Field, depth: int) -> Any:
 
 
 def _read_entry(data: bytes, field: Field, depth: int) -> tuple[str, Any]:
-    parts = dict(_fields(data))
+    parts = dict(read_fields(data))
     key = _as_bytes(parts.get(1, b"")).decode()
     if 2 in parts:
         return key, _read_value(parts[2], field, depth)
@@ -230,7 +230,7 @@ def _signed(value: int, kind: str) -> int:
 
 
 def _read_special(data: bytes, kind: Message, depth: int) -> Any:
-    parts = dict(_fields(data))
+    parts = dict(read_fields(data))
     match kind.special:
         case "quantity":
             return _as_bytes(parts.get(1, b"0")).decode() or "0"
@@ -243,7 +243,7 @@ def _read_special(data: bytes, kind: Message, depth: int) -> Any:
         case "duration":
             return durations.format(_signed(_as_int(parts.get(1, 0)), "int64"))
         case "items":
-            return [_text(_as_bytes(value)) for _, value in _fields(data)]
+            return [_text(_as_bytes(value)) for _, value in read_fields(data)]
         case "rawextension":
             return _read_raw(_as_bytes(parts.get(1, b"")))
         case "json" | "fieldsv1":
@@ -282,7 +282,7 @@ def _read_schema_or(kind: Message, data: bytes, depth: int) -> Any:
 
 def _read_plain(data: bytes, kind: Message, depth: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         field = kind.by_number.get(number)
         if field is None:
             continue
@@ -297,7 +297,7 @@ def _read_plain(data: bytes, kind: Message, depth: int) -> dict[str, Any]:
 def _read_time(data: bytes, micro: bool) -> str | None:
     if not data:
         return None
-    parts = dict(_fields(data))
+    parts = dict(read_fields(data))
     seconds, nanos = _signed(_as_int(parts.get(1, 0)), "int64"), _signed(_as_int(parts.get(2, 0)), "int32")
     try:
         moment = _EPOCH + timedelta(seconds=seconds)
@@ -323,8 +323,14 @@ def _uint(value: int) -> bytes:
     return bytes(out)
 
 
-def _bytes_field(number: int, data: bytes) -> bytes:
+def bytes_field(number: int, data: bytes) -> bytes:
+    """A field with a length: text, bytes, or a message."""
     return _key(number, 2) + _uint(len(data)) + data
+
+
+def number_field(number: int, value: int) -> bytes:
+    """A field with a number that is not negative, or a truth value."""
+    return _key(number, 0) + _uint(int(value))
 
 
 def _write(obj: Any, kind: Message) -> bytes:
@@ -333,7 +339,7 @@ def _write(obj: Any, kind: Message) -> bytes:
     out = []
     for field in sorted(kind.by_number.values(), key=lambda f: f.number):
         if field.inline:
-            out.append(_bytes_field(field.number, _write(obj, message(field.type))))
+            out.append(bytes_field(field.number, _write(obj, message(field.type))))
         else:
             out.append(_write_field(field, obj.get(field.name)))
     return b"".join(out)
@@ -351,18 +357,18 @@ def _write_field(field: Field, value: Any) -> bytes:
 
 def _write_entry(field: Field, key: str, value: Any) -> bytes:
     inner = Field("", 2, field.type, False, False, False, False, False)
-    return _bytes_field(field.number, _bytes_field(1, key.encode()) + _write_value(inner, value))
+    return bytes_field(field.number, bytes_field(1, key.encode()) + _write_value(inner, value))
 
 
 def _write_value(field: Field, value: Any) -> bytes:
     if field.is_message:
         inner = message(field.type)
         data = _write_special(value, inner) if inner.special else _write(value or {}, inner)
-        return _bytes_field(field.number, data)
+        return bytes_field(field.number, data)
     if field.type == "string":
-        return _bytes_field(field.number, str(value or "").encode())
+        return bytes_field(field.number, str(value or "").encode())
     if field.type == "bytes":
-        return _bytes_field(field.number, base64.b64decode(value or ""))
+        return bytes_field(field.number, base64.b64decode(value or ""))
     if field.type == "double":
         return _key(field.number, 1) + struct.pack("<d", value or 0)
     return _key(field.number, 0) + _uint(int(value or 0) & 0xFFFFFFFFFFFFFFFF)
@@ -371,7 +377,7 @@ def _write_value(field: Field, value: Any) -> bytes:
 def _write_special(value: Any, kind: Message) -> bytes:
     match kind.special:
         case "quantity":
-            return _bytes_field(1, str(value if value is not None else "0").encode())
+            return bytes_field(1, str(value if value is not None else "0").encode())
         case "intorstring":
             text = isinstance(value, str)
             number = 0 if text else int(value or 0) & 0xFFFFFFFFFFFFFFFF
@@ -380,16 +386,16 @@ def _write_special(value: Any, kind: Message) -> bytes:
                 + _uint(int(text))
                 + _key(2, 0)
                 + _uint(number)
-                + _bytes_field(3, value.encode() if text else b"")
+                + bytes_field(3, value.encode() if text else b"")
             )
         case "time" | "microtime":
             return _write_time(value)
         case "duration":
             return _key(1, 0) + _uint(durations.parse(value or "0s") & 0xFFFFFFFFFFFFFFFF)
         case "items":
-            return b"".join(_bytes_field(1, item.encode()) for item in value or ())
+            return b"".join(bytes_field(1, item.encode()) for item in value or ())
         case "rawextension" | "json" | "fieldsv1":
-            return b"" if value is None else _bytes_field(1, orjson.dumps(value))
+            return b"" if value is None else bytes_field(1, orjson.dumps(value))
     return _write_schema_or(value, kind)
 
 

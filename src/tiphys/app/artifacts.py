@@ -18,14 +18,33 @@ from pathlib import Path
 
 from tiphys.app.settings import Settings
 from tiphys.client.client import Client
-from tiphys.machinery.errors import AlreadyExists, DriverError
+from tiphys.lang import goyaml
+from tiphys.machinery.errors import AlreadyExists, DriverError, SpecError
 from tiphys.machinery.resources import SECRETS
 from tiphys.runtime.clock import Clock
+from tiphys.workflows.settings import ArtifactPlugin
 
 USUAL_ADDRESS = "127.0.0.1:9000"
 ACCESS_KEY = "tiphys"
 # The Secret, and the bucket, of Argo's quick start and examples.
 SECRET_NAME, BUCKET = "my-minio-cred", "my-bucket"
+
+
+def artifact_plugins(file: Path | None) -> dict[str, ArtifactPlugin]:
+    """The artifact plugins of a file: a list of ``name``, ``image``, ``connectionTimeoutSeconds``, as in the
+    ``artifactDrivers`` of Argo's controller. Raises ``SpecError`` naming the file."""
+    if file is None:
+        return {}
+    try:
+        rows = goyaml.load(file.read_text(encoding="utf-8")) or []
+        return {
+            str(row["name"]): ArtifactPlugin(str(row["image"]), int(row.get("connectionTimeoutSeconds") or 0))
+            for row in rows
+        }
+    except KeyError as err:
+        raise SpecError(str(file), f"an artifact plugin has no {err}") from err
+    except (OSError, ValueError, TypeError, AttributeError) as err:
+        raise SpecError(str(file), f"is no list of artifact plugins: {err}") from err
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tiphys.app.artifacts import furnish_artifacts, s3_endpoint
+from tiphys.app.artifacts import artifact_plugins, furnish_artifacts, s3_endpoint
 from tiphys.app.cd import Place, run_cd
 from tiphys.app.controllers import ClusterControllers
 from tiphys.app.datadir import DataDir
@@ -369,7 +369,7 @@ async def _controllers(client: Client, settings: Settings, world: World, trace: 
     events = EventRecorder(client, world.clock, "workflow-controller", correlator=Correlator(burst=10_000))
     with contextlib.ExitStack() as stack:
         recorder = stack.enter_context(FlightRecorder(settings.flight_record)) if settings.flight_record else None
-        chosen = WorkflowSettings()
+        chosen = WorkflowSettings(artifact_drivers=artifact_plugins(settings.artifact_drivers))
         workflows = WorkflowController(
             client,
             chosen,

@@ -46,6 +46,9 @@ class Settings:
     container_log_max_files: Annotated[int, "segments of a log that are kept; steps of workflows keep all"] = 5
     gitops: Annotated[str | None, "REPO[//PATH][?ref=REVISION] that `tiphys up` keeps the cluster as"] = None
     cd_plugins: Annotated[Path | None, "folder of ConfigManagementPlugin files; none: data_dir/cd/plugins"] = None
+    artifact_drivers: Annotated[
+        Path | None, "YAML list of artifact plugins, as `artifactDrivers` of Argo's ConfigMap"
+    ] = None
     workflow_workers: Annotated[int, "workflows that are decided at the same time"] = 32
     flight_record: Annotated[Path | None, "file that gets a line per decision, for `tiphys replay`"] = None
     audit_policy_file: Annotated[Path | None, "what `tiphys up` audits: a Policy of audit.k8s.io/v1"] = None

@@ -74,19 +74,23 @@ cancelled where a process would get a signal, and must be safe to repeat (a rest
 class Staged:
     """What an extension adds to the pod before it starts; with ``failure`` the pod ends Failed, nothing having run.
 
-    ``mounts`` are (host path, container path, read-only) for the containers in ``containers`` (None: all).
+    ``mounts`` are (host path, container path, read-only) for the containers in ``containers`` (None: all); those that
+    an init container of the extension's own finds out may be added while it runs. ``own_mounts`` are one container's.
     ``split_output`` names the containers whose standard output is wanted apart. ``paths`` are the container paths that
     the pod reads or writes: where they are the machine's own, pods with overlapping paths run one after another.
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
     a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
     ``wrappers`` are words that come before a container's own command, which they are to start.
     ``env`` is added to the containers' environment, under what the pod itself says; ``umask`` is theirs (None: usual).
+    ``helpers`` are native sidecars that the extension needs to collect: it does so before they are asked to stop.
     ``supervised``: their commands run below a process of the runtime's, so that a signal ends them that process 1 of a
     container would ignore (where containers have process numbers of their own).
     """
 
     mounts: Sequence[tuple[Path, str, bool]] = ()
+    own_mounts: Mapping[str, Sequence[tuple[Path, str, bool]]] = field(default_factory=dict)
     containers: frozenset[str] | None = None
+    helpers: frozenset[str] = frozenset()
     split_output: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
     main: frozenset[str] | None = None

@@ -20,6 +20,7 @@ from tiphys.machinery.resources import (
     Resource,
 )
 from tiphys.workflows.caches import Caches
+from tiphys.workflows.plan import repositories
 
 ASKED_MAX = 100
 """Objects asked for in vain before one workflow; who names more that do not exist may wait for an Error."""
@@ -59,6 +60,8 @@ def references(value: Any) -> Iterator[tuple[Resource, str]]:
             )
         elif key == "configMapKeyRef" and isinstance(inner, dict):
             yield CONFIG_MAPS, str(inner.get("name"))
+        elif key == "artifactRepositoryRef" and isinstance(inner, dict):
+            yield CONFIG_MAPS, str(inner.get("configMap") or repositories.CONFIG_MAP)
         elif isinstance(inner, (dict, list)):
             yield from references(inner)
 

@@ -22,6 +22,14 @@ class Image:
 
 
 @dataclass(frozen=True)
+class ArtifactPlugin:
+    """An artifact plugin (``artifactDrivers`` of the controller); ``connection_timeout_seconds`` 0: the usual five."""
+
+    image: str
+    connection_timeout_seconds: int = 0
+
+
+@dataclass(frozen=True)
 class FailedPodRestart:
     """Pods that the cluster took away before their main container started are made again, ``max_restarts`` times."""
 
@@ -74,5 +82,5 @@ class Settings:
     task_result_timeout_seconds: float = 600.0
     database_locks: bool = True
     workflow_level_plugins: bool = False
-    artifact_drivers: Mapping[str, Image] = field(default_factory=dict)
+    artifact_drivers: Mapping[str, ArtifactPlugin] = field(default_factory=dict)
     retry_host_label: str = "kubernetes.io/hostname"

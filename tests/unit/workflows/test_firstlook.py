@@ -23,10 +23,16 @@ def test_what_a_spec_names() -> None:
     spec = {
         "workflowTemplateRef": {"name": "a"},
         "synchronization": {"semaphores": [{"configMapKeyRef": {"name": "c", "key": "k"}}]},
+        "artifactRepositoryRef": {"key": "k"},
         "templates": [{"name": "main", "steps": [[step]]}],
     }
     found = [(resource.plural, name) for resource, name in firstlook.references(spec)]
-    assert sorted(found) == [("clusterworkflowtemplates", "b"), ("configmaps", "c"), ("workflowtemplates", "a")]
+    assert sorted(found) == [
+        ("clusterworkflowtemplates", "b"),
+        ("configmaps", "artifact-repositories"),
+        ("configmaps", "c"),
+        ("workflowtemplates", "a"),
+    ]
 
 
 def test_templates_that_no_cache_holds_yet_are_asked_for_and_those_that_they_name() -> None:

@@ -135,6 +135,7 @@ def _mounts(container: Object, pod: Object, env: Mapping[str, str], around: Surr
     staged = around.staged
     if staged.containers is None or container["name"] in staged.containers:
         mounts += [Mount(source, target, read_only) for source, target, read_only in staged.mounts]
+    mounts += [Mount(*mount) for mount in staged.own_mounts.get(container["name"], ())]
     return tuple(mounts)
 
 

@@ -81,6 +81,7 @@ class PodWorker:
         self._volumes: dict[str, Path] = {}
         self._prepared = False
         self._staged = Staged()
+        self._harvest: Harvest | None = None
         self._images: dict[str, Image] = {}
         self._tokens = PodTokens(agent.client, pod, agent.clock)
         self._seen = agent.clock.now()
@@ -431,6 +432,8 @@ class PodWorker:
                 await self._start(name)
                 if self._lives[name].hooking:
                     break
+            if any(ask.name in self._staged.helpers for ask in decision.ask):
+                await self._collect_with_helpers()
             for ask in decision.ask:
                 self._ask_to_stop(ask, now)
             for name in decision.kill:
@@ -784,14 +787,20 @@ class PodWorker:
 
     async def _finish(self, failure: Failure | None) -> None:
         """Collects, then writes the final status in one group with what was collected."""
-        harvest = Harvest(failure=failure)
-        if self._extension is not None:
+        harvest = self._harvest or Harvest(failure=failure)
+        if self._harvest is None and self._extension is not None:
             harvest = await self._collect(self._extension, failure)
         if not self._runtime.isolated:
             self._tidy_machine(harvest)
         final = self._status(over=True, failure=harvest.failure)
         await self._writer.finish(harvest.objects, final)
         await self._detach()
+
+    async def _collect_with_helpers(self) -> None:
+        """Collects while the sidecars that the extension needs for it are still there, all others having ended."""
+        alone = not any(self._lives[name].running for name in self._shape.main)
+        if self._harvest is None and alone and self._extension is not None:
+            self._harvest = await self._collect(self._extension, None)
 
     async def _collect(self, extension: PodExtension, failure: Failure | None) -> Harvest:
         kept = self.directory / "harvest.json"

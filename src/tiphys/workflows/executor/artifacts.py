@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from tiphys.workflows.executor.archives import Place
 
 Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PluginPlace:
+    """Where a pod's artifact plugin is met: its ``socket``, and ``files``, a directory that it sees as ``inside``.
+
+    ``inside`` is "" where it sees this machine's files as they are.
+    """
+
+    socket: Path
+    files: Path
+    inside: str = ""
 
 
 class ArtifactDriver(Protocol):

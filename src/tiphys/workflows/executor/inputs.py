@@ -55,14 +55,17 @@ def write_staged_file(template: Object, place: Placing) -> None:
         real.chmod(mode)
 
 
-def load_artifacts(template: Object, place: Placing, drivers: ArtifactDrivers) -> dict[str, str]:
+def load_artifacts(
+    template: Object, place: Placing, drivers: ArtifactDrivers, *, of_plugins: bool | None = None
+) -> dict[str, str]:
     """Loads every input artifact; returns where each is: cleaned container path → staged path (or the volume's).
 
-    Raises ``ExecutorError`` at the first that cannot be had.
+    ``of_plugins`` True: only those that artifact plugins keep, False: only the others. Raises ``ExecutorError`` at the
+    first that cannot be had.
     """
     found: dict[str, str] = {}
     for artifact in (template.get("inputs") or {}).get("artifacts") or ():
-        where = _load(artifact, template, place, drivers)
+        where = _load(artifact, template, place, drivers, of_plugins)
         if where is not None:
             found[clean(artifact["path"])] = where
     return found
@@ -76,7 +79,9 @@ def staged_path(artifact: Object, template: Object) -> str:
     return clean(f"{INPUT_ARTIFACTS}/{artifact['name']}")
 
 
-def _load(artifact: Object, template: Object, place: Placing, drivers: ArtifactDrivers) -> str | None:
+def _load(
+    artifact: Object, template: Object, place: Placing, drivers: ArtifactDrivers, of_plugins: bool | None
+) -> str | None:
     name = artifact.get("name", "")
     if not (has_location(artifact) or locations.has_key(artifact)):
         if artifact.get("optional"):
@@ -87,6 +92,9 @@ def _load(artifact: Object, template: Object, place: Placing, drivers: ArtifactD
         located = locations.relocate(artifact, template.get("archiveLocation"))
     except ExecutorError as err:
         raise ExecutorError(f"failed to load artifact '{name}': {err}") from err
+    is_plugins = "plugin" in located
+    if of_plugins is not None and of_plugins != is_plugins:
+        return None
     driver = drivers.driver_for(located)
     target = place(where)
     draft = target.with_suffix(".tmp")
@@ -100,6 +108,8 @@ def _load(artifact: Object, template: Object, place: Placing, drivers: ArtifactD
     _unarchive(artifact, draft, target)
     if artifact.get("mode") is not None:
         _chmod(target, int(artifact["mode"]), recurse=bool(artifact.get("recurseMode")))
+    elif is_plugins and target.real.is_file():  # whichever user the plugin was
+        _chmod(target, 0o666, recurse=False)
     return where
 
 

@@ -32,7 +32,8 @@ from tiphys.machinery.resources import ObjectKey
 from tiphys.workflows.executor import data, deletion, inputs, outputs, pausing, progress
 from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
-from tiphys.workflows.executor.artifacts import ArtifactDrivers
+from tiphys.workflows.executor.artifact_plugins import PodPlugins
+from tiphys.workflows.executor.artifacts import ArtifactDrivers, PluginPlace
 from tiphys.workflows.executor.errors import ExecutorError, go_error
 from tiphys.workflows.executor.plugins import Plugin
 from tiphys.workflows.executor.template import (
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
 Object = Mapping[str, Any]
 # (namespace, name) of a Secret → its entries.
 FetchSecret = Callable[[str, str], Awaitable[Mapping[str, bytes]]]
-# Secrets that were fetched, by (name, key) → the drivers for a pod.
-MakeDrivers = Callable[[Callable[[str, str], str]], ArtifactDrivers]
+# Secrets that were fetched, by (name, key), and the pod's artifact plugins → the drivers for a pod.
+MakeDrivers = Callable[[Callable[[str, str], str], Mapping[str, PluginPlace]], ArtifactDrivers]
 # Workflow and pod name → the location of artifacts that name none.
 DefaultLocation = Callable[[str, str], Object]
 # What carries out resource templates: made when the first one comes, since much of the machinery hangs on it.
@@ -70,6 +71,7 @@ LABEL_WORKFLOW = f"{_PREFIX}/workflow"
 LABEL_COMPLETED = f"{_PREFIX}/report-outputs-completed"
 LABEL_COMPONENT = f"{_PREFIX}/component"
 AGENT, DELETER = "agent", "artifact-gc"
+INIT = "init"
 LABEL_INSTANCE = f"{_PREFIX}/controller-instanceid"
 # Pods between staging and collecting whose annotations are kept parsed.
 JOBS_MAX = 10_000
@@ -116,16 +118,18 @@ class NativeExecutor:
         if _component(pod) == AGENT:
             return self._stage_agent(pod, dirs)
         if _component(pod) == DELETER:
-            return Staged(main=frozenset((MAIN,)), in_process={MAIN: self._deletion(pod)})
+            return self._stage_deletion(pod, dirs)
         job = self._job(pod)
         wanted = _Wanted.of(job)
         mounts: list[tuple[Path, str, bool]] = []
+        plugins = PodPlugins.of(pod, dirs)
         try:
             if not dirs.isolated:
                 _refuse_others_directories(job.template)
+            shown = plugins.mounts()
             if wanted.files:
                 place = _private(dirs, job)
-                drivers = await self._drivers(pod, job.template)
+                drivers = await self._drivers(pod, job.template, plugins)
                 mounts = await _in_thread(lambda: _stage_files(job.template, dirs, place, drivers))
             elif wanted.script:
                 place = _private(dirs, job)
@@ -142,8 +146,13 @@ class NativeExecutor:
             mounts.append((run, VAR_RUN_ARGO, False))
         if not dirs.isolated and job.output_paths:
             _note_what_is_there(dirs.private, job.output_paths)
+        in_process = self._in_process(pod, dirs, job)
+        if plugins and wanted.files:
+            in_process = {**in_process, INIT: self._loading(pod, dirs, job, mounts)}
         return Staged(
             mounts=mounts,
+            own_mounts=shown,
+            helpers=plugins.containers,
             containers=job.main,
             split_output=frozenset({MAIN}) if job.captures else frozenset(),
             paths=job.output_paths | job.input_paths,
@@ -154,14 +163,29 @@ class NativeExecutor:
             supervised=True,  # as the original's emissary does: process 1 would ignore what nobody handles
             umask=0 if dirs.isolated else None,  # steps of other users read what this one makes, as in the original
             deadline=job.deadline,
-            in_process=self._in_process(pod, dirs, job),
+            in_process=in_process,
         )
+
+    def _loading(self, pod: Object, dirs: PodDirs, job: Job, mounts: list[tuple[Path, str, bool]]) -> InProcess:
+        """Loads what artifact plugins keep, once these are there, and adds it to ``mounts``."""
+
+        async def work(_: Callable[[str], None]) -> Ended:
+            try:
+                place = _private(dirs, job)
+                drivers = await self._drivers(pod, job.template, PodPlugins.of(pod, dirs))
+                found = await _in_thread(lambda: _load_files(job.template, dirs, place, drivers, of_plugins=True))
+            except ExecutorError as err:
+                return Ended(EXIT_FAILED, str(err))
+            mounts.extend(mount for mount in found if mount not in mounts)
+            return Ended()
+
+        return work
 
     def _in_process(self, pod: Object, dirs: PodDirs, job: Job) -> Mapping[str, InProcess]:
         """What needs no container of the user's: resource and data templates."""
         resources = self._resources
         if job.template.get("data") is not None:
-            return {MAIN: self._data_work(pod, job)}
+            return {MAIN: self._data_work(pod, dirs, job)}
         if job.template.get("resource") is None or resources is None:
             return {}
         namespace, memory = pod["metadata"].get("namespace", ""), dirs.private / "resource.json"
@@ -174,10 +198,10 @@ class NativeExecutor:
 
         return {MAIN: work}
 
-    def _data_work(self, pod: Object, job: Job) -> InProcess:
+    def _data_work(self, pod: Object, dirs: PodDirs, job: Job) -> InProcess:
         async def work(_: Callable[[str], None]) -> Ended:
             try:
-                drivers = await self._drivers(pod, job.template)
+                drivers = await self._drivers(pod, job.template, PodPlugins.of(pod, dirs))
                 result = await _in_thread(lambda: data.process(job.template, drivers))
             except ExecutorError as err:
                 return Ended(EXIT_FAILED, str(err))
@@ -205,7 +229,16 @@ class NativeExecutor:
             in_process={MAIN: work},
         )
 
-    def _deletion(self, pod: Object) -> InProcess:
+    def _stage_deletion(self, pod: Object, dirs: PodDirs) -> Staged:
+        plugins = PodPlugins.of(pod, dirs)
+        try:
+            shown = plugins.mounts()
+        except ExecutorError as err:
+            return Staged(failure=Failure("init", str(err)))
+        main, work = frozenset((MAIN,)), self._deletion(pod, plugins)
+        return Staged(own_mounts=shown, containers=frozenset(), main=main, in_process={MAIN: work})
+
+    def _deletion(self, pod: Object, plugins: PodPlugins) -> InProcess:
         """Deletes the artifacts of the tasks that own the pod."""
         meta = pod["metadata"]
         owners = [o["name"] for o in meta.get("ownerReferences") or () if o.get("kind") == "WorkflowArtifactGCTask"]
@@ -218,7 +251,7 @@ class NativeExecutor:
                 for name in owners:
                     key = ObjectKey(meta.get("namespace", ""), name)
                     task = await tasks.fetch(key)
-                    drivers = await self._drivers(pod, task["spec"])
+                    drivers = await self._drivers(pod, task["spec"], plugins)
                     status = await _in_thread(partial(deletion.delete, task, drivers))
                     for failure in deletion.failures(status):
                         say(failure)
@@ -230,22 +263,24 @@ class NativeExecutor:
         return work
 
     async def collect(self, pod: Object, dirs: PodDirs, exits: Mapping[str, Exit]) -> Harvest:
+        plugins = PodPlugins.of(pod, dirs)
         if _component(pod) in (AGENT, DELETER):
-            return Harvest()
+            return Harvest(remove=plugins.outside())
         job = self._job(pod)
         played = next((end.outputs for end in exits.values() if end.outputs is not None), None)
         if played is not None:
             self._jobs.pop(pod["metadata"].get("uid", ""), None)
             return Harvest(objects=(_task_result(pod, job, dict(played)),))
         found = outputs.Collected({}, [])
-        if job.reports:
+        unprepared = INIT in exits and exits[INIT].code != 0 and bool(plugins)
+        if job.reports and not unprepared:
             try:
                 found = await self._collect(pod, dirs, job)
             except ExecutorError as err:
                 found = outputs.Collected({}, [str(err)])
         self._jobs.pop(pod["metadata"].get("uid", ""), None)
         said = progress.read(dirs.private / "run" / "progress") if job.names_progress else ""
-        remove = [] if dirs.isolated else _made_paths(dirs.private, job.output_paths)
+        remove = [] if dirs.isolated else [*_made_paths(dirs.private, job.output_paths), *plugins.outside()]
         objects = []
         if _says_something(found.outputs) or said:
             objects.append(_task_result(pod, job, found.outputs, said))
@@ -253,7 +288,7 @@ class NativeExecutor:
         return Harvest(objects=objects, failure=failure, remove=remove)
 
     async def _collect(self, pod: Object, dirs: PodDirs, job: Job) -> outputs.Collected:
-        drivers = await self._drivers(pod, job.template) if job.stores else _NO_DRIVERS
+        drivers = await self._drivers(pod, job.template, PodPlugins.of(pod, dirs)) if job.stores else _NO_DRIVERS
         sources = _Sources(dirs, job)
         scratch = Place(dirs.private / "outputs", "/tmp/argo/outputs")
 
@@ -270,7 +305,7 @@ class NativeExecutor:
             self._jobs[uid] = job
         return job
 
-    async def _drivers(self, pod: Object, places: Object) -> ArtifactDrivers:
+    async def _drivers(self, pod: Object, places: Object, plugins: PodPlugins) -> ArtifactDrivers:
         """Drivers with the secrets that artifacts name anywhere in ``places``. Raises ``ExecutorError``."""
         known: dict[tuple[str, str], str] = {}
         for name, key in set(secret_references(places)):
@@ -278,7 +313,7 @@ class NativeExecutor:
             if key not in data:
                 raise ExecutorError(f"open /argo/secret/{name}/{key}: no such file or directory")
             known[name, key] = data[key].decode("utf-8", "replace")
-        return self._make_drivers(lambda name, key: known[name, key])
+        return self._make_drivers(lambda name, key: known[name, key], plugins.places())
 
 
 @dataclass(frozen=True)
@@ -429,18 +464,32 @@ def _private(dirs: PodDirs, job: Job) -> Callable[[str], Place]:
 def _stage_files(
     template: Object, dirs: PodDirs, place: Callable[[str], Place], drivers: ArtifactDrivers
 ) -> list[tuple[Path, str, bool]]:
-    """Everything that is staged, once: a restarted agent must not undo what the containers did to their inputs."""
-    done = dirs.private / "staged.json"
+    """Everything that is staged before the containers start, and what a plugin has loaded already."""
+    mounts = _load_files(template, dirs, place, drivers, of_plugins=False)
+    if (dirs.private / _STAGED_BY_PLUGINS).exists():
+        mounts += _load_files(template, dirs, place, drivers, of_plugins=True)
+    return [*mounts, *_script_mount(template, place)]
+
+
+_STAGED, _STAGED_BY_PLUGINS = "staged.json", "staged-by-plugins.json"
+
+
+def _load_files(
+    template: Object, dirs: PodDirs, place: Callable[[str], Place], drivers: ArtifactDrivers, *, of_plugins: bool
+) -> list[tuple[Path, str, bool]]:
+    """Input artifacts and a script, once: a restarted agent must not undo what the containers did to their inputs."""
+    done = dirs.private / (_STAGED_BY_PLUGINS if of_plugins else _STAGED)
     if done.exists():
         found = json.loads(done.read_text(encoding="utf-8"))
     else:
-        shutil.rmtree(dirs.private / "files", ignore_errors=True)
-        found = inputs.load_artifacts(template, place, drivers)
-        inputs.write_staged_file(template, place)
+        if not of_plugins:
+            shutil.rmtree(dirs.private / "files", ignore_errors=True)
+        found = inputs.load_artifacts(template, place, drivers, of_plugins=of_plugins)
+        if not of_plugins:
+            inputs.write_staged_file(template, place)
         done.parent.mkdir(parents=True, exist_ok=True)
         done.write_text(json.dumps(found), encoding="utf-8")
-    mounts = [(place(where).real, path, False) for path, where in found.items() if not where.startswith(MIRROR)]
-    return [*mounts, *_script_mount(template, place)]
+    return [(place(where).real, path, False) for path, where in found.items() if not where.startswith(MIRROR)]
 
 
 def _script_mount(template: Object, place: Callable[[str], Place]) -> list[tuple[Path, str, bool]]:

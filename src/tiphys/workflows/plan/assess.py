@@ -23,6 +23,8 @@ Status = Mapping[str, Any]
 
 SUPERVISOR_FAILED = 65
 AUXILIARY = ("wait", "supervisor")
+ARTIFACT_PLUGIN = "artifact-plugin-"
+"""How the names of sidecars of artifact plugins begin."""
 RESTARTABLE = frozenset(("Evicted", "NodeShutdown", "NodeAffinity", "UnexpectedAdmissionError"))
 
 
@@ -190,7 +192,10 @@ def failed_reason(pod: Pod, template: Mapping[str, Any] | None) -> tuple[str, st
     if status.get("message"):
         return "Failed", str(status["message"])
     mains = main_containers(template)
-    containers = [*(status.get("initContainerStatuses") or ()), *_by_importance(_containers(status), mains)]
+    begun = status.get("initContainerStatuses") or ()
+    plugins = [container for container in begun if container.get("name", "").startswith(ARTIFACT_PLUGIN)]
+    first = [container for container in begun if container not in plugins]
+    containers = [*first, *_by_importance(_containers(status), mains), *plugins]
     if not containers:
         missing = f"can't find failed message for pod {meta.get('name', '')} namespace {meta.get('namespace', '')}"
         return "Failed", missing

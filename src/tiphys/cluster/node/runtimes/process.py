@@ -5,7 +5,7 @@ commands see this machine's files with the user's rights. Absolute paths of the 
 
 - volumes and staged files appear as symbolic links at their paths, for as long as the pod lives; what exists already
   belongs to the user, and the pod is refused instead (``CreateContainerError``);
-- paths under ``/argo``, ``/var/run/argo`` and ``/mainctrfs``, which only Argo's own arguments name, are replaced by the
+- paths under ``/argo``, ``/var/run/argo`` and the like, which only Argo's own arguments name, are replaced by the
   real places in arguments and environment values;
 - programs of the image map come first in ``PATH``, by links.
 
@@ -33,7 +33,13 @@ from tiphys.cluster.node.runtimes.exits import ExitWatch
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Starter
 
-INTERNAL = ("/argo", "/var/run/argo", "/mainctrfs", "/var/run/secrets/kubernetes.io/serviceaccount")
+INTERNAL = (
+    "/argo",
+    "/var/run/argo",
+    "/mainctrfs",
+    "/tmp/artifact-plugins",
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+)
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # How containerd words it; tools look for the end of the sentence.
 CANNOT_START = (

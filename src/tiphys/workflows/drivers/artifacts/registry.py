@@ -26,7 +26,7 @@ from tiphys.workflows.drivers.artifacts.raw import RawDriver
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
 from tiphys.workflows.executor import locations
 from tiphys.workflows.executor.agent import TaskAgent
-from tiphys.workflows.executor.artifacts import ArtifactDriver
+from tiphys.workflows.executor.artifacts import ArtifactDriver, PluginPlace
 from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.native import MakeResources, NativeExecutor, secret_references
 
@@ -36,10 +36,16 @@ Object = Mapping[str, Any]
 class Drivers:
     """An ``executor.artifacts.ArtifactDrivers``; without ``local`` every S3 artifact must name its endpoint.
 
-    ``names`` are endpoints that mean the local store.
+    ``names`` are endpoints that mean the local store, ``plugins`` the artifact plugins beside the step.
     """
 
-    def __init__(self, secret: SecretReader, local: LocalStore | None = None, names: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        secret: SecretReader,
+        local: LocalStore | None = None,
+        names: Collection[str] = (),
+        plugins: Mapping[str, PluginPlace] | None = None,
+    ) -> None:
         self._secret = secret
         self._local = local
         self._names = names
@@ -55,6 +61,10 @@ class Drivers:
             "raw": RawDriver(),
             "s3": S3Driver(secret),
         }
+        if plugins:
+            from tiphys.workflows.drivers.artifacts.plugin import PluginDriver
+
+            self._by_kind["plugin"] = PluginDriver(plugins)
 
     def driver_for(self, artifact: Object) -> ArtifactDriver:
         kind = locations.kind_of(artifact)
@@ -88,8 +98,8 @@ def native_executor(
             raise ExecutorError(f"open /argo/secret/{name}: no such file or directory") from err
         return {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
 
-    def drivers(known: SecretReader) -> Drivers:
-        return Drivers(known, local, names)
+    def drivers(known: SecretReader, plugins: Mapping[str, PluginPlace]) -> Drivers:
+        return Drivers(known, local, names, plugins)
 
     return NativeExecutor(drivers, archive_location, secret, resources, agent, _DeletionTasks(client))
 

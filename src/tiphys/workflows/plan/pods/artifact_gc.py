@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tiphys.lang import names
 from tiphys.workflows.plan.canonical import POD_SPEC, canonical
 from tiphys.workflows.plan.nodes import stamp
-from tiphys.workflows.plan.pods import inpod, native, patching
-from tiphys.workflows.plan.problems import Problem
+from tiphys.workflows.plan.pods import inpod, native, patching, plugins
 from tiphys.workflows.plan.state import LABEL_COMPLETED, LABEL_COMPONENT, LABEL_INSTANCE_ID, LABEL_WORKFLOW
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def build(
         "ownerReferences": [_owner(task)],
     }
     is_native = state.settings.executor == "native"
-    spec = _native_spec() if is_native else _in_pod_spec(state, name, list(places), now)
+    spec = _native_spec(state, places) if is_native else _in_pod_spec(state, name, list(places), now)
     spec = canonical(spec, POD_SPEC)
     patch = (state.spec.get("artifactGC") or {}).get("podSpecPatch")
     if patch:
@@ -92,13 +91,15 @@ def _owner(task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _native_spec() -> dict[str, Any]:
+def _native_spec(state: State, places: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     main = {"name": "main", "image": native.EXECUTOR_IMAGE, "command": ["tiphys-executor", "artifact", "delete"]}
-    return {"restartPolicy": "Never", "securityContext": inpod.POD_SECURITY, "containers": [main]}
+    spec = {"restartPolicy": "Never", "securityContext": inpod.POD_SECURITY, "containers": [main]}
+    sidecars = plugins.sidecars(state, plugins.of_places(places))
+    return {**spec, "initContainers": sidecars} if sidecars else spec
 
 
 def _in_pod_spec(state: State, name: str, places: list[Mapping[str, Any]], now: datetime) -> dict[str, Any]:
-    _check_plugins(state, places)
+    plugins.sidecars(state, plugins.of_places(places))  # raises for those that are not configured
     volumes, mounts = inpod.secret_volumes(places)
     main: dict[str, Any] = {
         "name": "main",
@@ -124,10 +125,3 @@ def _in_pod_spec(state: State, name: str, places: list[Mapping[str, Any]], now: 
         "volumes": volumes,
         "containers": [main],
     }
-
-
-def _check_plugins(state: State, places: list[Mapping[str, Any]]) -> None:
-    for place in places:
-        plugin = str((place.get("plugin") or {}).get("name") or "")
-        if plugin and plugin not in state.settings.artifact_drivers:
-            raise Problem(f"artifact driver {plugin} not found")

@@ -73,6 +73,7 @@ def workload(state: State, call: Call, node: Node, template: Template, *, captur
         return None
     draft.pod = metadata.skeleton(draft, seconds)
     draft.template = manifest.owned(state, metadata.with_archive_location(state, template))
+    draft.template = plugins.with_timeouts(state, draft.template)
     plugins.check(state, draft.template)
     metadata.set_service_account(draft)
     shape.add_containers(draft, mains)

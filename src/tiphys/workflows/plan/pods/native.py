@@ -1,7 +1,8 @@
 """The pod of the embedded node: the user's containers as they are, the executor's knowledge in annotations.
 
 The node's agent stages inputs and the script, captures outputs and reports a task result; what it must know is the
-template as JSON, whether the result is wanted, and where artifacts go (see docs/decisions/0001-contracts.md).
+template as JSON, whether the result is wanted, and where artifacts go (see docs/decisions/0001-contracts.md). Artifacts
+of plugins are staged by an init container that the agent carries out, behind the plugins' sidecars.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiphys.workflows.plan.canonical import dumps
 from tiphys.workflows.plan.nodes import stamp
-from tiphys.workflows.plan.pods import volumes
+from tiphys.workflows.plan.pods import plugins, volumes
 
 if TYPE_CHECKING:
     from tiphys.workflows.plan.pods.build import Draft
@@ -35,9 +36,20 @@ def add_containers(draft: Draft, mains: list[dict[str, Any]]) -> None:
     sidecars = [volumes.user_container(c, main) for c in draft.template.get("sidecars") or ()]
     draft.spec["containers"] = [*mains, *sidecars]
     inits = [volumes.user_container(c, main) for c in draft.template.get("initContainers") or ()]
+    inits = [*_plugins(draft), *inits]
     if inits:
         draft.spec["initContainers"] = inits
     draft.pod["metadata"]["annotations"][DEFAULT_CONTAINER] = "main" if main is not None else mains[-1]["name"]
+
+
+def _plugins(draft: Draft) -> list[dict[str, Any]]:
+    """The sidecars of the artifact plugins that the template needs, and what loads artifacts through them."""
+    state, template = draft.state, draft.template
+    loads = plugins.names(state, template, "inputs")
+    saves = plugins.names(state, template, "outputs")
+    sidecars = plugins.sidecars(state, [*loads, *saves, *plugins.source_names(template)])
+    init = {"name": "init", "image": EXECUTOR_IMAGE, "command": ["tiphys-executor", "init"]}
+    return [*sidecars, init] if loads else sidecars
 
 
 def add_volumes(draft: Draft) -> None:
