@@ -221,7 +221,7 @@ def _initialize(todo: _Todo) -> bool:
         life = lives[name]
         if name in shape.sidecars:
             todo.consider(name)
-            if not begun and not (life.running and life.started):
+            if not begun and not life.dismissed and not (life.running and life.started):
                 return False
         elif not begun and not (life.exit is not None and life.exit.code == 0):
             if life.exit is not None and not life.replaced and not shape.restarts(name, life.exit):

@@ -66,6 +66,14 @@ def test_sidecars_go_last_and_do_not_come_back() -> None:
     assert decide(shape, lives, None, T0).over
 
 
+def test_a_pod_whose_init_container_failed_ends_with_its_sidecars() -> None:
+    shape = pod("Never", init=(SIDECAR, {"name": "i"}), terminationGracePeriodSeconds=7)
+    lives = {"s": running(), "i": ended(3), "c": Life()}
+    assert decide(shape, lives, None, T0).ask == (Ask("s", 7),)
+    lives["s"] = ended(0, dismissed=True)
+    assert decide(shape, lives, None, T0).over
+
+
 def test_a_deleted_pod_keeps_its_sidecars_until_the_others_are_gone() -> None:
     shape = pod(init=({"name": "s1", "restartPolicy": "Always"}, {"name": "s2", "restartPolicy": "Always"}))
     lives = {"s1": running(), "s2": running(), "c": running()}
