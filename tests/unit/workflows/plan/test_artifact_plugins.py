@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.unit.workflows.kit import Cluster
+from tiphys.workflows.plan.assess import failed_reason
 from tiphys.workflows.settings import ArtifactPlugin, Settings
 
 SETTINGS = Settings(artifact_drivers={"test": ArtifactPlugin("drivers/test:v1", 7), "other": ArtifactPlugin("o")})
@@ -60,7 +62,12 @@ def test_the_agent_learns_how_long_a_plugin_may_take() -> None:
 def test_a_plugin_that_is_not_configured() -> None:
     cluster = workflow(Settings(), outputs={"artifacts": [OUTPUT]})
     assert not cluster.lookup.live_pods
-    assert cluster.workflow["status"]["message"] .endswith("artifact driver test not found")
+    assert cluster.workflow["status"]["message"].endswith("artifact driver test not found")
+
+
+def test_pods_of_other_clusters_have_no_plugins() -> None:
+    cluster = workflow(replace(SETTINGS, executor="in-pod"), outputs={"artifacts": [OUTPUT]})
+    assert cluster.workflow["status"]["message"].endswith("artifact plugins are for the native executor")
 
 
 def test_a_failed_step_does_not_blame_the_plugin() -> None:
@@ -69,6 +76,4 @@ def test_a_failed_step_does_not_blame_the_plugin() -> None:
     ended = {"exitCode": 1, "reason": "Error"}
     statuses = {"initContainerStatuses": [{"name": "artifact-plugin-test", "state": {"terminated": ended}}]}
     mains = {"containerStatuses": [{"name": "main", "state": {"terminated": {**ended, "exitCode": 3}}}]}
-    from tiphys.workflows.plan.assess import failed_reason
-
     assert failed_reason({**pod, "status": {**statuses, **mains}}, None) == ("Failed", "main: Error (exit code 3)")

@@ -31,9 +31,11 @@ def socket_path(name: str) -> str:
 
 
 def check(state: State, template: Template) -> None:
-    """Raises `Problem` for an output whose plugin is not configured."""
+    """Raises `Problem` for an output whose plugin is not configured, or cannot be had in this shape of pods."""
     for name in names(state, template, "outputs"):
         _configured(state, name)
+        if state.settings.executor == "in-pod":
+            raise Problem(f"artifact driver {name}: artifact plugins are for the native executor")
 
 
 def names(state: State, template: Template, where: str) -> list[str]:
