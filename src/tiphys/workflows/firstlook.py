@@ -24,6 +24,7 @@ from tiphys.workflows.plan import repositories
 
 ASKED_MAX = 100
 """Objects asked for in vain before one workflow; who names more that do not exist may wait for an Error."""
+_ARTIFACTS = ("artifacts", "artifactPaths")
 
 
 async def fill(caches: Caches, client: Client, workflow: Object) -> None:
@@ -46,7 +47,7 @@ async def fill(caches: Caches, client: Client, workflow: Object) -> None:
 
 
 def references(value: Any) -> Iterator[tuple[Resource, str]]:
-    """(kind, name) of every template and config map that a spec names."""
+    """(kind, name) of every template and config map that a spec names, or means without naming it."""
     if isinstance(value, list):
         for inner in value:
             yield from references(inner)
@@ -63,6 +64,8 @@ def references(value: Any) -> Iterator[tuple[Resource, str]]:
         elif key == "artifactRepositoryRef" and isinstance(inner, dict):
             yield CONFIG_MAPS, str(inner.get("configMap") or repositories.CONFIG_MAP)
         elif isinstance(inner, (dict, list)):
+            if key in _ARTIFACTS:  # those without a place of their own go where this says
+                yield CONFIG_MAPS, repositories.CONFIG_MAP
             yield from references(inner)
 
 

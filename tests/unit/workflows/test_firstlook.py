@@ -35,6 +35,12 @@ def test_what_a_spec_names() -> None:
     ]
 
 
+def test_artifacts_go_where_the_namespace_says() -> None:
+    template = {"name": "main", "outputs": {"artifacts": [{"name": "a", "path": "/a"}]}}
+    assert list(firstlook.references({"templates": [template]})) == [(CONFIG_MAPS, "artifact-repositories")]
+    assert list(firstlook.references({"templates": [{"name": "main", "outputs": {"parameters": [{}]}}]})) == []
+
+
 def test_templates_that_no_cache_holds_yet_are_asked_for_and_those_that_they_name() -> None:
     async def body(client: Client, world: World) -> list[bool]:
         inner = {
