@@ -24,6 +24,7 @@ from tiphys.workflows.plan import repositories
 
 ASKED_MAX = 100
 """Objects asked for in vain before one workflow; who names more that do not exist may wait for an Error."""
+_PLUGINS = "workflows.argoproj.io/configmap-type=ExecutorPlugin"
 _ARTIFACTS = ("artifacts", "artifactPaths")
 
 
@@ -32,6 +33,9 @@ async def fill(caches: Caches, client: Client, workflow: Object) -> None:
     namespace = str(workflow["metadata"].get("namespace", ""))
     todo, seen = [workflow.get("spec") or {}], set[tuple[Resource, ObjectKey]]()
     asked = 0
+    if uses_plugins(todo[0]):
+        for found in (await client.list(CONFIG_MAPS, namespace, labelSelector=_PLUGINS))["items"]:
+            caches.shared[CONFIG_MAPS].learn(found)
     while todo:
         for resource, name in references(todo.pop()):
             key = ObjectKey("" if resource is CLUSTER_WORKFLOW_TEMPLATES else namespace, name)
@@ -67,6 +71,16 @@ def references(value: Any) -> Iterator[tuple[Resource, str]]:
             if key in _ARTIFACTS:  # those without a place of their own go where this says
                 yield CONFIG_MAPS, repositories.CONFIG_MAP
             yield from references(inner)
+
+
+def uses_plugins(value: Any) -> bool:
+    """Whether a spec has plugin templates, whose plugins config maps describe that nothing names."""
+    if isinstance(value, list):
+        return any(map(uses_plugins, value))
+    if not isinstance(value, dict):
+        return False
+    own = value.get("plugin")  # with a key it is the place of an artifact
+    return (isinstance(own, dict) and "key" not in own) or any(map(uses_plugins, value.values()))
 
 
 async def _ask(caches: Caches, client: Client, resource: Resource, key: ObjectKey) -> Object | None:

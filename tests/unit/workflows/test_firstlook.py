@@ -41,6 +41,24 @@ def test_artifacts_go_where_the_namespace_says() -> None:
     assert list(firstlook.references({"templates": [{"name": "main", "outputs": {"parameters": [{}]}}]})) == []
 
 
+def test_plugins_that_no_cache_holds_yet_are_asked_for() -> None:
+    async def body(client: Client, world: World) -> list[bool]:
+        labels = {"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}
+        meta = {"name": "hello-executor-plugin", "namespace": "default", "labels": labels}
+        await client.create(CONFIG_MAPS, {"metadata": meta, "data": {}})
+        found = []
+        for kind in ({"container": {"image": "x"}}, {"plugin": {"hello": {}}}):
+            caches = Caches(client, world.clock, random.Random(0))
+            spec = {"templates": [{"name": "main", **kind}]}
+            await firstlook.fill(caches, client, {"metadata": {"namespace": "default"}, "spec": spec})
+            known = caches.shared[CONFIG_MAPS].get(ObjectKey("default", "hello-executor-plugin"))
+            found.append(known is not None)
+        return found
+
+    assert in_cluster(body) == [False, True]
+    assert not firstlook.uses_plugins({"artifacts": [{"plugin": {"name": "n", "key": "k"}}]})
+
+
 def test_templates_that_no_cache_holds_yet_are_asked_for_and_those_that_they_name() -> None:
     async def body(client: Client, world: World) -> list[bool]:
         inner = {
