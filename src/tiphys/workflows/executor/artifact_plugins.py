@@ -1,7 +1,7 @@
 """The artifact plugins of a pod, as the node's agent meets them: where their sockets are, what they are shown.
 
-Each plugin gets a directory of its own, mounted where it expects its socket; in it is also a directory for files, which
-both sides see. Where containers see this machine's files as they are, the directory has a short name, since the address
+Each plugin gets a directory of its own, mounted where it expects its socket, and in that another for files, which both
+sides see. Where containers see this machine's files as they are, the directory has a short name, since the address
 of a socket may not be long, and files are handed over where they lie.
 """
 
@@ -22,6 +22,7 @@ from tiphys.workflows.plan.pods import plugins
 
 Object = Mapping[str, Any]
 _FILES = "files"
+_SOCKET, _OWN = "socket", "own"
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,30 @@ class PodPlugins:
         return frozenset(f"{ARTIFACT_PLUGIN}{name}" for name in self.directories)
 
     def places(self) -> dict[str, PluginPlace]:
-        return {
-            name: PluginPlace(
-                directory / "socket", directory / _FILES, f"{plugins.directory(name)}/{_FILES}" if self.isolated else ""
-            )
-            for name, directory in self.directories.items()
-        }
+        found = {}
+        for name, directory in self.directories.items():
+            inside = f"{plugins.directory(name)}/{_FILES}" if self.isolated else ""
+            found[name] = PluginPlace(directory / _SOCKET / "socket", directory / _FILES, directory / _OWN, inside)
+        return found
 
     def mounts(self) -> dict[str, list[tuple[Path, str, bool]]]:
         """What each plugin's container is shown; makes the directories. Raises ``ExecutorError``."""
         for directory in self.directories.values():
             _make(directory)
-        return {
-            f"{ARTIFACT_PLUGIN}{name}": [(directory, plugins.directory(name), False)]
-            for name, directory in self.directories.items()
-        }
+            for part in (_SOCKET, _FILES, _OWN):
+                (directory / part).mkdir(exist_ok=True)
+            (directory / _SOCKET).chmod(0o777)  # for whatever user the plugin is in its container
+        return {f"{ARTIFACT_PLUGIN}{name}": _mounts(name, directory) for name, directory in self.directories.items()}
 
     def outside(self) -> list[Path]:
         """The directories that do not lie among the pod's own."""
         return [] if self.isolated else list(self.directories.values())
+
+
+def _mounts(name: str, directory: Path) -> list[tuple[Path, str, bool]]:
+    """Two mounts, so that the plugin cannot put a link in the place of the directory for files."""
+    place = plugins.directory(name)
+    return [(directory / _SOCKET, place, False), (directory / _FILES, f"{place}/{_FILES}", False)]
 
 
 def _make(directory: Path) -> None:

@@ -16,11 +16,13 @@ Object = Mapping[str, Any]
 class PluginPlace:
     """Where a pod's artifact plugin is met: its ``socket``, and ``files``, a directory that it sees as ``inside``.
 
-    ``inside`` is "" where it sees this machine's files as they are.
+    ``own`` is a directory on the same file system that it does not see. ``inside`` is "" where it sees this machine's
+    files as they are.
     """
 
     socket: Path
     files: Path
+    own: Path
     inside: str = ""
 
 

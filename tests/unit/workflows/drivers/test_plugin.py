@@ -153,12 +153,12 @@ def test_a_request_that_is_too_long(tmp_path: Path) -> None:
 @pytest.fixture(params=["shared", "apart"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PluginPlace]:
     """A plugin that sees this machine's files, or only those of a directory (which here has the same name for it)."""
-    files = tmp_path / "plugin" / "files"
-    files.parent.mkdir()
-    socket_path = tmp_path / "plugin" / "socket"
+    files, own, socket_path = (tmp_path / "plugin" / name for name in ("files", "own", "socket"))
+    files.mkdir(parents=True)
+    own.mkdir()
     with subprocess.Popen([sys.executable, "-I", "-S", DRIVER, socket_path]) as process:
         try:
-            yield PluginPlace(socket_path, files, "" if request.param == "shared" else str(files))
+            yield PluginPlace(socket_path, files, own, "" if request.param == "shared" else str(files))
         finally:
             process.terminate()
     assert process.returncode in (0, -15)
@@ -189,7 +189,27 @@ def test_files_and_directories_go_to_the_plugin_and_back(place: PluginPlace, tmp
         with pytest.raises(ExecutorError, match=r"plugin test load failed: key not found: tree"):
             driver.load(tree, tmp_path / "again")
     assert (source / "one.txt").read_text() == "one"
-    assert not any(place.files.glob("*")) if place.files.exists() else True
+    assert not [*place.files.iterdir(), *place.own.iterdir()]
+
+
+def test_a_plugin_that_leaves_a_link(tmp_path: Path) -> None:
+    """To a file of this machine, which the step would be shown."""
+    files, own = tmp_path / "files", tmp_path / "own"
+    files.mkdir()
+    own.mkdir()
+
+    def link(connection: h2.connection.H2Connection, stream: int, method: str, body: bytes) -> None:
+        (made,) = files.iterdir()
+        (made / "artifact").symlink_to("/etc/passwd")
+        connection.send_headers(stream, [(":status", "200")])
+        connection.send_data(stream, packed(b"\x08\x01"))
+        connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+    with service(tmp_path / "socket", link):
+        driver = PluginDriver({"test": PluginPlace(tmp_path / "socket", files, own, str(files))})
+        with pytest.raises(ExecutorError, match="no file and no directory"):
+            driver.load(an_artifact("x", "k"), tmp_path / "target")
+    assert not [*files.iterdir(), *own.iterdir()]
 
 
 def test_a_plugin_that_is_not_there() -> None:

@@ -2,6 +2,7 @@
 
 What is loaded or saved goes by path, not by content: the plugin and this machine see one directory, each by its own
 name (``executor.artifacts.PluginPlace``). A file to be saved is linked into it, one that was loaded is moved out of it.
+A plugin is no part of this machine's trust: what it leaves is not followed where it leads elsewhere.
 Messages and errors are the original's (pkg/apiclient/artifact/artifact.proto, workflow/artifacts/plugin).
 """
 
@@ -29,6 +30,7 @@ _LOOK_SECONDS = 0.02
 # Fields of the messages that are not the artifact's.
 _ARTIFACT, _PATH, _ARTIFACT_TO_SAVE = 1, 2, 2
 _PATH_TO_SAVE = 1
+_ARTIFACT_NAME = "artifact"
 
 
 class PluginDriver:
@@ -40,13 +42,13 @@ class PluginDriver:
     def load(self, artifact: Object, target: Path) -> None:
         name, place = self._find(artifact)
         with _Shared(place) as shared:
-            here, there = shared.draft(target)
-            request = _message(_ARTIFACT, artifact) + protobuf.bytes_field(_PATH, there.encode())
+            path = shared.draft(target)
+            request = _message(_ARTIFACT, artifact) + protobuf.bytes_field(_PATH, path.encode())
             self._do(name, place, artifact, "Load", "load", request)
-            if here != target:
-                if not here.exists():
-                    raise ExecutorError(f"plugin {name} load failed: it made no file {there}")
-                shutil.move(here, target)
+            try:
+                shared.take(target)
+            except ExecutorError as err:
+                raise ExecutorError(f"plugin {name} load failed: {err}") from err
 
     def save(self, source: Place, artifact: Object) -> None:
         name, place = self._find(artifact)
@@ -91,47 +93,76 @@ class PluginDriver:
 
 
 class _Shared:
-    """A directory for one transfer, which the plugin sees too."""
+    """A directory for one transfer, which the plugin sees too.
+
+    What the plugin sees it can exchange for a link at any time. So nothing is written there: files come and go by
+    renaming, out of and into directories that it does not see.
+    """
 
     def __init__(self, place: PluginPlace) -> None:
         self._place = place
-        self._here = Path()
+        self._name = ""
+        self._opened = -1
 
     def __enter__(self) -> _Shared:
-        if self._place.inside:
-            self._place.files.mkdir(parents=True, exist_ok=True)
-            self._here = Path(tempfile.mkdtemp(dir=self._place.files))
-            self._here.chmod(0o777)  # the plugin may be another user
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._place.inside:
-            shutil.rmtree(self._here, ignore_errors=True)
+        if self._opened >= 0:
+            os.close(self._opened)
+        if self._name:
+            shutil.rmtree(self._place.files / self._name, ignore_errors=True)
 
-    def draft(self, target: Path) -> tuple[Path, str]:
-        """Where to have something written that belongs to ``target``: as it is called here, and there."""
+    def draft(self, target: Path) -> str:
+        """Where the plugin is to write what belongs to ``target``."""
         if not self._place.inside:
-            return target, str(target)
-        return self._here / "artifact", self._there("artifact")
+            return str(target)
+        self._publish(self._prepare())
+        self._opened = os.open(
+            self._place.files / self._name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
+        return f"{self._place.inside}/{self._name}/{_ARTIFACT_NAME}"
+
+    def take(self, target: Path) -> None:
+        """Brings what the plugin has written to ``target``. Raises ``ExecutorError`` for nothing, or a link."""
+        if self._place.inside:
+            aside = self._prepare()
+            try:
+                os.rename(_ARTIFACT_NAME, aside / _ARTIFACT_NAME, src_dir_fd=self._opened)
+                if not (aside / _ARTIFACT_NAME).is_symlink():
+                    shutil.move(aside / _ARTIFACT_NAME, target)
+            except FileNotFoundError:
+                raise ExecutorError("the plugin has written nothing") from None
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        if target.is_symlink() or not target.exists():
+            raise ExecutorError("the plugin has written no file and no directory")
 
     def offer(self, source: Path) -> str:
         """What the plugin calls the file or directory."""
         if not self._place.inside:
             return str(source)
-        target = self._here / source.name
+        made = self._prepare()
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, copy_function=_link)
+            shutil.copytree(source, made / source.name, symlinks=True, copy_function=_link)
         else:
-            _link(source, target)
-        return self._there(source.name)
+            _link(source, made / source.name)
+        self._publish(made)
+        return f"{self._place.inside}/{self._name}/{source.name}"
 
-    def _there(self, name: str) -> str:
-        return f"{self._place.inside}/{self._here.name}/{name}"
+    def _prepare(self) -> Path:
+        made = Path(tempfile.mkdtemp(dir=self._place.own))
+        made.chmod(0o777)  # the plugin may be another user
+        return made
+
+    def _publish(self, made: Path) -> None:
+        made.rename(self._place.files / made.name)
+        self._name = made.name
 
 
 def _link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     try:
-        os.link(os.path.realpath(source) if not os.path.islink(target) else source, target)
+        os.link(os.path.realpath(source), target)
     except OSError:  # another file system
         shutil.copy2(source, target)
 
