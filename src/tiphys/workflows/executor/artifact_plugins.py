@@ -76,7 +76,7 @@ def _mounts(name: str, directory: Path) -> list[tuple[Path, str, bool]]:
 
 
 def _make(directory: Path) -> None:
-    """Of our own, whoever else writes in the directory above. The plugin may be another user inside its container."""
+    """Of our own, whoever else writes in the directory above."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     try:
         directory.mkdir(0o700)
