@@ -78,6 +78,7 @@ class Staged:
     an init container of the extension's own finds out may be added while it runs. ``own_mounts`` are one container's.
     ``split_output`` names the containers whose standard output is wanted apart. ``paths`` are the container paths that
     the pod reads or writes: where they are the machine's own, pods with overlapping paths run one after another.
+    ``claimed`` is called once ``paths`` are the pod's, and may refuse it then.
     ``main`` names the containers whose end is the pod's end (the others are then asked to stop; None: all count);
     a container in ``after`` starts when those it names have ended well. At ``deadline`` the pod is asked to end.
     ``wrappers`` are words that come before a container's own command, which they are to start.
@@ -93,6 +94,7 @@ class Staged:
     helpers: frozenset[str] = frozenset()
     split_output: frozenset[str] = frozenset()
     paths: frozenset[str] = frozenset()
+    claimed: Callable[[], Failure | None] | None = None
     main: frozenset[str] | None = None
     after: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wrappers: Mapping[str, Sequence[str]] = field(default_factory=dict)

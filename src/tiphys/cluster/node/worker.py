@@ -397,9 +397,10 @@ class PodWorker:
         self._agent.effects.before("stage", self.pod)
         self._staged = await self._extension.stage(self.pod, self._dirs())
         self._shape = lifecycle.shape_of(self.pod, self._staged.main, self._staged.after)
-        if self._staged.failure is None:
-            await self._take_paths(self._staged.paths)
-        return self._staged.failure
+        if self._staged.failure is not None:
+            return self._staged.failure
+        await self._take_paths(self._staged.paths)
+        return None if self._staged.claimed is None else self._staged.claimed()
 
     async def _take_paths(self, paths: frozenset[str]) -> None:
         """Where containers share this machine's files, pods with the same paths take turns."""

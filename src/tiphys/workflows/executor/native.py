@@ -124,8 +124,6 @@ class NativeExecutor:
         mounts: list[tuple[Path, str, bool]] = []
         plugins = PodPlugins.of(pod, dirs)
         try:
-            if not dirs.isolated:
-                _refuse_others_directories(job.template)
             shown = plugins.mounts()
             if wanted.files:
                 place = _private(dirs, job)
@@ -144,8 +142,6 @@ class NativeExecutor:
             for name in paused:
                 pausing.make_place(run, name)
             mounts.append((run, VAR_RUN_ARGO, False))
-        if not dirs.isolated and job.output_paths:
-            _note_what_is_there(dirs.private, job.output_paths)
         in_process = self._in_process(pod, dirs, job)
         if plugins and wanted.files:
             in_process = {**in_process, INIT: self._loading(pod, dirs, job, mounts)}
@@ -156,6 +152,7 @@ class NativeExecutor:
             containers=job.main,
             split_output=frozenset({MAIN}) if job.captures else frozenset(),
             paths=job.output_paths | job.input_paths,
+            claimed=None if dirs.isolated else partial(_look_at_paths, dirs.private, job),
             main=job.main,
             after=job.dependencies,
             wrappers={name: pausing.wrapper(name) for name in paused},
@@ -629,6 +626,17 @@ def secret_references(value: Any) -> Iterable[tuple[str, str]]:
     elif isinstance(value, list):
         for inner in value:
             yield from secret_references(inner)
+
+
+def _look_at_paths(private: Path, job: Job) -> Failure | None:
+    """What lies at the step's paths now belongs to this machine; not before, when it may still be another step's."""
+    try:
+        _refuse_others_directories(job.template)
+    except ExecutorError as err:
+        return Failure(INIT, str(err))
+    if job.output_paths:
+        _note_what_is_there(private, job.output_paths)
+    return None
 
 
 def _note_what_is_there(private: Path, paths: Iterable[str]) -> None:

@@ -277,3 +277,26 @@ async def test_a_wrapped_command_keeps_its_code_and_its_input(here: Node) -> Non
     env = [{"name": "ARGO_DEBUG_PAUSE_AFTER", "value": "false"}]
     pod = await here.run(a_step({"name": "t", "container": sh("cat; exit 42", env=env)}))
     assert state(pod, "main")["terminated"]["exitCode"] == 42
+
+
+async def test_steps_that_write_the_same_path_leave_nothing_behind(tmp_path: Path) -> None:
+    """The later one waits for the path, and finds there what the earlier one has not taken away yet."""
+    out = tmp_path / "out.txt"
+    async with node("process", tmp_path) as here:
+        here.extensions = (native_executor(here.client, tmp_path / "artifacts"),)
+        await here.start()
+        declared = {"parameters": [{"name": "o", "valueFrom": {"path": str(out)}}]}
+        first = sh(f"echo one > {out}; until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+        one = await here.create(a_step({"name": "t", "container": first, "outputs": declared}, name="one"))
+        await here.until(one, lambda pod: phase(pod) == "Running")
+        async with asyncio.timeout(60):
+            while not out.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        template = {"name": "t", "container": sh(f"echo two > {out}"), "outputs": declared}
+        two = await here.create(a_step(template, name="two"))
+        waiting = "waits for"
+        await here.until(two, lambda pod: waiting in json.dumps(pod.get("status") or {}, default=dict))
+        (tmp_path / "go").touch()
+        assert phase(await here.ended(two)) == "Succeeded"
+        assert (await outputs(here, "two"))["parameters"][0]["value"] == "two"
+    assert not out.exists()
