@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from tiphys.cd.comparing import Comparer, ProjectError
 from tiphys.cd.plan import hydration
 from tiphys.cd.plan.hydration import Dry, HydrationError, Key
-from tiphys.cd.plan.objects import metadata_of, name_of
+from tiphys.cd.plan.objects import annotations_of, metadata_of, name_of
 from tiphys.cd.plan.projects import Project
 from tiphys.cd.rendering import Push, Rendered, Renderer, RenderFailed
 from tiphys.cd.writing import Application, Applications
@@ -59,7 +59,7 @@ class Hydrator:
         hydration.check(group, projects)
         names = [(metadata_of(each).get("uid"), hydration.hydrator_of(each)) for each in group]
         known = self._done.get(key)
-        if known is not None and known[:2] == (revision, names):
+        if known is not None and known[:2] == (revision, names) and hydration.HYDRATE not in annotations_of(app):
             return known[2]
         own = {metadata_of(app).get("uid"): dry}
         parts = [await self._dry(each, own.get(metadata_of(each).get("uid")), revision) for each in group]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from tiphys.cd.sources import https, revisions
 from tiphys.cd.sources.archives import unpack
@@ -33,6 +35,7 @@ DEADLINE_SECONDS = 90.0
 LAYERS_MAX = 10
 LAYER_BYTES_MAX = 1024 * 1024 * 1024
 CHART_LAYER: Final = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _CHART_CONFIG: Final = "application/vnd.cncf.helm.config.v1+json"
 _ALLOWED: Final = (
     "application/vnd.oci.image.layer.v1.tar",
@@ -59,7 +62,7 @@ class ArtifactStore:
         self.place = place
         self.shelf = Shelf()
         self._clock = clock
-        self._fetching = asyncio.Lock()
+        self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def resolve(self, url: str, revision: str, credentials: Credentials) -> str:
         """The digest that a tag, a digest or a constraint on tags means. Raises `RenderError`."""
@@ -94,8 +97,13 @@ class ArtifactStore:
 
     async def checkout(self, url: str, digest: str, credentials: Credentials) -> Path:
         """The files of an artifact, not to be changed. Raises `RenderError`."""
-        target = self.place / digest.removeprefix("sha256:")
-        async with self._fetching:
+        found = _DIGEST.fullmatch(digest)
+        if found is None:
+            raise RenderError(f"{digest} is no digest")
+        # By URL: who knows a digest must not get with it what only others may read.
+        target = self.place / hashlib.sha256(url.encode()).hexdigest()[:32] / found[1]
+        lock = self._fetching.setdefault(str(target), asyncio.Lock())
+        async with lock:
             if not target.exists():
                 try:
                     await self._fetch(url, digest, credentials, target)

@@ -80,31 +80,17 @@ class ChartStore:
         if entry is None or not isinstance(entry.get("urls"), list) or not entry["urls"]:
             raise RenderError(f"chart {chart} {version} is not in {urls.sanitized(repository.url)}")
         wanted = str(entry.get("digest") or "").removeprefix("sha256:")
-        if _SHA256.fullmatch(wanted) and (self.place / wanted).exists():
-            return self.place / wanted
+        # By URL: who knows a digest must not get with it what only others may read.
+        place = self.place / hashlib.sha256(repository.url.encode()).hexdigest()[:32]
+        if _SHA256.fullmatch(wanted) and (place / wanted).exists():
+            return place / wanted
         url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
         data = await self._get(url, repository, ARCHIVE_BYTES_MAX)
         digest = hashlib.sha256(data).hexdigest()
         if wanted and digest != wanted:
             raise RenderError(f"chart {chart} {version} has digest {digest}, the index says {wanted}")
         async with self._unpacking:
-            return await asyncio.to_thread(self._unpacked, data, digest)
-
-    def _unpacked(self, data: bytes, digest: str) -> Path:
-        target = self.place / digest
-        if not target.exists():
-            partial = self.place / f"{digest}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            archive = self.place / f"{digest}.tgz"
-            try:
-                archive.write_bytes(data)
-                unpack(archive, partial)
-                partial.rename(target)
-            finally:
-                archive.unlink(missing_ok=True)
-                shutil.rmtree(partial, ignore_errors=True)
-        return target
+            return await asyncio.to_thread(_unpacked, data, place / digest)
 
     async def _entries(self, repository: ChartRepository, chart: str) -> Sequence[Mapping[str, Any]]:
         data = await self._get(repository.url.rstrip("/") + "/index.yaml", repository, INDEX_BYTES_MAX)
@@ -136,6 +122,21 @@ class ChartStore:
                 return bytes(data)
         except (aiohttp.ClientError, TimeoutError, ValueError) as err:
             raise RenderError(f"{shown} could not be fetched: {err or type(err).__name__}") from None
+
+
+def _unpacked(data: bytes, target: Path) -> Path:
+    if not target.exists():
+        partial, archive = target.with_suffix(".partial"), target.with_suffix(".tgz")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            archive.write_bytes(data)
+            unpack(archive, partial)
+            partial.rename(target)
+        finally:
+            archive.unlink(missing_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+    return target
 
 
 def _chart_in(archive: Path, chart: str) -> Path:

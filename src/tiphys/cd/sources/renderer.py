@@ -56,8 +56,8 @@ class SourceRenderer:
         self.plugins = installed
         self._tools = Toolbox()
         self._kept = _Kept()
-        self._last: OrderedDict[tuple[str, int], tuple[str, str]] = OrderedDict()
-        """Per application and source: the revision rendered last, and the key of its result."""
+        self._last: OrderedDict[tuple[str, int, bool], tuple[str, str]] = OrderedDict()
+        """Per application and source, dry ones apart: the revision rendered last, and the key of its result."""
 
     async def render(self, wanted: Wanted) -> Rendered:
         """The marked objects of all sources. A problem is part of the answer, never raised."""
@@ -112,7 +112,7 @@ class SourceRenderer:
         self, wanted: Wanted, index: int, fetched: Fetched, references: Mapping[str, Path]
     ) -> request.Rendered:
         asked = self._request(wanted, wanted.sources[index], fetched, references)
-        place = (wanted.instance, index)
+        place = _place_of(wanted, index)
         key = _key(asked, references)
         if wanted.hard:
             self._kept.forget(key)
@@ -135,7 +135,7 @@ class SourceRenderer:
 
     async def _is_unconcerned(self, wanted: Wanted, index: int, fetched: Fetched) -> bool:
         """Whether the application says which paths matter and none of them changed since its last render."""
-        known = self._last.get((wanted.instance, index))
+        known = self._last.get(_place_of(wanted, index))
         if (
             known is None
             or fetched.repository is None
@@ -255,6 +255,10 @@ def _untrusted(sources: Sequence[Source], fetched: Sequence[Fetched]) -> Iterato
         prefix = f"{check}{colon}{name}" if len(sources) > 1 else check
         if files.untrusted:
             yield "\n".join(f"{prefix}{colon}{each.removeprefix(check + colon)}" for each in files.untrusted)
+
+
+def _place_of(wanted: Wanted, index: int) -> tuple[str, int, bool]:
+    return wanted.instance, index, wanted.is_marked
 
 
 def _is_reference_only(source: Source) -> bool:

@@ -79,9 +79,12 @@ async def test_a_directory_in_a_registry(renderer: SourceRenderer, tmp_path: Pat
             assert found.targets[0]["data"]["v"] == ("1" if expected is artifact else "2")
         source = {"repoURL": f"oci://{host}/team/config", "targetRevision": "nothing", "path": "app"}
         assert 'failed to resolve revision "nothing"' in (await renderer.render(wanted(source))).problem
-    # What is here by its digest needs no registry.
+    # What is here by its digest needs no registry, but only who asks where it is from gets it.
     source = {"repoURL": f"oci://{host}/team/config", "targetRevision": artifact.digest, "path": "app"}
     assert (await renderer.render(wanted(source))).problem == ""
+    assert (await renderer.render(wanted({**source, "repoURL": f"oci://{host}/other"}))).problem
+    elsewhere = {**source, "targetRevision": f"sha256:../../git/{'0' * 32}"}
+    assert "is no digest" in (await renderer.render(wanted(elsewhere))).problem
 
 
 async def test_a_chart_in_a_registry(renderer: SourceRenderer, tmp_path: Path) -> None:
