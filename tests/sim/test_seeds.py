@@ -25,6 +25,11 @@ def test_invariants_hold_and_the_end_is_that_of_an_undisturbed_run(first: int) -
             raise
 
 
+@pytest.mark.parametrize("seed", [514, 621, 788, 1939])
+def test_what_a_long_run_found_does_not_come_back(seed: int) -> None:
+    check(seed)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_equal_seeds_have_equal_traces(seed: int) -> None:
     assert simulate(seed).trace == simulate(seed).trace

@@ -8,8 +8,6 @@ is run again sees the same ones. They are not fit for secrets, nor are they in t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 
@@ -42,14 +40,19 @@ class Chance:
 _present: ContextVar[Chance | None] = ContextVar("present", default=None)
 
 
-@contextmanager
-def deciding(seed: str, now: datetime) -> Iterator[None]:
+class deciding:
     """Expressions evaluated inside have time and chance. ``seed`` is the workflow's uid."""
-    before = _present.set(Chance(seed, now))
-    try:
-        yield
-    finally:
-        _present.reset(before)
+
+    __slots__ = ("_before", "_chance")
+
+    def __init__(self, seed: str, now: datetime) -> None:
+        self._chance = Chance(seed, now)
+
+    def __enter__(self) -> None:
+        self._before = _present.set(self._chance)
+
+    def __exit__(self, *_error: object) -> None:
+        _present.reset(self._before)
 
 
 def sources() -> Sources | None:

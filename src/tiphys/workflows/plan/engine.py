@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -84,7 +83,7 @@ class Run:
         self._begin(now)
         self._absorb(changes)
         if not state.is_broken:
-            with _deep_recursion(), chance.deciding(state.uid or state.key, now):
+            with _DeepRecursion(), chance.deciding(state.uid or state.key, now):
                 self._passes()
         return self._plan()
 
@@ -198,8 +197,10 @@ class Run:
         if node_id:
             state.orphans.pop(node_id, None)
             state.nodes.set_pod_exists(node_id, False)
-            state.missing[node_id] = None
-            state.mark(node_id)
+            node = state.nodes.by_id.get(node_id)
+            if node is None or not node.phase_fulfilled:
+                state.missing[node_id] = None
+                state.mark(node_id)
 
     def _see_result(self, name: str, result: Object) -> None:
         self._state.task_results[name] = result
@@ -340,14 +341,17 @@ class Run:
         return timers[0][0] + timedelta(milliseconds=1) if timers else None
 
 
-@contextmanager
-def _deep_recursion() -> Iterator[None]:
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, FRAMES_MAX))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
+class _DeepRecursion:
+    """Inside, more frames are allowed; see `FRAMES_MAX`."""
+
+    __slots__ = ("_limit",)
+
+    def __enter__(self) -> None:
+        self._limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(self._limit, FRAMES_MAX))
+
+    def __exit__(self, *_error: object) -> None:
+        sys.setrecursionlimit(self._limit)
 
 
 def _annotations(node: Node) -> Mapping[str, str]:

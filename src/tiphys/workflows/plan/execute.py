@@ -35,7 +35,7 @@ def execute(state: State, call: Call) -> Outcome:
         return Outcome(node)
     state.clean(call)
     state.calls[call.node_id] = call
-    if node is not None and _only_waits_for_its_pod(state, call, node):
+    if node is not None and only_waits_for_its_pod(state, call, node):
         return Outcome(node)
     state.depth += 1
     try:
@@ -44,7 +44,8 @@ def execute(state: State, call: Call) -> Outcome:
         state.depth -= 1
 
 
-def _only_waits_for_its_pod(state: State, call: Call, node: Node) -> bool:
+def only_waits_for_its_pod(state: State, call: Call, node: Node) -> bool:
+    """Whether executing the call again would change nothing until the pod of its node has ended."""
     if (
         node.type != "Pod"
         or node.fulfilled

@@ -57,6 +57,15 @@ def exit_hook(state: State, holder: Holder) -> Holder | None:
     return {**hook, "arguments": state.spec.get("arguments") or {}}
 
 
+def are_declared(state: State) -> bool:
+    """Whether any step or task known so far has hooks or an exit handler."""
+    known = state.has_hooks
+    if known is None or known[0] != len(state.stored_templates):
+        text = dumps([state.spec.get("templates"), state.spec.get("templateDefaults"), state.stored_templates])
+        known = state.has_hooks = (len(state.stored_templates), '"hooks"' in text or '"onExit"' in text)
+    return known[1]
+
+
 def watches_others(holder: Holder, names: Collection[str]) -> bool:
     """Whether a hook may have to run though neither its node (called ``names``) nor a workflow variable changed."""
     for name, hook in (holder.get("hooks") or {}).items():

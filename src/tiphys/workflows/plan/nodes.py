@@ -168,7 +168,7 @@ class NodeStore:
         differing = [name for name, value in fields.items() if getattr(node, name) != value]
         if not differing:
             return False
-        counted = not _UNCOUNTED.issuperset(differing)
+        counted = not _COUNTED.isdisjoint(differing)
         if counted:
             self._count(node, -1)
         self.pass_before.setdefault(node.id, node.phase)
@@ -201,12 +201,12 @@ class NodeStore:
         """Notes whether the pod of a node is there: only those that are count against parallelism."""
         if exists == (node_id in self._live_pods):
             return
-        node = self.by_id.get(node_id)
-        if node is not None:
-            self._count(node, -1)
         (self._live_pods.add if exists else self._live_pods.discard)(node_id)
-        if node is not None:
-            self._count(node, +1)
+        node = self.by_id.get(node_id)
+        if node is not None and node.type == "Pod" and node.phase in ACTIVE and not node.waiting_for:
+            by = 1 if exists else -1
+            self._boundary(node.boundary_id).active_pods += by
+            self.active_pods += by
 
     def pod_exists(self, node_id: str) -> bool:
         return node_id in self._live_pods
@@ -265,14 +265,7 @@ class NodeStore:
         return found
 
 
-_UNCOUNTED = frozenset(Node.__dataclass_fields__) - {
-    "phase",
-    "synced",
-    "daemoned",
-    "waiting_for",
-    "type",
-    "boundary_id",
-}
+_COUNTED = frozenset(("phase", "synced", "daemoned", "waiting_for", "type", "boundary_id"))
 
 
 def _keep(index: dict[str, None], key: str, wanted: bool) -> None:

@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from tiphys.workflows.plan import usage
 from tiphys.workflows.plan.assess import is_valid_progress
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node, NodeStore
 from tiphys.workflows.plan.state import LONG_AGO
 
-NEAR = 12
+NEAR = 6
 FEW_NODES = 500  # with which nothing is cut
 SHOWN_AT_ONCE = 10  # so many steps in a row, then one in each CATCH_UP
 CATCH_UP = timedelta(seconds=1)
@@ -156,12 +157,11 @@ class Progress:
         if not own or before == own:
             return
         self.timed[node.id] = own
-        more = dict(own)
-        usage.add(more, {resource: -seconds for resource, seconds in (before or {}).items()})
+        more = own if before is None else {**own, **{name: own.get(name, 0) - known for name, known in before.items()}}
         usage.add(self.whole.durations, more)
-        is_nothing = not any(more.values())
+        is_nothing, units = not any(more.values()), more.keys()
         for above in self._lineage(node.id):
-            if is_nothing and more.keys() <= above.durations.keys():
+            if is_nothing and units <= above.durations.keys():
                 continue  # it used less than a unit of anything
             usage.add(above.durations, more)
             touched[above] = None
@@ -175,10 +175,12 @@ class Progress:
         node = self.nodes.by_id.get(own.node_id)
         if node is None:
             return
+        fields: dict[str, Any] = {}
         if own.total > 0:
-            self.nodes.update(node, progress=f"{own.done}/{own.total}")
-        if own.durations and node.fulfilled:
-            self.nodes.update(node, resources_duration=dict(own.durations))
+            fields["progress"] = f"{own.done}/{own.total}"
+        if own.durations and node.resources_duration != own.durations and node.fulfilled:
+            fields["resources_duration"] = dict(own.durations)
+        self.nodes.update(node, **fields)
 
     def _lineage(self, node_id: str) -> Lineage:
         """The composite nodes above a node, nearest first."""

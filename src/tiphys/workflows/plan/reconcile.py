@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tiphys.workflows.plan import leaf, memoize, outputs
+from tiphys.workflows.plan import execute, hooks, leaf, memoize, outputs
 from tiphys.workflows.plan.assess import assess, is_valid_progress
-from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.nodes import ACTIVE, Node
 from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.state import ANNOTATION_REPORTED_IN, LABEL_ON_EXIT, LABEL_RESULT_COMPLETED, State
 from tiphys.workflows.plan.templates import has_outputs, is_daemon
@@ -112,7 +112,7 @@ def pods(state: State) -> bool:
         changed, waiting = _assess(state, name, view.obj, node)
         waits = waits or waiting
         running = running or (changed and node.phase == "Running")
-        if changed:
+        if changed and _concerns_callers(state, node):
             state.mark(node.id)
     if state.shutdown or state.is_past_deadline:
         for name, view in list(state.pods.items()):
@@ -124,6 +124,17 @@ def pods(state: State) -> bool:
     _refused_pods(state)
     _missing_pods(state)
     return True
+
+
+def _concerns_callers(state: State, node: Node) -> bool:
+    """Whether who called a node may have to do something about its change: not when a pod only begins to run.
+
+    Then only hooks would look, and what `execute.only_waits_for_its_pod` knows of.
+    """
+    if node.phase != "Running" or hooks.are_declared(state):
+        return True
+    call = state.calls.get(node.id)
+    return call is not None and not execute.only_waits_for_its_pod(state, call, node)
 
 
 def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tuple[bool, bool]:
@@ -142,7 +153,7 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
         if child is not None:
             state.mark_phase(child, phase, message)
     fields = result.fields
-    if fields is None or (fields.get("phase") == "Running" and _was_ended(state, node)):
+    if fields is None or (fields.get("phase") in ACTIVE and _was_ended(state, node)):
         return False, False
     if fields.get("phase", node.phase) == "Succeeded":
         if is_result_incomplete(state, node):
@@ -359,7 +370,9 @@ def is_agent(state: State, pod_name: str) -> bool:
 
 
 def agent_name(state: State) -> str:
-    return f"{state.node_id('agent')}-agent"
+    if not state.agent_name:
+        state.agent_name = f"{state.node_id('agent')}-agent"
+    return state.agent_name
 
 
 def _agent_pod(state: State, pod: Mapping[str, Any]) -> None:

@@ -56,7 +56,9 @@ def execute_template(
         return Outcome(node)
     attempts = state.attempts(node)
     last = attempts[-1] if attempts else None
-    if node.fulfilled and (_children_fulfilled(state, node) or (node.daemoned and node.unsuccessful)):
+    # Tasks that follow an exit handler hang below its node: that they are open is no reason for another attempt.
+    is_over = node.hooked and node.phase_fulfilled and last is not None and last.phase_fulfilled
+    if node.fulfilled and (is_over or _children_fulfilled(state, node) or (node.daemoned and node.unsuccessful)):
         if last is not None:
             state.update(node, outputs=last.outputs)
         locks.release(state, node.id, template.get("synchronization"))

@@ -97,9 +97,11 @@ class State:
     stored_templates: dict[str, Any] = field(default_factory=dict)
     stored_spec: dict[str, Any] | None = None
     has_metrics: tuple[int, bool] | None = None
+    has_hooks: tuple[int, bool] | None = None
     is_from_template: bool = False
     is_broken: bool = False
     has_agent: bool = False
+    agent_name: str = ""
     finished_pods: dict[str, None] = field(default_factory=dict)
     cleaned: set[str] = field(default_factory=set)
     delete_at: dict[str, datetime] = field(default_factory=dict)

@@ -114,7 +114,10 @@ class Templates:
         The same holder in the same context gives the same (shared, not to be changed) template again.
         """
         inline = holder.get("inline")
-        key = (id(context), _reference(holder), 0 if inline is None else id(inline))
+        if inline is None and not holder.get("templateRef"):
+            key = (id(context), holder.get("template") or "", 0)
+        else:
+            key = (id(context), _reference(holder), id(inline))
         known = self._resolved.get(key)
         if known is not None:
             return known[0], known[1]

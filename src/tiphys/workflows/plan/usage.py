@@ -36,8 +36,9 @@ def of_pod(pod: Pod) -> Durations:
         ages[str(container.get("name"))] = _seconds((container.get("state") or {}).get("terminated"))
     total: Durations = {}
     for name, amounts in asked.items():
+        seconds = ages.get(name, 0)
         for resource, amount in amounts.items():
-            share = _milli(str(amount)) * ages.get(name, 0) // _milli(UNITS.get(resource, "1"))
+            share = _milli(str(amount)) * seconds // _milli(UNITS.get(resource, "1")) if seconds else 0
             total[resource] = total.get(resource, 0) + share
     return total
 
