@@ -1,7 +1,7 @@
 """A Deployment rolls, pauses and undoes under load, and no request fails: a load generator counts them.
 
 The application does what is asked of applications: it gets Ready once it listens, and at SIGTERM it ends what it has
-begun and takes nothing new.
+begun and takes nothing new. Who connects and says nothing does not hold it up.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ PROGRAM = """
 import contextlib, os, signal, socket, threading, time
 def serve(connection):
     with connection, contextlib.suppress(OSError):
+        connection.settimeout(2)
         connection.recv(4096)
         time.sleep(0.01)
         body = os.environ["VERSION"]
         connection.sendall(f"HTTP/1.1 200 OK\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode())
-def leave(*_):
-    listener.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            take()
-    listener.close()
 def take():
     threading.Thread(target=serve, args=listener.accept()[:1]).start()
+leaving = []
+signal.signal(signal.SIGTERM, lambda *_: leaving.append(True))
 listener = socket.create_server((os.environ["POD_IP"], 8080), backlog=128)
-signal.signal(signal.SIGTERM, leave)
-with contextlib.suppress(OSError):
+listener.settimeout(0.05)
+while not leaving:
+    with contextlib.suppress(TimeoutError):
+        take()
+listener.setblocking(False)
+with contextlib.suppress(BlockingIOError):
     while True:
         take()
+listener.close()
 """
 
 
@@ -64,7 +66,8 @@ def template(version: str) -> dict[str, Any]:
         "ports": [{"containerPort": 8080}],
         "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
     }
-    return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
+    spec = {"terminationGracePeriodSeconds": 10, "containers": [container]}
+    return {"metadata": {"labels": {"app": "web"}}, "spec": spec}
 
 
 class Load:
