@@ -481,7 +481,10 @@ class ApiServer:
         return [(services, with_first_owners("v1", own_service(self.service_network), to_time(self.clock.now())))]
 
     async def _bootstrap(self, only: Collection[str], roles: bool) -> None:
-        """Creates what is missing: the namespaces, then all else at once, in one group commit each."""
+        """Creates what is missing: the namespaces, then all else at once, in one group commit each.
+
+        Judging the originals' definitions would take longer than all the rest; a test does it.
+        """
         namespaces, definitions = self.registry.find(*_NAMESPACE_PLACE), self.registry.find(*crds.PLACE)
         assert namespaces is not None
         assert definitions is not None
@@ -502,7 +505,7 @@ class ApiServer:
             self.verbs.create(
                 Target(info, obj["metadata"].get("namespace")),
                 obj,
-                WriteOptions(manager="kube-apiserver" if "value" in obj else ""),
+                WriteOptions(manager="kube-apiserver" if "value" in obj else "", is_sound=True),
             )
             for info, obj in wanted
             if self.store.latest(info.collection, _key_of(obj["metadata"])) is None

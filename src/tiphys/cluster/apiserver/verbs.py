@@ -99,6 +99,7 @@ TRUSTED: Final = Writer()
 class WriteOptions:
     """``manager`` names the writer in managedFields, "" leaves them alone; ``warnings`` goes into Warning headers.
 
+    ``is_sound``: the new object comes with the server and is known to be right.
     Of a patch: ``patch_faults`` is what a strict reading of it objects to, ``patch_shown`` how messages show it ("": by
     what came out).
     """
@@ -108,6 +109,7 @@ class WriteOptions:
     validation: str = ""
     force: bool = False
     trusted: bool = True
+    is_sound: bool = False
     applies: bool = False
     warnings: list[str] = field(default_factory=list)
     user: User = IN_PROCESS
@@ -261,7 +263,8 @@ class Verbs:
             admit(info, obj, None)
         if strategy.on_admitted is not None:
             strategy.on_admitted(obj)
-        self._judge(info, obj)
+        if not options.is_sound:
+            self._judge(info, obj)
         if strategy.on_judged is not None:
             strategy.on_judged(obj)
         if not options.trusted:

@@ -1,14 +1,19 @@
 """What a fresh cluster has at its start, whichever order its first writes run in."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tiphys.client.client import Client
+from tiphys.cluster.apiserver import crds
+from tiphys.cluster.apiserver.admission.classes import system_classes
+from tiphys.cluster.apiserver.bootstrap import first_roles
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
+from tiphys.machinery.errors import NotFound
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, ObjectKey, Resource
 from tiphys.runtime.ids import SeededIds
 from tiphys.runtime.virtual import VirtualClock, VirtualLoop
@@ -116,5 +121,24 @@ def test_a_flow_schema_says_whether_its_level_is_there() -> None:
         assert told.pop("system-nodes") == ("True", "NotFound")
         assert set(told.values()) == {("False", "Found")}
         assert len(told) == 10
+
+    in_cluster(test)
+
+
+def test_what_a_server_brings_is_right_though_it_is_not_judged_at_the_start() -> None:
+    async def test(server: ApiServer, client: Client) -> None:
+        brought = [("customresourcedefinitions", definition) for definition in crds.bundled()]
+        brought += [
+            ("priorityclasses", each | {"metadata": {"name": f"a-{number}"}, "value": number})
+            for number, each in enumerate(system_classes())
+        ]
+        brought += list(first_roles())
+        for plural, obj in brought:
+            info = next(info for info in server.registry if info.resource.plural == plural)
+            name = obj["metadata"]["name"]
+            with contextlib.suppress(NotFound):
+                await client.delete(info.resource, ObjectKey(obj["metadata"].get("namespace") or "", name))
+            made = await client.create(info.resource, obj)
+            assert made["metadata"]["name"] == name
 
     in_cluster(test)
