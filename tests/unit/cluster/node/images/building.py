@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,32 @@ def busybox_layer() -> bytes:
     rows.append(member("etc/group", b"root:x:0:\napp:x:1000:\nextra:x:3000:app\n"))
     rows.append(member("data/seed.txt", b"seed\n"))
     return layer(*rows)
+
+
+def python_layer() -> bytes | None:
+    """A root with Python as Debian packages it, from the packages that are installed here; None without them."""
+    if shutil.which("dpkg-query") is None or not os.path.islink("/lib"):
+        return None
+    wanted = ("python3-minimal", "python3.*-minimal", "libpython3.*-minimal", "libc6", "zlib1g", "libexpat1", "libssl3")
+    rows = _said("dpkg-query", "-W", "-f", "${db:Status-Status} ${Package}\\n", *wanted)
+    packages = [row.partition(" ")[2] for row in rows if row.startswith("installed ")]
+    if not any(name.startswith("libpython3") for name in packages):
+        return None
+    listed = [Path(row) for row in _said("dpkg-query", "-L", *packages) if row.startswith(("/usr/", "/lib"))]
+    files = {place.parent.resolve() / place.name for place in listed if place.is_file()}
+    links = [member(name.strip("/"), kind=tarfile.SYMTYPE, link=os.readlink(name)) for name in ("/lib", "/lib64")]
+    return layer(*links, *map(_as_member, sorted(files)))
+
+
+def _said(*words: str) -> list[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def _as_member(place: Path) -> tuple[tarfile.TarInfo, bytes]:
+    name = str(place).strip("/")
+    if place.is_symlink():
+        return member(name, kind=tarfile.SYMTYPE, link=os.readlink(place))
+    return member(name, place.read_bytes(), mode=place.stat().st_mode & 0o777)
 
 
 def digest(data: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.unit.cluster.node.harness import Node, Object, a_pod, node, state
-from tests.unit.cluster.node.images.building import ImageFiles, busybox_layer, layer, member
+from tests.unit.cluster.node.images.building import ImageFiles, busybox_layer, layer, member, python_layer
 from tests.unit.cluster.node.images.registry_server import docker_registry, pull_secret, push
 from tiphys.cluster.node.images.archives import load
 from tiphys.cluster.node.images.map import ImageMap
@@ -87,6 +87,26 @@ async def test_by_tag_and_by_digest(machine: Node, tmp_path: Path) -> None:
         by_digest["metadata"]["name"] = "q"
         pod = await machine.run(by_digest)
         assert await machine.log(_key(pod)) == "hello from the image\n"
+
+
+@pytest.mark.slow
+async def test_python_as_debian_packages_it(machine: Node, tmp_path: Path) -> None:
+    """An interpreter that is none of this machine's programs: its own loader, libraries and modules."""
+    packages = python_layer()
+    if packages is None:
+        pytest.skip("Debian's packages of Python are not installed here")
+    config = {"Entrypoint": ["/usr/bin/python3", "-c"], "Env": ["PATH=/usr/bin"]}
+    image = ImageFiles([packages, layer(member("etc/mark", b"in the image\n"))], config)
+    script = "import os, hashlib; print(os.getpid(), open('/etc/mark').read().strip(), os.path.exists('/home'))"
+    async with docker_registry(tmp_path) as host:
+        await push(host, "python", "3", image)
+        for name, reference in (("p", f"{host}/python:3"), ("q", f"{host}/python@{image.digest}")):
+            pod = a_container(reference, args=[script])
+            pod["metadata"]["name"] = name
+            done = await machine.run(pod)
+            said = await machine.log(_key(done))
+            assert said == "1 in the image False\n", state(done)
+            assert done["status"]["containerStatuses"][0]["imageID"].endswith(image.digest)
 
 
 async def test_containers_do_not_change_their_image_or_each_other(machine: Node, tmp_path: Path) -> None:
