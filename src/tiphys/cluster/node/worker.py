@@ -185,9 +185,9 @@ class PodWorker:
         self._post()
 
     def _give(self, name: str) -> None:
-        launch = self.launches.get((name, self._lives[name].attempt))
-        if launch is not None:
-            self._runtime.resize(self._containers[name], replace(launch, pod=self.as_granted))
+        launch, container = self.launches.get((name, self._lives[name].attempt)), self._containers[name]
+        if launch is not None and not isinstance(container, InProcessContainer):
+            self._runtime.resize(container, replace(launch, pod=self.as_granted))
         self._resizing.give(name)
 
     def _tell(self, events: Sequence[resizing.Event]) -> None:
