@@ -34,6 +34,12 @@ def test_help_of_a_verb_loads_nothing_heavy(verb: str) -> None:
     assert not imported_by([verb, "--help"]) & set(HEAVY)
 
 
+def test_a_cluster_in_process_loads_no_http() -> None:
+    program = "import sys, tiphys.app.local; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"aiohttp", "jq"} & set(loaded)
+
+
 def test_the_overview_names_every_verb() -> None:
     text = main.overview()
     assert all(f"\n  {verb:<12}" in text for verb in main.verbs())
