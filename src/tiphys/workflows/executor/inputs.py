@@ -142,8 +142,8 @@ def _go_rename_reason(err: OSError) -> str:
 def _chmod(target: Place, mode: int, *, recurse: bool) -> None:
     """The mode's numbers count as the kernel's permission bits only up to 0777, as Go's FileMode has it."""
     for real in _all_below(target.real) if recurse else [target.real]:
-        if real.is_symlink():  # it may lead out of the artifact
-            continue
+        if real.is_symlink() and real.exists() and not real.resolve().is_relative_to(target.real.resolve()):
+            continue  # to what is this machine's; one that leads nowhere fails below, as with the original
         try:
             real.chmod(mode & 0o777)
         except OSError as err:

@@ -192,10 +192,9 @@ def failed_reason(pod: Pod, template: Mapping[str, Any] | None) -> tuple[str, st
     if status.get("message"):
         return "Failed", str(status["message"])
     mains = main_containers(template)
-    begun = status.get("initContainerStatuses") or ()
-    plugins = [container for container in begun if container.get("name", "").startswith(ARTIFACT_PLUGIN)]
-    first = [container for container in begun if container not in plugins]
-    containers = [*first, *_by_importance(_containers(status), mains), *plugins]
+    containers = _plugins_last(
+        [*(status.get("initContainerStatuses") or ()), *_by_importance(_containers(status), mains)]
+    )
     if not containers:
         missing = f"can't find failed message for pod {meta.get('name', '')} namespace {meta.get('namespace', '')}"
         return "Failed", missing
@@ -222,6 +221,14 @@ def failed_reason(pod: Pod, template: Mapping[str, Any] | None) -> tuple[str, st
         if name in mains or code not in (137, 143):
             return "Failed", text
     return _unclear(main_ok, wait_ok)
+
+
+def _plugins_last(containers: list[Status]) -> list[Status]:
+    """Where another container failed, how the sidecars of artifact plugins ended then says nothing."""
+    plugins = [c for c in containers if str(c.get("name", "")).startswith(ARTIFACT_PLUGIN)]
+    others = [c for c in containers if c not in plugins]
+    failed = any((_terminated(c) or {}).get("exitCode", 0) != 0 for c in others)
+    return [*others, *plugins] if plugins and failed else containers
 
 
 def _unclear(main_ok: bool, wait_ok: bool) -> tuple[str, str]:
