@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.workflows.kit import Cluster, container
+from tiphys.machinery.actions import Create, Patch
+from tiphys.machinery.resources import PODS, WORKFLOWS
 
 ENDED = 'tasks["a"].status == "Succeeded" || tasks["a"].status == "Failed"'
 RUNS = 'workflow.status == "Running"'
@@ -206,3 +208,10 @@ def test_the_exit_handler_of_a_loop_runs_whichever_of_its_dag_ends_last(last: st
     assert cluster.running_pods() == ["wf.a.onExit"]
     cluster.succeed("wf.a.onExit")
     assert cluster.phase == "Succeeded"
+
+
+def test_a_lock_is_stored_before_the_pod_that_holds_it_is_made() -> None:
+    locked = container("t", synchronization={"mutexes": [{"name": "m"}]})
+    plan = cluster_of({"steps": [[{"name": "a", "template": "t"}]]}, locked).decide()
+    kinds = [[action.resource for action in stage if isinstance(action, Create | Patch)] for stage in plan.stages]
+    assert kinds.index([WORKFLOWS]) < kinds.index([PODS])

@@ -55,7 +55,7 @@ def _path_of(url: str) -> str:
 
 
 def with_key(artifact: Place, key: str) -> dict[str, Any]:
-    """The artifact with another key. Raises `Problem` where its store knows no keys."""
+    """The artifact with another key. Raises `Problem` where its store knows no keys, or its URL is none."""
     kind = location_kind(artifact)
     if not kind:
         raise Problem(NOT_CONFIGURED)
@@ -65,7 +65,10 @@ def with_key(artifact: Place, key: str) -> dict[str, Any]:
         raise Problem("key unsupported: cannot set key for raw artifact")
     place = dict(artifact[kind])
     if kind in _URLS:
-        place["url"] = urlunsplit(urlsplit(place.get("url", ""))._replace(path=key))
+        try:
+            place["url"] = urlunsplit(urlsplit(str(place.get("url") or ""))._replace(path=key))
+        except ValueError as err:
+            raise Problem(f"the url of an {kind} artifact is invalid: {err}") from err
     else:
         place[KEY_FIELDS[kind]] = key
     return {**artifact, kind: place}

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tiphys.lang import names
-from tiphys.machinery.actions import Emit, Plan
+from tiphys.machinery.actions import Action, Emit, Patch, Plan
 from tiphys.workflows.observe import Changes, Lookup, Object
 from tiphys.workflows.plan import (
     agent,
@@ -297,9 +297,9 @@ class Run:
         cleanup.pods(state)
         agent.clean_up(state)
         patch = patches.difference(state, self._written)
-        first = (*state.actions, *([patch] if patch is not None else ()))
         told = tuple(self._emitted())
-        stages = tuple(stage for stage in (tuple(state.claims), first, (*state.after, *told)) if stage)
+        made = _in_order(state.actions, patch)
+        stages = tuple(stage for stage in (tuple(state.claims), *made, (*state.after, *told)) if stage)
         return Plan(stages, self._wake_at(), dict(state.waits))
 
     def _refresh_progress(self) -> None:
@@ -339,6 +339,18 @@ class Run:
             return self._state.now
         timers = self._state.timers
         return timers[0][0] + timedelta(milliseconds=1) if timers else None
+
+
+def _in_order(actions: list[Action], patch: Patch | None) -> tuple[tuple[Action, ...], ...]:
+    """The stages of what is made and of the status: both at once, but a lock is stored before the pod that holds it.
+
+    Else a controller that dies in between gives the lock away a second time.
+    """
+    if patch is None:
+        return (tuple(actions),)
+    if "synchronization" in (patch.patch.get("status") or {}):
+        return (patch,), tuple(actions)
+    return ((*actions, patch),)
 
 
 class _DeepRecursion:

@@ -139,6 +139,8 @@ def test_a_part_of_an_artifact() -> None:
     assert artifacts.with_sub_path({"s3": {"key": "a/b"}}, "../c") == {"s3": {"key": "a/c"}}
     with pytest.raises(Problem, match="git artifact does not have a key"):
         artifacts.with_sub_path({"git": {"repo": "r"}}, "x")
+    with pytest.raises(Problem, match="the url of an http artifact is invalid"):
+        artifacts.with_key({"http": {"url": "http://[::1"}}, "x")
 
 
 def test_a_repository_becomes_the_place_of_new_artifacts() -> None:
