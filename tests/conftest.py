@@ -1,4 +1,4 @@
-"""Notes which tests failed, for a second look at them (``tests/again.py``)."""
+"""For all tests: properties are never judged by time; which tests failed is noted for a second look (``again.py``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("timeless", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("timeless")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -139,13 +139,13 @@ def run(info: ResourceInfo, seed: int) -> None:
         runner.run(fuzz(info, seed, clock))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(KINDS), SEEDS)
 def test_no_object_of_a_builtin_kind_is_our_failure(info: ResourceInfo, seed: int) -> None:
     run(info, seed)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(CUSTOM), SEEDS)
 def test_no_custom_object_is_our_failure(info: ResourceInfo, seed: int) -> None:
     run(info, seed)

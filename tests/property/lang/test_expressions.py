@@ -96,7 +96,7 @@ def shape(node: Node) -> Any:
     return type(node).__name__, repr(own), [shape(one) for one in children(node)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(EXPRESSIONS)
 def test_printing_and_parsing_keeps_the_tree(source: str) -> None:
     try:
@@ -109,7 +109,7 @@ def test_printing_and_parsing_keeps_the_tree(source: str) -> None:
     assert show(again) == printed
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(EXPRESSIONS, _SOUP))
 def test_expressions_fail_with_their_own_error_only(source: str) -> None:
     try:
@@ -118,7 +118,7 @@ def test_expressions_fail_with_their_own_error_only(source: str) -> None:
         assert err.kind in ("compile", "run")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EXPRESSIONS)
 def test_printing_keeps_the_value(source: str) -> None:
     def outcome(text: str) -> tuple[str, Any]:
@@ -135,14 +135,14 @@ def test_printing_keeps_the_value(source: str) -> None:
     assert first == second or " at 0x" in first[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_SOUP)
 def test_when_fails_with_its_own_error_only(source: str) -> None:
     with contextlib.suppress(govaluate.GovaluateError):
         assert govaluate.should_execute(source) in (True, False)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_SOUP, st.booleans())
 def test_tags_fail_with_their_own_error_only(text: str, allow_unresolved: bool) -> None:
     document = json.dumps({"value": text})
@@ -153,7 +153,7 @@ def test_tags_fail_with_their_own_error_only(text: str, allow_unresolved: bool) 
     json.loads(replaced)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(), st.sampled_from(["{{a}}", "x{{ a }}y", "{{a}}{{a}}"]))
 def test_any_text_survives_replacing(value: str, template: str) -> None:
     document = json.dumps({"value": template})
@@ -166,7 +166,7 @@ def test_any_text_survives_replacing(value: str, template: str) -> None:
     assert json.loads(replaced)["value"] == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_SOUP)
 def test_depends_fails_with_its_own_error_only(text: str) -> None:
     tasks: dict[str, dict[str, Any]] = {"A": {}, "B": {}}
@@ -177,7 +177,7 @@ def test_depends_fails_with_its_own_error_only(text: str) -> None:
         pass
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.text(max_size=20), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)))
 def test_items_fail_with_their_own_error_only(param: Any) -> None:
     text = param if isinstance(param, str) else json.dumps(param)
@@ -197,7 +197,7 @@ _STEPS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_STEPS, max_size=6).map("".join))
 def test_jsonpath_fails_with_its_own_error_only(path: str) -> None:
     with contextlib.suppress(JsonPathError):

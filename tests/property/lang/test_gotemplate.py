@@ -34,7 +34,7 @@ texts = st.lists(words, max_size=14).map("".join) | st.lists(words, max_size=14)
 actions = st.lists(words, min_size=1, max_size=6).map(lambda parts: "{{" + " ".join(parts) + "}}")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     texts | st.lists(actions, max_size=4).map("".join), st.dictionaries(st.sampled_from("abc"), json_values, max_size=3)
 )

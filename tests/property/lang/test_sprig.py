@@ -50,7 +50,7 @@ def arguments(one: Function) -> st.SearchStrategy[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - COSTLY))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_answers_or_refuses(name: str, data: st.DataObject) -> None:
     one = FUNCTIONS[name]

@@ -86,7 +86,7 @@ def outcome(cluster: Cluster) -> tuple[str, dict[str, str]]:
     return cluster.phase, cluster.nodes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(dags(), steps()), st.randoms(use_true_random=False))
 def test_everything_ends(spec: Spec, order: random.Random) -> None:
     cluster = run(spec, order)
@@ -95,7 +95,7 @@ def test_everything_ends(spec: Spec, order: random.Random) -> None:
     assert len(cluster.created) == len(set(cluster.created))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(dags(), steps()), st.integers(0, 1000))
 def test_a_run_loaded_before_every_event_ends_the_same(spec: Spec, seed: int) -> None:
     kept = run(spec, random.Random(seed))
@@ -104,14 +104,14 @@ def test_a_run_loaded_before_every_event_ends_the_same(spec: Spec, seed: int) ->
     assert sorted(loaded.created) == sorted(kept.created)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps(), st.integers(0, 1000))
 def test_the_order_of_steps_side_by_side_does_not_matter(spec: Spec, seed: int) -> None:
     one, other = run(spec, random.Random(seed)), run(spec, random.Random(seed + 1))
     assert outcome(one) == outcome(other)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(dags(), steps()), st.integers(0, 1000))
 def test_a_template_called_from_one_step_ends_as_it_does_alone(spec: Spec, seed: int) -> None:
     alone = run(spec, random.Random(seed))
@@ -130,7 +130,7 @@ def test_a_template_called_from_one_step_ends_as_it_does_alone(spec: Spec, seed:
         assert cluster.phase == alone.phase
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(dags(), steps()), st.randoms(use_true_random=False))
 def test_nothing_is_written_twice(spec: Spec, order: random.Random) -> None:
     cluster = Cluster(spec)
@@ -182,7 +182,7 @@ def told(cluster: Cluster) -> tuple[str, str, dict[str, Any]]:
     return status["phase"], status.get("message", ""), said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(dags(), steps()), st.integers(0, 3), st.booleans())
 def test_a_task_that_succeeds_and_is_not_used_changes_nothing_else(spec: Spec, group: int, first: bool) -> None:
     without = run(spec, ByName(first))
