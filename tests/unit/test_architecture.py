@@ -33,7 +33,13 @@ CLOCK_CALLS = {
 }  # fmt: skip
 
 # a real process begins and ends in real time, whatever clock the rest of the program has
-MAY_READ_THE_TIME = ("runtime/clock.py", "cluster/node/runtimes/", "workflows/executor/")
+# workflows/drivers/artifacts/: in threads of their own, which wait for a plugin's socket
+MAY_READ_THE_TIME = (
+    "runtime/clock.py",
+    "cluster/node/runtimes/",
+    "workflows/drivers/artifacts/",
+    "workflows/executor/",
+)
 # client/credentials.py, oci/registry.py: a configuration may name a program that knows the credentials
 MAY_START_PROCESSES = (
     "cluster/node/",
