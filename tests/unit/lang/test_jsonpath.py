@@ -101,7 +101,7 @@ def test_hostile_templates_are_refused_or_answered_quickly(template: str, data: 
     start = time.process_time()
     with contextlib.suppress(JsonPathError):
         jsonpath.compile(template).render(data, allow_missing_keys=True)
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 10
 
 
 def test_deep_data() -> None:

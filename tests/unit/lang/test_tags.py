@@ -109,9 +109,9 @@ def test_resolve_var() -> None:
 
 def test_large_values_are_fast() -> None:
     text = json.dumps({"value": "{{a}}" * 1_000})
-    started = time.perf_counter()
+    started = time.process_time()
     tags.replace(text, {"a": "x" * 10_000}, allow_unresolved=False)
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 10  # a blow-up takes minutes
 
 
 def test_expressions_of_one_text_may_read_different_parts_of_the_scope() -> None:

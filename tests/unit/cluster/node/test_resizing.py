@@ -208,7 +208,7 @@ async def only_two_lives_are_kept(here: Node, key: ObjectKey) -> None:
     assert worker is not None
     assert (sorted(worker.launches), sorted(worker.logs)) == ([("c", 1), ("c", 2)],) * 2
     await until(lambda: [p.suffix for p in worker.directory.glob("c.0.*")] == [".life"])
-    assert await here.log(key, previous="true") == ""
+    assert await here.log(key, previous="true") in ("", "Terminated\n")  # its shell may not have set its trap yet
 
 
 async def test_a_limit_below_what_is_in_use_is_refused(here: Node) -> None:

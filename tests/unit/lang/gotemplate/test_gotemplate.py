@@ -112,7 +112,7 @@ def test_bombs_are_refused_quickly(text: str) -> None:
     started = time.process_time()
     with pytest.raises(ExecError):
         run(text)
-    assert time.process_time() - started < 1  # a tenth on a machine that does nothing else
+    assert time.process_time() - started < 10  # a tenth on a machine that does nothing else
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_a_deep_path_is_no_problem() -> None:
 def test_open_tags_take_no_time(text: str) -> None:
     began = time.process_time()
     assert appset.replace_tags(text, {"a": "b"}) == text
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 10  # a blow-up takes minutes

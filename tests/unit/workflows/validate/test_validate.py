@@ -118,4 +118,4 @@ def test_odd_manifests_take_no_time(manifest: str) -> None:
     resource = {"name": "main", "resource": {"action": "create", "manifest": manifest}}
     began = time.process_time()
     validate_workflow(workflow(resource), NoTemplates(), lint=True)
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 10  # a blow-up takes minutes
