@@ -183,7 +183,7 @@ class Replay:
             tasks = [watching.create_task(self._watch_pods()), watching.create_task(self._watch_events())]
             try:
                 await self._play()
-            except (ApiError, DriverError) as err:
+            except (ApiError, DriverError, TimeoutError) as err:
                 self.seen.trouble = f"{type(err).__name__}: {err}"
             finally:
                 for task in tasks:
