@@ -218,8 +218,10 @@ class Outlet:
         self._wake()
 
     def close(self) -> None:
+        """Once only: from then on the descriptor's number may be somebody else's."""
         if not self._closed:
             self._closed = True
+            self._loop.remove_reader(self._descriptor)
             self._wake()
             os.close(self._descriptor)
 
@@ -234,8 +236,6 @@ class Outlet:
                 self._loop.remove_reader(self._descriptor)
 
     def _wake(self) -> None:
-        if self._closed:
-            self._loop.remove_reader(self._descriptor)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
