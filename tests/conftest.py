@@ -13,11 +13,10 @@ settings.register_profile("timeless", deadline=None, suppress_health_check=[Heal
 settings.load_profile("timeless")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Writes the failed tests' ids, one a line, to the file that TIPHYS_FAILED names."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """After a run that came to its end: writes the failed tests' ids, one a line, to the file TIPHYS_FAILED names."""
     place = os.environ.get("TIPHYS_FAILED")
-    if place and not hasattr(terminalreporter.config, "workerinput"):
+    if place and exitstatus == pytest.ExitCode.TESTS_FAILED and not hasattr(terminalreporter.config, "workerinput"):
         reports = (*terminalreporter.stats.get("failed", ()), *terminalreporter.stats.get("error", ()))
-        Path(place).write_text(
-            "".join(f"{node}\n" for node in dict.fromkeys(r.nodeid for r in reports)), encoding="utf-8"
-        )
+        failed = dict.fromkeys(report.nodeid for report in reports)
+        Path(place).write_text("".join(f"{test}\n" for test in failed), encoding="utf-8")
