@@ -92,6 +92,7 @@ class Store:
         self._alike = _Alike()
         self._gathering = _Gathering()
         self._writer: _Writer | None = None
+        self._is_refused = False
         if journal is not None:
             self._load(journal)
             self._writer = _Writer(journal)
@@ -173,6 +174,17 @@ class Store:
         await _kept(self._stage(change))
         return change.record
 
+    def takes_writes(self) -> bool:
+        """Whether the disk took the last commit. Where it did not it is tried again, for whoever asks next: those who
+        are told that nothing can be written may not write."""
+        if self._is_refused and self._writer is not None and not self._writer.is_busy:
+            self._writer.commit(Group.of_nothing(self.version), self._tried)
+        return not self._is_refused
+
+    def _tried(self, error: JournalError | None) -> None:
+        self._is_refused = error is not None
+        self._flush()
+
     def _replacing(self, collection: str, key: str, view: Object) -> Change:
         previous = self.latest(collection, key)
         self._given += 1
@@ -237,6 +249,7 @@ class Store:
     def _committed(self, taken: _Gathering, error: JournalError | None) -> None:
         """Back on the loop: publish, then acknowledge, then start what gathered meanwhile."""
         assert taken.done is not None
+        self._is_refused = error is not None
         if error is None:
             self._publish(taken.changes)
             _settle(taken.done, None)

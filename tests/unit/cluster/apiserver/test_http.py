@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -48,11 +49,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling() -> AsyncIterator[Caller]:
+async def calling(path: Path | None = None) -> AsyncIterator[Caller]:
     tokens = StaticTokens()
     tokens.add("admin", User("admin", (MASTERS,)))
     tokens.add("alice", User("alice", ("devs",)))
-    async with api_server() as server:
+    async with api_server(path) as server:
         handler = HttpHandler(server, Authenticator([tokens, server.tokens]), Rbac(server.store))
         runner = web.ServerRunner(web.Server(handler, handler_cancellation=True))
         await runner.setup()
@@ -89,6 +90,19 @@ async def test_health_and_version_are_open(call: Caller) -> None:
     assert await call("/healthz", user="") == (200, "ok")
     status, version = await call("/version/", user="")
     assert (status, version["major"]) == (200, "1")
+
+
+async def test_a_server_whose_disk_takes_no_writes_is_not_ready(tmp_path: Path) -> None:
+    async with calling(tmp_path / "cluster.db") as call:
+        assert await call("/readyz") == (200, "ok")
+        call.server.store._writer._journal._db.execute("PRAGMA query_only=ON")
+        assert (await call("/api/v1/namespaces", {"metadata": {"name": "n"}}))[0] == 503
+        status, text = await call("/readyz")
+        assert status == 500
+        assert {"[-]etcd failed: reason withheld", "[-]etcd-readiness failed: reason withheld", "[+]ping ok"} <= set(
+            text.splitlines()
+        )
+        assert 'kubernetes_healthcheck{name="etcd",type="readyz"} 0' in (await call("/metrics/slis"))[1]
 
 
 async def test_paths_are_given_by_their_verb(call: Caller) -> None:

@@ -103,6 +103,31 @@ async def test_a_refusing_disk_loses_nothing_and_says_so(tmp_path: Path) -> None
     await store.close()
 
 
+async def test_who_only_asks_learns_that_the_disk_takes_writes_again(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s.db")
+    first = await store.put("things", "a", obj("a"))
+    assert store.takes_writes()
+    journal = store._writer._journal
+    journal._db.execute("PRAGMA query_only=ON")
+    with pytest.raises(ServiceUnavailable):
+        await store.remove("things", first)
+    tried, hear = asyncio.Event(), store._tried
+    store._tried = lambda error: (hear(error), tried.set())
+    async with asyncio.timeout(60):
+        assert not store.takes_writes()
+        await tried.wait()
+        tried.clear()
+        journal._db.execute("PRAGMA query_only=OFF")
+        assert not store.takes_writes()
+        await tried.wait()
+    assert store.takes_writes()
+    assert store.get("things", "a") is first
+    await store.close()
+    again = await reopened(tmp_path / "s.db")
+    assert (again.version, again.get("things", "a").version) == (first.version, first.version)
+    await again.close()
+
+
 async def test_a_second_server_on_the_same_file_is_refused(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s.db")
     await store.put("things", "a", obj("a"))

@@ -81,7 +81,7 @@ class HttpHandler:
         self._discovery = Discovery(server.registry)
         self._openapi = OpenApi(server.registry)
         self._conversations = Conversations(server, authorizer)
-        self._health = Health()
+        self._health = Health(server.store.takes_writes)
         self._fairness = Fairness()
         self._metrics = Metrics(server.store, server.registry)
 

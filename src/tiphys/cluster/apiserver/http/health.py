@@ -6,12 +6,13 @@
     livez check passed
 
 Checks can be left out (``exclude=``). One that fails shows as ``[-]NAME failed: reason withheld``, with status 500.
-Most checks are steps of the start: a server that answers has done them all.
+Most checks are steps of the start: a server that answers has done them all. Those of ``etcd`` are our store's: they
+fail while the disk takes no writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -62,11 +63,12 @@ _READY: Final = ("etcd-readiness", "informer-sync", "shutdown")
 
 
 class Health:
-    """``checks`` by name, beside those that hold for every server that answers; those of ``_READY`` say nothing about
-    being alive."""
+    """``stores``: whether writes are possible now; all other checks hold for every server that answers. Those of
+    ``_READY`` say nothing about being alive."""
 
-    def __init__(self, checks: Mapping[str, Check] | None = None) -> None:
-        self._checks: dict[str, Check] = dict.fromkeys((*_CHECKS, *_READY), lambda: True) | dict(checks or {})
+    def __init__(self, stores: Check) -> None:
+        self._checks: dict[str, Check] = dict.fromkeys((*_CHECKS, *_READY), lambda: True)
+        self._checks |= dict.fromkeys(("etcd", "etcd-readiness"), stores)
 
     def paths(self) -> list[str]:
         """Everything that is answered."""
