@@ -84,7 +84,10 @@ class ChartStore:
         place = self.place / hashlib.sha256(repository.url.encode()).hexdigest()[:32]
         if _SHA256.fullmatch(wanted) and (place / wanted).exists():
             return place / wanted
-        url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
+        try:
+            url = urljoin(repository.url.rstrip("/") + "/", str(entry["urls"][0]))
+        except ValueError as err:
+            raise RenderError(f"the URL of chart {chart} {version} cannot be read: {err}") from None
         data = await self._get(url, repository, ARCHIVE_BYTES_MAX)
         digest = hashlib.sha256(data).hexdigest()
         if wanted and digest != wanted:
@@ -108,18 +111,15 @@ class ChartStore:
     async def _get(self, url: str, repository: ChartRepository, size_max: int) -> bytes:
         timeout = aiohttp.ClientTimeout(total=DEADLINE_SECONDS)
         shown, given = urls.sanitized(url), repository.credentials
-        headers = https.authorization(given, url, repository.url, anywhere=repository.passes_credentials)
-        trust, way = https.verification(given), https.proxy(given, url)
         try:
+            headers = https.authorization(given, url, repository.url, anywhere=repository.passes_credentials)
+            trust, way = https.verification(given), https.proxy(given, url)
             async with self.session.get(url, headers=headers, timeout=timeout, ssl=trust, proxy=way) as answer:
                 if answer.status != 200:
                     raise RenderError(f"{shown} answered {answer.status} {answer.reason}")
-                data = bytearray()
-                async for chunk in answer.content.iter_chunked(1 << 16):
-                    data += chunk
-                    if len(data) > size_max:
-                        raise RenderError(f"{shown} is longer than {size_max} bytes")
-                return bytes(data)
+                return await https.body(answer, size_max)
+        except RenderError:
+            raise
         except (aiohttp.ClientError, TimeoutError, ValueError) as err:
             raise RenderError(f"{shown} could not be fetched: {err or type(err).__name__}") from None
 

@@ -94,10 +94,12 @@ class GitHubApps:
             async with self._session.request(
                 method, url, headers=headers, timeout=timeout, ssl=trust, proxy=way, allow_redirects=False
             ) as answer:
-                data = await answer.content.read(ANSWER_BYTES_MAX)
+                data = await https.body(answer, ANSWER_BYTES_MAX)
                 if answer.status not in (200, 201):
                     raise RenderError(f"GitHub App {app.id}: {url} answered {answer.status} {answer.reason}")
                 return json.loads(data)
+        except RenderError:
+            raise
         except (aiohttp.ClientError, TimeoutError, ValueError) as err:
             raise RenderError(f"GitHub App {app.id}: {url}: {err or type(err).__name__}") from None
 

@@ -14,6 +14,9 @@ import tempfile
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+import aiohttp
+
+from tiphys.cd.sources import urls
 from tiphys.cd.sources.credentials import Credentials
 from tiphys.cd.sources.request import RenderError
 
@@ -70,6 +73,16 @@ def proxy(credentials: Credentials, url: str) -> str | None:
     if not credentials.proxy or any(_excepts(one, host, port) for one in credentials.no_proxy.split(",")):
         return None
     return credentials.proxy
+
+
+async def body(answer: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    """All of an answer; a stream's ``read`` gives no more than has come. Raises `RenderError` for a longer one."""
+    data = bytearray()
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        data += chunk
+        if len(data) > bytes_max:
+            raise RenderError(f"{urls.sanitized(str(answer.url))} is longer than {bytes_max} bytes")
+    return bytes(data)
 
 
 def _excepts(pattern: str, host: str, port: int) -> bool:

@@ -226,8 +226,10 @@ class GitHub:
             return web.Response(status=401)
         if request.path == "/api/v3/app/installations":
             page = int(request.query["page"])
+            more = {"permissions": "x" * 4_000}  # GitHub says a lot of each: an answer comes in many pieces
             rows = [
-                {"id": 100 * page + n, "account": {"login": f"Org{page}-{n}"}} for n in range(100 if page < 3 else 2)
+                {"id": 100 * page + n, "account": {"login": f"Org{page}-{n}"}, **more}
+                for n in range(100 if page < 3 else 2)
             ]
             return web.json_response(rows)
         self.given += 1
@@ -263,7 +265,7 @@ async def test_a_github_app_gets_a_token_for_its_installation() -> None:
             with pytest.raises(RenderError, match="GitHub App 12 is not installed for nobody"):
                 await token(0, "git@github.example.com:Nobody/r.git")
             other = GitHub()
-            with pytest.raises(RenderError, match="answered 500"):
+            with pytest.raises(RenderError, match=r"^GitHub App 12: http\S+/access_tokens answered 500"):
                 await apps.exchanged(Credentials(github_app=GitHubApp(12, other.pem, 5, api)), "")
             with pytest.raises(RenderError, match="private key of GitHub App 12 cannot be read"):
                 await apps.exchanged(Credentials(github_app=GitHubApp(12, "x", 7, api)), "")

@@ -84,7 +84,7 @@ async def test_a_constraint_finds_a_version_and_its_files(served: tuple[Served, 
 async def test_what_is_wrong_with_a_repository_is_said(served: tuple[Served, str], store: ChartStore) -> None:
     holder, url = served
     repository = ChartRepository(url)
-    with pytest.raises(RenderError, match="answered 404"):
+    with pytest.raises(RenderError, match=r"^http\S+/index.yaml answered 404"):
         await store.resolve(repository, "demo", "^1")
     holder.chart("1.0.0", archive({"demo/Chart.yaml": ""}), digest="0" * 64)
     with pytest.raises(RenderError, match="the index says 0000"):
@@ -109,6 +109,16 @@ async def test_an_index_of_the_wrong_shape_holds_no_chart(
     holder, url = served
     holder.files["index.yaml"] = index.encode()
     with pytest.raises(RenderError, match="is not in"):
+        await store.checkout(ChartRepository(url), "demo", "1.0.0")
+
+
+@pytest.mark.parametrize(
+    "link", ["http://[::1/demo.tgz", "http://localhost:x/demo.tgz", "http://localhost:99999/demo.tgz"]
+)
+async def test_an_archive_whose_url_is_none_is_said(served: tuple[Served, str], store: ChartStore, link: str) -> None:
+    holder, url = served
+    holder.files["index.yaml"] = f"entries: {{demo: [{{version: 1.0.0, urls: ['{link}']}}]}}".encode()
+    with pytest.raises(RenderError):
         await store.checkout(ChartRepository(url), "demo", "1.0.0")
 
 
