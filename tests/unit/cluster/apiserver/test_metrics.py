@@ -67,6 +67,19 @@ async def test_what_is_stored_and_watched(call: Caller) -> None:
     async with asyncio.timeout(60):
         while (await rows(call, "apiserver_longrunning_requests"))[labels] != 0:
             pass
+    place = labels.removeprefix('verb="WATCH",')
+    counted = await rows(call, "apiserver_request_total")
+    assert counted[f'verb="WATCH",dry_run="",{place},code="200"'] == 1
+
+
+async def test_a_defect_is_counted_as_one(call: Caller) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    call.server.verbs.admission.append(break_down)
+    assert (await call(MAPS, {"metadata": {"name": "a"}}))[0] == 500
+    counted = await rows(call, "apiserver_request_total")
+    assert [labels[-10:] for labels in counted if "configmaps" in labels] == ['code="500"']
 
 
 async def test_who_may_read_them(call: Caller) -> None:
@@ -89,6 +102,9 @@ async def test_who_may_read_them(call: Caller) -> None:
         ("DELETE", MAPS, {}, "", "DELETECOLLECTION", "namespace"),
         ("HEAD", "/api/v1/nodes", {}, "", "LIST", "cluster"),
         ("GET", "/api/v1/watch/nodes", {}, "", "WATCH", "cluster"),
+        ("GET", "/api/v1/nodes", {"watch": "True"}, "", "WATCH", "cluster"),
+        ("GET", "/api/v1/nodes", {"watch": ""}, "", "WATCH", "cluster"),
+        ("GET", "/api/v1/nodes", {"watch": "false"}, "", "LIST", "cluster"),
         ("GET", "/api/v1/namespaces/d/pods/p/exec", {}, "", "CONNECT", "resource"),
         ("BREW", MAPS, {}, "", "other", "namespace"),
     ],

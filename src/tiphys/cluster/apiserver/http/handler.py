@@ -28,7 +28,7 @@ from tiphys.cluster.apiserver.http.identity import Authenticator, Authorizer
 from tiphys.cluster.apiserver.http.impersonation import impersonated
 from tiphys.cluster.apiserver.http.metrics import CONTENT_TYPE, Metrics
 from tiphys.cluster.apiserver.http.openapi import OpenApi
-from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, parse
+from tiphys.cluster.apiserver.http.paths import GroupVersion, ResourcePath, asks_to_watch, parse
 from tiphys.cluster.apiserver.http.rbac import Rbac
 from tiphys.cluster.apiserver.http.representation import Representation
 from tiphys.cluster.apiserver.http.streams.dispatch import SUBRESOURCES, Conversations
@@ -61,7 +61,9 @@ _CONFIGURATION: Final = "/.well-known/openid-configuration"
 _PUBLIC: Final = {"Cache-Control": "public, max-age=3600"}
 _JSON: Final = {"Content-Type": "application/json"}
 _NO_CACHE: Final = {"Cache-Control": "no-cache, private"}
+_BEGUN: Final = web.RequestKey("begun", int)
 _CLIENT_GONE: Final = 499
+_BROKEN: Final = 500
 WRITE_SECONDS_MAX: Final = 60.0
 """How long a reader of a stream may take for what was sent to it."""
 
@@ -91,6 +93,7 @@ class HttpHandler:
         began = self._server.clock.monotonic()
         asked = self._metrics.begin(request.method, where, request.query, request.headers.get("Content-Type", ""))
         response: web.StreamResponse | None = None
+        code = _BROKEN
         connection = request.protocol if isinstance(request.protocol, Connection) else None
         try:
             if connection is not None:
@@ -103,8 +106,11 @@ class HttpHandler:
         except RecursionError:
             # Whatever reads schemas, patches and values calls itself for what is inside; this is its bound.
             response = refusal(BadRequest("the request nests values too deeply"))
+        except (asyncio.CancelledError, ConnectionError):  # the client went away; for a stream that is a usual end
+            code = request.get(_BEGUN, _CLIENT_GONE)
+            raise
         finally:
-            code = response.status if response is not None else _CLIENT_GONE
+            code = response.status if response is not None else code
             self._metrics.end(asked, code, self._server.clock.monotonic() - began)
             if self._auditor is not None:
                 _end_audit(request, response)
@@ -296,7 +302,7 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": how.stream_type})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            _audit_start(request)
+            _begin_stream(request)
             request[_SEAT].give_back()
             has_columns = False
             async for event in watcher:
@@ -341,7 +347,7 @@ class HttpHandler:
             response = web.StreamResponse(headers={**_NO_CACHE, "Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            _audit_start(request)
+            _begin_stream(request)
             request[_SEAT].give_back()
             async for chunk in chunks:
                 try:
@@ -380,7 +386,9 @@ def _decision(request: web.BaseRequest) -> Iterator[None]:
         entry.decided(allowed=True)
 
 
-def _audit_start(request: web.BaseRequest) -> None:
+def _begin_stream(request: web.BaseRequest) -> None:
+    """The head of the answer is sent: whatever comes, it was a 200."""
+    request[_BEGUN] = 200
     entry = _entry(request)
     if entry is not None:
         entry.event["responseStatus"] = {"metadata": {}, "code": 200}
@@ -434,9 +442,7 @@ def answer_json(value: Any) -> web.Response:
 
 def _verb(method: str, where: ResourcePath, query: Mapping[str, str]) -> Verb:
     """What a method means at a path; raises MethodNotAllowed."""
-    if method == "GET" and where.is_watch:
-        return "watch"
-    if where.name is None and method == "GET" and query.get("watch", "").lower() in ("true", "1"):
+    if method == "GET" and asks_to_watch(where, query):
         return "watch"
     if where.subresource is not None and method == "POST":
         return "create"

@@ -18,6 +18,8 @@ from typing import Final
 from aiohttp import web
 from multidict import MultiMapping
 
+from tiphys.cluster.apiserver.http.metrics import CONTENT_TYPE
+
 ROOTS: Final = ("/healthz", "/livez", "/readyz")
 Check = Callable[[], bool]
 _GAUGE: Final = "kubernetes_healthcheck"
@@ -79,7 +81,7 @@ class Health:
         rows = [(root, name) for root in ROOTS for name in self._names(root[1:])]
         lines = [f'{_GAUGE}{{name="{name}",type="{root[1:]}"}} {int(self._checks[name]())}' for root, name in rows]
         head = [f"# HELP {_GAUGE} [STABLE] The result of a single health check.", f"# TYPE {_GAUGE} gauge"]
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        headers = {"Content-Type": CONTENT_TYPE}
         return web.Response(body="\n".join([*head, *lines, ""]).encode(), headers=headers)
 
     def _names(self, root: str) -> list[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tiphys.cluster.apiserver.http.paths import ResourcePath
+from tiphys.cluster.apiserver.http.paths import ResourcePath, asks_to_watch
 from tiphys.cluster.apiserver.registry import Registry
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.version import VERSION
@@ -133,7 +133,7 @@ def _verb(method: str, where: ResourcePath | None, query: Mapping[str, str], med
         return method
     if where.subresource in _CONVERSATIONS:
         return "CONNECT"
-    if method == "GET" and (where.is_watch or (where.name is None and query.get("watch", "") in ("true", "1"))):
+    if method == "GET" and asks_to_watch(where, query):
         return "WATCH"
     if where.name is None:
         return {"GET": "LIST", "DELETE": "DELETECOLLECTION"}.get(method, method)

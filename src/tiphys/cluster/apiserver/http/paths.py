@@ -11,6 +11,7 @@ somebody else's and is not looked at.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -38,6 +39,12 @@ class ResourcePath:
     subresource: str | None = None
     tail: str = ""
     is_watch: bool = False
+
+
+def asks_to_watch(where: ResourcePath, query: Mapping[str, str]) -> bool:
+    """Whether a GET there is a watch. As with all truth values of queries only "0", "false" and nothing at all are no
+    (apimachinery, ``Convert_Slice_string_To_bool``)."""
+    return where.is_watch or (where.name is None and query.get("watch", "0").lower() not in ("0", "false"))
 
 
 def parse(raw: str) -> GroupVersion | ResourcePath | None:
