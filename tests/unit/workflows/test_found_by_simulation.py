@@ -215,3 +215,31 @@ def test_a_lock_is_stored_before_the_pod_that_holds_it_is_made() -> None:
     plan = cluster_of({"steps": [[{"name": "a", "template": "t"}]]}, locked).decide()
     kinds = [[action.resource for action in stage if isinstance(action, Create | Patch)] for stage in plan.stages]
     assert kinds.index([WORKFLOWS]) < kinds.index([PODS])
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+@pytest.mark.parametrize("shape", [{"when": "1 == 2"}, {"when": "1 == 2", "withItems": [0]}, {"template": "once"}])
+def test_the_hook_of_a_task_that_ends_as_it_begins_runs_at_once(shape: dict[str, Any], reloaded: bool) -> None:
+    hook = {"expression": f'{ENDED} || tasks["a"].status == "Skipped"', "template": "t"}
+    after = "(a.Succeeded || a.Skipped)"
+    tasks = [
+        {"name": "a", "template": "t", "hooks": {"ended": hook}, **shape},
+        {"name": "b", "template": "t"},
+        {"name": "c", "template": "t", "depends": after},
+        {"name": "d", "template": "t", "depends": f"{after} && b"},
+    ]
+    memo = {"key": "k", "cache": {"configMap": {"name": "c"}}}
+    at = "2026-01-01T00:00:00Z"
+    entry = json.dumps({"nodeID": "x", "outputs": {}, "creationTimestamp": at, "lastHitTimestamp": at})
+    cache = {"metadata": {"name": "c", "labels": {"workflows.argoproj.io/configmap-type": "Cache"}}}
+    templates = [{"name": "main", "dag": {"tasks": tasks}}, container("once", memoize=memo), container("t")]
+    spec = {"entrypoint": "main", "templates": templates}
+    cluster = Cluster(spec, config_maps={"c": {**cache, "data": {"k": entry}}})
+    cluster.decide()
+    assert cluster.running_pods() == ["wf.a.hooks.ended", "wf.b", "wf.c"]
+    if reloaded:
+        cluster.reload()
+    cluster.succeed("wf.b")
+    assert cluster.running_pods() == ["wf.a.hooks.ended", "wf.c"]  # d waits for the hook as well
+    cluster.succeed("wf.a.hooks.ended")
+    assert cluster.running_pods() == ["wf.c", "wf.d"]

@@ -123,6 +123,7 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         changed = dict.fromkeys(frame.unmet)
     todo = deque({**changed, **frame.again})
     frame.again = {}
+    hooked = dict.fromkeys(frame.hooked_targets)
     while todo:
         name = todo.popleft()
         if name not in frame.unmet or (name in frame.done and name not in changed):
@@ -131,17 +132,29 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         todo.extend(_with_new_address(state, frame, name))
         if name not in frame.done and _is_done(state, frame, name):
             frame.done.add(name)
+            if frame.tasks[name].get("hooks"):  # it may have ended as it began, before its hooks were looked at
+                hooked[name] = None
             for dependent in frame.graph.dependents.get(name, ()):
                 if dependent in frame.unmet:
                     frame.unmet[dependent] -= 1
                     if frame.unmet[dependent] <= 0:
                         todo.append(dependent)
     _begin_exit_handlers_of_loops(state, frame)
-    for name in frame.hooked_targets:
+    for name in hooked:
         task_node = state.nodes.by_id.get(_id(state, frame, name))
-        if task_node is not None:
-            _run_hooks(state, frame, frame.tasks[name], task_node)
+        if task_node is not None and not _run_hooks(state, frame, frame.tasks[name], task_node):
+            _reopen(state, frame, name)
     state.visited(node.id, dirty)
+
+
+def _reopen(state: State, frame: Frame, name: str) -> None:
+    """What has not begun waits for the hooks of a task that had been done without them."""
+    if name not in frame.done:
+        return
+    frame.done.discard(name)
+    for dependent in frame.graph.dependents.get(name, ()):
+        if dependent in frame.unmet and _id(state, frame, dependent) not in state.nodes.by_id:
+            frame.unmet[dependent] += 1
 
 
 def _begin_exit_handlers_of_loops(state: State, frame: Frame) -> None:
