@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Any, Literal
 
+from tiphys.cluster.node.network.routes import is_ipv4
 from tiphys.machinery.selectors import from_structured
 
 Object = Mapping[str, Any]
@@ -84,7 +85,7 @@ def member(pod: Object) -> Member | None:
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
     addresses = [status.get("podIP") or "", *(each.get("ip") or "" for each in status.get("podIPs") or ())]
-    address = next(filter(_is_ipv4, addresses), "")
+    address = next(filter(is_ipv4, addresses), "")
     if not address:
         return None
     return Member(meta.get("namespace") or "", meta.get("labels") or {}, address, _named_ports(spec))
@@ -221,14 +222,6 @@ def _network(text: str | None) -> str:
         return str(IPv4Network(text or "", strict=False))
     except ValueError:
         return ""
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _named_ports(spec: Object) -> dict[tuple[str, str], int]:

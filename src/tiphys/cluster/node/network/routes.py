@@ -75,9 +75,9 @@ def _of_service(service: Object, slices: Sequence[Object], node: str) -> Iterabl
         outside = endpoints(slices, port, node if external_local else "")
         protocol = port.get("protocol") or "TCP"
         name = _port_name(service, port)
-        for address in filter(_is_ipv4, _own_addresses(spec)):
+        for address in filter(is_ipv4, _own_addresses(spec)):
             yield Forward(address, int(port["port"]), protocol, inside, affinity, name)
-        for address in filter(_is_ipv4, _load_balancer_addresses(service)):
+        for address in filter(is_ipv4, _load_balancer_addresses(service)):
             yield Forward(address, int(port["port"]), protocol, outside, affinity, name)
         if port.get("nodePort"):
             yield Forward("", int(port["nodePort"]), protocol, outside, affinity, name)
@@ -110,7 +110,8 @@ def _others(endpoints: tuple[Endpoint, ...], addresses: Set[str]) -> tuple[Endpo
     return tuple(end for end in endpoints if end.address not in addresses) or endpoints
 
 
-def _is_ipv4(text: str) -> bool:
+def is_ipv4(text: str) -> bool:
+    """Whether this is an address that the pods' network speaks."""
     try:
         IPv4Address(text)
     except ValueError:
