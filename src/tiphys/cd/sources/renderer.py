@@ -129,7 +129,7 @@ class SourceRenderer:
         return found
 
     async def _rendered(self, asked: Request) -> request.Rendered:
-        if _is_plain(asked) and not await asyncio.to_thread(_is_heavy, asked):
+        if await asyncio.to_thread(_is_for_here, asked):
             return await asyncio.to_thread(render, asked, self._tools)
         return await self.pool.render(asked)
 
@@ -207,6 +207,11 @@ def _key(asked: Request, references: Mapping[str, Path]) -> str:
         {name: str(path) for name, path in references.items()},
     ]
     return hashlib.sha256(gojson.dump_bytes(parts)).hexdigest()
+
+
+def _is_for_here(asked: Request) -> bool:
+    """Whether this process may render it; looks through the whole directory of a source."""
+    return _is_plain(asked) and not _is_heavy(asked)
 
 
 def _is_plain(asked: Request) -> bool:
