@@ -183,6 +183,10 @@ class GitStore:
         async with self._lock(_key(repository.url)):
             await self._begin(repository)
 
+    def writing(self, repository: Repository) -> asyncio.Lock:
+        """Whose turn it is to change what all branches of a repository share."""
+        return self._lock(f"{_key(repository.url)}/writing")
+
     async def fetch(self, repository: Repository, commit: str) -> None:
         """Brings a commit into the copy. Raises `GitError`."""
         async with self._lock(_key(repository.url)):

@@ -37,7 +37,8 @@ async def push(git: GitStore, repository: Repository, wanted: Push) -> str:
         lease = f"--force-with-lease=refs/heads/{wanted.branch}:{old}"
         target = f"{made}:refs/heads/{wanted.branch}"
         await git.ask(["push", "--quiet", lease, "--", repository.url, target], repository)
-    await _note(git, repository, wanted, made, who)
+    async with git.writing(repository):
+        await _note(git, repository, wanted, made, who)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,15 @@ async def test_a_branch_for_review_begins_at_the_one_that_is_synced(origin: Orig
     base = git(origin.place, "rev-parse", "env/prod")
     assert git(origin.place, "rev-parse", f"{made}^") == base
     assert git(origin.place, "ls-tree", base) == ""
+
+
+async def test_branches_that_are_hydrated_at_once_all_get_their_notes(origin: Origin, store: GitStore) -> None:
+    names = [f"env/{number}" for number in range(4)]
+    wanted = [commit(branch=name, base=name, message=name, dry=f"{n:040x}") for n, name in enumerate(names)]
+    made = await asyncio.gather(*[push(store, origin.repository, each) for each in wanted])
+    for done, each in zip(made, wanted, strict=True):
+        note = json.loads(git(origin.place, "notes", "--ref=hydrator.metadata", "show", done))
+        assert (git(origin.place, "rev-parse", each.branch), note) == (done, {"drySha": each.dry})
 
 
 async def test_what_others_put_into_the_branch_stays(origin: Origin, store: GitStore) -> None:
