@@ -17,6 +17,7 @@ from tiphys.cd.plan import hydration
 from tiphys.cd.plan.hydration import Dry, HydrationError, Key
 from tiphys.cd.plan.objects import annotations_of, metadata_of, name_of
 from tiphys.cd.plan.projects import Project
+from tiphys.cd.plan.validation import DestinationError
 from tiphys.cd.rendering import Push, Rendered, Renderer, RenderFailed
 from tiphys.cd.writing import Application, Applications
 from tiphys.runtime.clock import Clock
@@ -48,12 +49,12 @@ class Hydrator:
             lock = self._locks.setdefault(hydration.key_of(hydrator), asyncio.Lock())
             async with lock:
                 hydrated = await self._hydrated(app, hydration.key_of(hydrator), dry, revision)
-        except (HydrationError, ProjectError, RenderFailed) as err:
+        except (HydrationError, ProjectError, DestinationError, RenderFailed) as err:
             return await self._write(app, hydration.ended(app, self._clock.now(), revision, problem=str(err)))
         return await self._write(app, hydration.ended(app, self._clock.now(), revision, hydrated=hydrated))
 
     async def _hydrated(self, app: Application, key: Key, dry: Rendered, revision: str) -> str:
-        """The commit. Raises HydrationError, ProjectError and RenderFailed."""
+        """The commit. Raises HydrationError, ProjectError, DestinationError and RenderFailed."""
         group = self._group(key)
         projects = {project.name: project for project in map(self._comparer.project_of, group)}
         hydration.check(group, projects)

@@ -81,3 +81,13 @@ async def test_a_dry_source_that_does_not_render_is_said() -> None:
         await create(it)
         app = await it.until(lambda app: operation(app).get("phase") == "Failed")
         assert operation(app)["message"].endswith("no such path") and not it.sources.pushed
+
+
+async def test_another_application_of_the_branch_that_goes_nowhere_is_said() -> None:
+    async with scene() as it:
+        it.sources.commit(config_map())
+        nowhere = {"server": "https://nowhere.example.com", "namespace": "default"}
+        await it.create("other", source=None, sourceHydrator=hydrated(path="other"), destination=nowhere)
+        await create(it)
+        app = await it.until(lambda app: operation(app).get("phase") == "Failed")
+        assert "nowhere.example.com" in operation(app)["message"] and not it.sources.pushed
