@@ -99,6 +99,9 @@ class Scheduler(Component):
         self._unpark()
 
     def _on_pod(self, key: ObjectKey, before: Object | None, after: Object | None) -> None:
+        if before is not None and after is not None and before["metadata"]["uid"] != after["metadata"]["uid"]:
+            self._on_pod(key, before, None)  # nobody saw that one went before there was another of its name
+            before = None
         if before is not None and (after is None or podfacts.is_terminated(after)):
             uid = before["metadata"]["uid"]
             had_room = self.cluster.node_of(uid) or self.cluster.expected_at(uid)

@@ -12,8 +12,9 @@ from tiphys.client.transport import Request
 from tiphys.cluster.controllers.plan import eviction
 from tiphys.cluster.controllers.plan.scheduling.cluster import ClusterState, PodFacts
 from tiphys.cluster.controllers.plan.scheduling.decide import decide
+from tiphys.cluster.controllers.scheduler import Scheduler
 from tiphys.machinery.errors import ServiceUnavailable
-from tiphys.machinery.resources import EVENTS, NODES, PODS
+from tiphys.machinery.resources import EVENTS, NODES, PODS, key_of
 
 
 def node(name: str, **spec: Any) -> dict[str, Any]:
@@ -211,6 +212,20 @@ def test_a_refused_status_does_not_end_the_scheduler() -> None:
         await world.make(PODS, "small", spec=asks("1"))
         await world.settle(5)
         assert (await world.get(PODS, "small"))["status"]["phase"] == "Running"
+
+    in_world(test)
+
+
+def test_the_room_of_a_pod_that_went_unseen_is_free_when_another_has_its_name() -> None:
+    async def test(world: World) -> None:
+        made = await world.make(PODS, "db", spec=asks("1"))
+        await world.settle()
+        scheduler = world.controllers.manager.running["default-scheduler"]
+        assert isinstance(scheduler, Scheduler)
+        first = await world.get(PODS, "db")
+        second = {**made, "metadata": {**made["metadata"], "uid": "another"}}
+        scheduler._on_pod(key_of(made), first, second)
+        assert scheduler.cluster.node_of(first["metadata"]["uid"]) is None
 
     in_world(test)
 
