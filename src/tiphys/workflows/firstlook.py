@@ -32,12 +32,14 @@ async def fill(caches: Caches, client: Client, workflow: Object) -> None:
     """Puts into the caches what ``workflow`` names, directly or through what it names."""
     namespace = str(workflow["metadata"].get("namespace", ""))
     todo, seen = [workflow.get("spec") or {}], set[tuple[Resource, ObjectKey]]()
-    asked = 0
-    if uses_plugins(todo[0]):
-        for found in (await client.list(CONFIG_MAPS, namespace, labelSelector=_PLUGINS))["items"]:
-            caches.shared[CONFIG_MAPS].learn(found)
+    asked, knows_plugins = 0, False
     while todo:
-        for resource, name in references(todo.pop()):
+        spec = todo.pop()
+        if not knows_plugins and uses_plugins(spec):
+            knows_plugins = True
+            for plugin in (await client.list(CONFIG_MAPS, namespace, labelSelector=_PLUGINS))["items"]:
+                caches.shared[CONFIG_MAPS].learn(plugin)
+        for resource, name in references(spec):
             key = ObjectKey("" if resource is CLUSTER_WORKFLOW_TEMPLATES else namespace, name)
             if (resource, key) in seen or "{{" in name:
                 continue

@@ -46,16 +46,22 @@ def test_plugins_that_no_cache_holds_yet_are_asked_for() -> None:
         labels = {"workflows.argoproj.io/configmap-type": "ExecutorPlugin"}
         meta = {"name": "hello-executor-plugin", "namespace": "default", "labels": labels}
         await client.create(CONFIG_MAPS, {"metadata": meta, "data": {}})
+        call = {"name": "main", "plugin": {"hello": {}}}
+        await client.create(WORKFLOW_TEMPLATES, template("greets", call))
         found = []
-        for kind in ({"container": {"image": "x"}}, {"plugin": {"hello": {}}}):
+        specs: list[dict[str, Any]] = [
+            {"templates": [{"name": "main", "container": {"image": "x"}}]},
+            {"templates": [call]},
+            {"workflowTemplateRef": {"name": "greets"}},
+        ]
+        for spec in specs:
             caches = Caches(client, world.clock, random.Random(0))
-            spec = {"templates": [{"name": "main", **kind}]}
             await firstlook.fill(caches, client, {"metadata": {"namespace": "default"}, "spec": spec})
             known = caches.shared[CONFIG_MAPS].get(ObjectKey("default", "hello-executor-plugin"))
             found.append(known is not None)
         return found
 
-    assert in_cluster(body) == [False, True]
+    assert in_cluster(body) == [False, True, True]
     assert not firstlook.uses_plugins({"artifacts": [{"plugin": {"name": "n", "key": "k"}}]})
 
 
