@@ -17,6 +17,7 @@ import orjson
 
 from tiphys.cluster.apiserver import fields
 from tiphys.cluster.apiserver.problems import Complaint, forbidden_value, invalid_options, unsupported
+from tiphys.cluster.apiserver.queries import flag
 from tiphys.cluster.apiserver.record import Record
 from tiphys.cluster.apiserver.registry import ResourceInfo
 from tiphys.cluster.apiserver.store import Store
@@ -148,20 +149,20 @@ class Lister:
         selection = Selection.parse(info, namespace, query)
         _check_options(query, watch=True)
         asked = query.get("resourceVersion", "")
-        initial = query.get("sendInitialEvents", "")
-        wants_bookmarks = query.get("allowWatchBookmarks", "") in ("true", "1")
-        starts_empty = asked not in ("", "0") and initial != "true"
+        initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
+        wants_bookmarks = flag(query, "allowWatchBookmarks")
+        starts_empty = asked not in ("", "0") and not initial
         since = parse_version(asked, watch=True) if starts_empty else self._store.version
         seconds = _count(query, "timeoutSeconds", TIMEOUT_SECONDS_MAX) or None
         make = _bookmark_maker(info)
         matches = selection.filter(info)
         watcher = self._hub.watch(info.collection, since, matches, make if wants_bookmarks else None, seconds)
-        if not starts_empty and initial != "false":
+        if not starts_empty and initial is not False:
             keys, records = self._present(info, selection)
             for key in keys:
                 if matches is None or matches(records[key]):
                     watcher.push_initial(Event("ADDED", records[key]))
-            if initial == "true" and wants_bookmarks:
+            if initial and wants_bookmarks:
                 watcher.push_initial(Event("BOOKMARK", make(self._store.version, {INITIAL_EVENTS_END: "true"})))
         return watcher
 

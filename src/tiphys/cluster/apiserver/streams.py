@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from tiphys.cluster.apiserver.problems import bad_request, invalid, invalid_value
+from tiphys.cluster.apiserver.queries import flag
 from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.node.runtime import STDERR, STDOUT, Session
 from tiphys.machinery.times import parse_time
@@ -81,9 +82,9 @@ def parse_log_options(pod: Object, query: Mapping[str, str], now: datetime) -> L
         since = now - timedelta(seconds=limits["sinceSeconds"])
     return LogOptions(
         container=choose_container(pod, query.get("container", "")),
-        follow=_flag(query, "follow"),
-        previous=_flag(query, "previous"),
-        timestamps=_flag(query, "timestamps"),
+        follow=flag(query, "follow"),
+        previous=flag(query, "previous"),
+        timestamps=flag(query, "timestamps"),
         tail_lines=limits["tailLines"],
         limit_bytes=limits["limitBytes"],
         since=since,
@@ -94,8 +95,8 @@ def parse_remote_options(
     pod: Object, query: Mapping[str, str], command: tuple[str, ...] | None = None
 ) -> RemoteOptions:
     """``command``: of an exec. Raises BadRequest for an unknown or missing container, no command, or no streams."""
-    tty = _flag(query, "tty")
-    wanted = {number for number, name in _STREAMS.items() if _flag(query, name)}
+    tty = flag(query, "tty")
+    wanted = {number for number, name in _STREAMS.items() if flag(query, name)}
     if tty:
         wanted.discard(STDERR)  # one terminal is both
     if not wanted:
@@ -122,10 +123,6 @@ def choose_container(pod: Object, asked: str) -> str:
     if init:
         text += f" or one of the init containers: [{' '.join(init)}]"
     raise bad_request(text)
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    return query.get(name, "") in ("true", "1")
 
 
 def _number(query: Mapping[str, str], name: str) -> int | None:

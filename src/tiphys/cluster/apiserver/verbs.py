@@ -38,6 +38,7 @@ from tiphys.cluster.apiserver.problems import (
     shown,
     unsupported,
 )
+from tiphys.cluster.apiserver.queries import flag
 from tiphys.cluster.apiserver.record import Object, Record, isolated
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
@@ -129,7 +130,7 @@ class WriteOptions:
             dry_run=query.get("dryRun") == "All",
             manager=query.get("fieldManager") or writer.agent,
             validation=query.get("fieldValidation", ""),
-            force=query.get("force", "") in ("true", "1"),
+            force=flag(query, "force"),
             trusted=writer.trusted,
             applies=applies,
             warnings=[] if writer is TRUSTED else writer.warnings,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from tiphys.cluster.apiserver.queries import flag
+
 PATH_CHARACTERS_MAX: Final = 8_192
 _PROXY: Final = re.compile(r"/api/v1/(?:namespaces/[^/]+/(?:pods|services)|nodes)/[^/]+/proxy(?=/|\Z)")
 
@@ -42,9 +44,8 @@ class ResourcePath:
 
 
 def asks_to_watch(where: ResourcePath, query: Mapping[str, str]) -> bool:
-    """Whether a GET there is a watch. As with all truth values of queries only "0", "false" and nothing at all are no
-    (apimachinery, ``Convert_Slice_string_To_bool``)."""
-    return where.is_watch or (where.name is None and query.get("watch", "0").lower() not in ("0", "false"))
+    """Whether a GET there is a watch."""
+    return where.is_watch or (where.name is None and flag(query, "watch"))
 
 
 def parse(raw: str) -> GroupVersion | ResourcePath | None:
