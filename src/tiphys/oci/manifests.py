@@ -126,9 +126,12 @@ def _rows(document: Mapping[str, Any], name: str) -> Sequence[dict[str, Any]]:
 
 def _descriptor(row: Any) -> Descriptor:
     try:
-        return Descriptor(str(row["digest"]), int(row["size"]), str(row.get("mediaType") or ""))
-    except (KeyError, TypeError, ValueError) as err:
+        found = Descriptor(str(row["digest"]), int(row["size"]), str(row.get("mediaType") or ""))
+    except (KeyError, TypeError, ValueError, OverflowError) as err:
         raise ImageError(f"a descriptor without digest or size: {row!r:.100}") from err
+    if found.size < 0:
+        raise ImageError(f"a descriptor whose size is negative: {row!r:.100}")
+    return found
 
 
 def _strings(value: Any) -> tuple[str, ...]:
