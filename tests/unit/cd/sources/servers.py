@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.unit.cluster.node.images.registry_server import answering
 from tiphys.serving.certificates import Authority, Pair
 
 BACKEND = shutil.which("git-http-backend") or "/usr/lib/git-core/git-http-backend"
@@ -128,7 +129,7 @@ async def ssh_server(place: Path) -> AsyncIterator[SshServer]:
         argv = [SSHD, "-D", "-e", "-f", str(place / "sshd_config")]
         server = await asyncio.create_subprocess_exec(*argv, stdout=log, stderr=log)
         try:
-            await _answering(port)
+            await answering(port)
             key = " ".join((place / "host.pub").read_text().split()[:2])
             known = f"[127.0.0.1]:{port} {key}\n"
             yield SshServer(f"ssh://root@127.0.0.1:{port}", known, (place / "user").read_text())
@@ -172,15 +173,3 @@ def _separation() -> Iterator[None]:
         if is_ours:
             with suppress(OSError):
                 place.rmdir()
-
-
-async def _answering(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return

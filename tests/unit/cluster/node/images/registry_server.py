@@ -61,7 +61,7 @@ async def docker_registry(place: Path, htpasswd: str = "") -> AsyncIterator[str]
 
 
 async def answering(port: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
