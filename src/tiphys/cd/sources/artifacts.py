@@ -60,7 +60,7 @@ class ArtifactStore:
 
     def __init__(self, place: Path, clock: Clock) -> None:
         self.place = place
-        self.shelf = Shelf()
+        self.shelf = Shelf(place)
         self._clock = clock
         self._fetching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

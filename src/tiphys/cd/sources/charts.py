@@ -49,7 +49,7 @@ class ChartStore:
     def __init__(self, place: Path, session: aiohttp.ClientSession) -> None:
         self.place = place
         self.session = session
-        self.shelf = Shelf()
+        self.shelf = Shelf(place)
         self._unpacking = asyncio.Lock()
         self._known: OrderedDict[tuple[str, str, str], Path] = OrderedDict()
 

@@ -68,7 +68,7 @@ class GitStore:
     def __init__(self, place: Path, *, deadline: float = DEADLINE_SECONDS, checkouts_max: int = PLACES_MAX) -> None:
         self.place = place
         self.deadline = deadline
-        self.shelf = Shelf(checkouts_max)
+        self.shelf = Shelf(place, "*/commits/*", checkouts_max)
         self.files_max = FILES_MAX
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

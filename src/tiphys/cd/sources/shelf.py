@@ -12,11 +12,15 @@ PLACES_MAX = 64
 
 
 class Shelf:
-    """At most ``size_max`` directories, and those beyond that somebody holds."""
+    """At most ``size_max`` directories, and those beyond that somebody holds.
 
-    def __init__(self, size_max: int = PLACES_MAX) -> None:
+    ``place`` and ``pattern`` say where the last process left its own; a name with a suffix is none that was finished.
+    """
+
+    def __init__(self, place: Path, pattern: str = "*/*", size_max: int = PLACES_MAX) -> None:
         self.size_max = size_max
-        self._places: OrderedDict[Path, None] = OrderedDict()
+        left = (path for path in place.glob(pattern) if not path.suffix)
+        self._places = OrderedDict.fromkeys(sorted(left, key=lambda path: path.stat().st_mtime))
         self._held: Counter[Path] = Counter()
 
     def used(self, place: Path) -> None:

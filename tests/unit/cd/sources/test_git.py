@@ -88,6 +88,15 @@ async def test_checkouts_are_whole_and_the_oldest_go(origin: Origin, store: GitS
     assert (await store.checkout(origin.repository, commits[0]) / "dir/a").read_text() == "0"
 
 
+async def test_checkouts_of_the_process_before_go_too(origin: Origin, store: GitStore) -> None:
+    commits = [origin.commit({"a": str(number)}) for number in range(4)]
+    old = [await store.checkout(origin.repository, commit) for commit in commits[:2]]
+    again = GitStore(store.place, checkouts_max=2)
+    for commit in commits[2:]:
+        await again.checkout(origin.repository, commit)
+    assert not any(place.exists() for place in old)
+
+
 async def test_a_checkout_that_is_read_stays(origin: Origin, store: GitStore) -> None:
     commits = [origin.commit({"a": str(number)}) for number in range(4)]
     read = await store.checkout(origin.repository, commits[0])
