@@ -17,6 +17,7 @@ from tiphys.machinery.errors import Forbidden
 from tiphys.machinery.resources import NODES, PODS, SERVICE_ACCOUNTS, Resource
 
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+SLICES = Resource("resource.k8s.io", "v1", "resourceslices", "ResourceSlice", namespaced=False)
 KUBELET = User("system:node:one", ("system:nodes", "system:authenticated"))
 TAINT = {"key": "a", "effect": "NoSchedule"}
 MIRROR = {"kubernetes.io/config.mirror": "x"}
@@ -101,6 +102,20 @@ async def test_what_is_its_own_is_not(server: ApiServer) -> None:
     await ask(server, Request("delete", PODS, "default", "on-one"))
     someone = User("system:node:one", ("system:authenticated",))
     await ask(server, patched(NODES, "two", {"metadata": {"labels": {"a": "b"}}}), someone)
+
+
+async def test_resource_slices_are_of_its_own_devices(server: ApiServer) -> None:
+    def slice_of(node: str) -> dict[str, Any]:
+        pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+        return {"metadata": {"name": f"of-{node}"}, "spec": {"driver": "d.example.com", "pool": pool, "nodeName": node}}
+
+    await ask(server, Request("create", SLICES, body=slice_of("one")))
+    await ask(server, Request("delete", SLICES, name="of-one"))
+    with pytest.raises(Forbidden, match="can only create ResourceSlice with the same NodeName"):
+        await ask(server, Request("create", SLICES, body=slice_of("two")))
+    await Client(server.transport()).create(SLICES, slice_of("two"))
+    with pytest.raises(Forbidden, match="can only delete ResourceSlice with the same NodeName"):
+        await ask(server, Request("delete", SLICES, name="of-two"))
 
 
 async def test_a_mirror_pod_has_its_node_as_owner_and_refers_to_nothing(server: ApiServer) -> None:

@@ -1,8 +1,9 @@
 """What is asked of nodes, and of those who act for one: TaintNodesByCondition and NodeRestriction.
 
 Who is called ``system:node:NAME`` and in the group ``system:nodes`` is the kubelet of that node (its certificate says
-so). Whatever roles it has, it writes only what is its own: its Node without taints and owners, its Lease and CSINode,
-the status of its pods and claims, mirror pods, tokens for its pods. Source: ``plugin/pkg/admission/noderestriction``.
+so). Whatever roles it has, it writes only what is its own: its Node without taints and owners, its Lease, CSINode and
+ResourceSlices, the status of its pods and claims, mirror pods, tokens for its pods.
+Source: ``plugin/pkg/admission/noderestriction``.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ class NodeRestriction:
             "persistentvolumeclaims": _claim,
             "leases.coordination.k8s.io": _lease,
             "csinodes.storage.k8s.io": _csi_node,
+            "resourceslices.resource.k8s.io": _resource_slice,
         }
 
     def check(self, request: Attributes) -> None:
@@ -227,6 +229,14 @@ def _lease(request: Attributes, node: str) -> str:
 def _csi_node(request: Attributes, node: str) -> str:
     same_name = (request.name or (request.obj or {}).get("metadata", {}).get("name")) == node
     return "" if same_name else "can only access CSINode with the same name as the requesting node"
+
+
+def _resource_slice(request: Attributes, node: str) -> str:
+    """Which node it is of cannot be changed."""
+    held = {"CREATE": request.obj, "DELETE": request.old}.get(request.operation)
+    if held is None or (held.get("spec") or {}).get("nodeName") == node:
+        return ""
+    return f"can only {request.operation.lower()} ResourceSlice with the same NodeName as the requesting node"
 
 
 def _labels(obj: Object | None) -> Mapping[str, str]:
