@@ -293,7 +293,7 @@ class HttpHandler:
     async def _watch(
         self, request: web.BaseRequest, info: ResourceInfo, asked: Request, how: Representation
     ) -> web.StreamResponse:
-        if how.media_type == representation.PROTOBUF:
+        if how.media_type == bodies.PROTOBUF:
             how.encode(info.codec.empty() if info.codec is not None else {})  # refused now rather than in the stream
         watcher = self._server.open_watch(asked)
         watcher.count_bytes()

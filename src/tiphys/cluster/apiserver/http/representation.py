@@ -6,7 +6,7 @@ whatever else it likes better: protobuf costs us more, and only built-in kinds h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from tiphys.api import protobuf
+from tiphys.cluster.apiserver.http.bodies import JSON, PROTOBUF, YAML
 from tiphys.cluster.apiserver.listing import Page
 from tiphys.cluster.apiserver.record import Object, Record, encode
 from tiphys.cluster.apiserver.registry import ResourceInfo
@@ -23,12 +24,13 @@ from tiphys.lang import goyaml
 from tiphys.machinery.errors import NotAcceptable
 
 Shape = Literal["object", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"]
-JSON: Final = "application/json"
-YAML: Final = "application/yaml"
-PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _ACCEPTED: Final = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 _STREAMS: Final = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-_SHAPES: Final = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
+_SHAPES: Final[Mapping[str, Shape]] = {
+    "Table": "Table",
+    "PartialObjectMetadata": "PartialObjectMetadata",
+    "PartialObjectMetadataList": "PartialObjectMetadataList",
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def negotiate(accept: str) -> Representation:
         ):
             refused_shape = True
             continue
-        return Representation(shape or "object", YAML if media == YAML else JSON, parameters.get("v", "v1"))  # type: ignore[arg-type]
+        kind = YAML if media == YAML else JSON
+        return Representation(_SHAPES.get(shape, "object"), kind, parameters.get("v", "v1"))
     if takes_protobuf:
         return Representation(media_type=PROTOBUF)
     if refused_shape:

@@ -75,7 +75,7 @@ async def take_over(request: web.BaseRequest, protocol: str, headers: Mapping[st
     response = _Upgrade(status=101, headers={"Connection": "Upgrade", "Upgrade": protocol, **headers})
     response.force_close()
     # Everything that comes from now on is the new protocol's; what HTTP has read already comes first.
-    request.protocol.set_parser(Feeder(reader))  # type: ignore[arg-type]
+    request.protocol.set_parser(Feeder(reader))  # type: ignore[arg-type]  # declared for WebSockets only, open to all
     request.protocol.keep_alive(False)
     await response.prepare(request)
     return Socket(response, reader)
