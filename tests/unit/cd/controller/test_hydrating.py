@@ -46,6 +46,7 @@ async def test_what_is_dry_becomes_a_commit() -> None:
         # It is asked for.
         await it.patch({"metadata": {"annotations": {"argocd.argoproj.io/hydrate": "normal"}}})
         await it.until(lambda app: "argocd.argoproj.io/hydrate" not in app["metadata"].get("annotations", {}))
+        assert len(it.sources.pushed) == 2
         newer = it.sources.commit(config_map(a="c"))
         await it.refresh()
         await it.until(lambda app: operation(app).get("drySHA") == newer and operation(app)["phase"] == "Hydrated")
