@@ -245,6 +245,17 @@ async def test_a_webhook_changes_and_another_refuses(client: Client, server: Api
     assert str(caught.value) == 'admission webhook "h.example.com" denied the request: no bad data'
 
 
+async def test_what_a_webhook_says_may_come_in_many_pieces(client: Client, tmp_path: Path) -> None:
+    async def fill(_request: dict[str, Any]) -> dict[str, Any]:
+        patch = [{"op": "add", "path": "/data", "value": {"long": "x" * 900_000}}]
+        return {"allowed": True, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+
+    async with webhook(tmp_path / "a", fill) as config:
+        await client.create(MUTATING, hook(config))
+        made = await client.create(CONFIG_MAPS, config_map("one"))
+    assert len(made["data"]["long"]) == 900_000
+
+
 async def test_what_a_webhook_adds_gets_defaults(client: Client, tmp_path: Path) -> None:
     async def inject(request: dict[str, Any]) -> dict[str, Any]:
         sidecar = {"name": "proxy", "image": "proxy:1", "ports": [{"containerPort": 15001}]}
