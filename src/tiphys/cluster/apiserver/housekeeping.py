@@ -1,7 +1,8 @@
 """The objects by which the server says what it is: its APIServices, FlowSchemas and PriorityLevelConfigurations.
 
 They are there when the server begins to serve, and follow what they tell of: definitions come and go, a schema's level
-is there or not.
+is there or not. Others may write the same object in the same moment, a webhook or the disk refuse: such a one is left
+alone, and looked at again after the next change.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import Final
 
 from tiphys.cluster.apiserver import crds, flow_control, metadata
 from tiphys.cluster.apiserver.api_services import API_SERVICES, follows_definitions, of_server
@@ -21,14 +21,11 @@ from tiphys.cluster.apiserver.record import Object
 from tiphys.cluster.apiserver.registry import Registry, ResourceInfo
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.verbs import Target, Verbs, WriteOptions
-from tiphys.machinery.errors import Conflict, NotFound, ServiceUnavailable
+from tiphys.machinery.errors import ApiError, ServiceUnavailable
 from tiphys.machinery.resources import Resource
 from tiphys.machinery.times import to_time
 from tiphys.runtime.clock import Clock
 from tiphys.runtime.ids import Ids
-
-# Others may write the same object in the same moment, or the disk refuse: what is wrong then is mended the next time.
-_IN_PASSING: Final = (Conflict, NotFound, ServiceUnavailable)
 
 
 class Housekeeping:
@@ -68,7 +65,7 @@ class Housekeeping:
         await self._put_missing(API_SERVICES, wanted.values(), MANAGER)
         for name, service in self._held(API_SERVICES).items():
             if name not in wanted and follows_definitions(service):
-                with contextlib.suppress(*_IN_PASSING):
+                with contextlib.suppress(ApiError):
                     await self._verbs.delete(Target(self._info(API_SERVICES), None, name), DeleteOptions())
 
     async def _tend_schemas(self) -> None:
@@ -88,7 +85,7 @@ class Housekeeping:
             "status": {"conditions": [condition]},
         }
         options = WriteOptions(manager=flow_control.CONSUMER, applies=True, force=True)
-        with contextlib.suppress(*_IN_PASSING):
+        with contextlib.suppress(ApiError):
             await self._verbs.apply(Target(info, None, name, "status"), applied, options)
 
     async def _put_missing(self, resource: Resource, wanted: Iterable[Object], manager: str) -> None:

@@ -19,16 +19,19 @@ class Keeper:
         self._collections = frozenset(collections)
         self._tend = tend
         self._is_due = False
+        self._is_closed = False
         self._task: asyncio.Task[None] | None = None
         store.subscribe(self._heard)
 
     def wake(self) -> None:
         """Needs a running loop."""
         self._is_due = True
-        if self._task is None or self._task.done():
+        if not self._is_closed and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
+        """From now on nothing is done: what is still written while the store closes begins no task that outlives it."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -9,11 +9,13 @@ import pytest
 
 from tiphys.client.client import Client
 from tiphys.cluster.apiserver import crds
+from tiphys.cluster.apiserver.admission.chain import Attributes
 from tiphys.cluster.apiserver.admission.classes import system_classes
 from tiphys.cluster.apiserver.bootstrap import first_roles
+from tiphys.cluster.apiserver.keeping import Keeper
 from tiphys.cluster.apiserver.server import SHARED_MAPS, ApiServer
 from tiphys.cluster.apiserver.store import Store
-from tiphys.machinery.errors import NotFound
+from tiphys.machinery.errors import Forbidden, NotFound
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, ObjectKey, Resource
 from tiphys.runtime.ids import SeededIds
 from tiphys.runtime.virtual import VirtualClock, VirtualLoop
@@ -123,6 +125,44 @@ def test_a_flow_schema_says_whether_its_level_is_there() -> None:
         assert len(told) == 10
 
     in_cluster(test)
+
+
+def test_a_schema_that_may_not_be_written_keeps_no_other_from_it() -> None:
+    async def test(server: ApiServer, client: Client) -> None:
+        def refuse(request: Attributes) -> None:
+            if request.name == "system-nodes" and request.operation == "UPDATE":
+                raise Forbidden("not this one")
+
+        chain = server.verbs.chain
+        chain.validating = (*chain.validating, refuse)
+        for schema in ("catch-all", "system-nodes"):
+            assert await dangling(client, schema) == "False"
+        for level in ("catch-all", "system"):
+            await client.delete(LEVELS, ObjectKey("", level))
+        await asyncio.sleep(1)
+        assert await dangling(client, "system-nodes") == "False"
+        assert await dangling(client, "catch-all") == "True"
+
+    async def dangling(client: Client, name: str) -> str:
+        schema = await client.get(SCHEMAS, ObjectKey("", name))
+        return str(schema["status"]["conditions"][0]["status"])
+
+    in_cluster(test)
+
+
+async def test_who_keeps_something_true_stops_when_told_to() -> None:
+    store, seen = Store(), list[int]()
+
+    async def tend() -> None:
+        seen.append(store.version)
+
+    keeper = Keeper(store, ["things"], tend)
+    await store.put("things", "a", {"metadata": {"name": "a"}})
+    await asyncio.sleep(0)
+    await keeper.close()
+    await store.put("things", "b", {"metadata": {"name": "b"}})
+    await asyncio.sleep(0)
+    assert seen == [1]
 
 
 def test_what_a_server_brings_is_right_though_it_is_not_judged_at_the_start() -> None:
