@@ -16,12 +16,10 @@ from aiohttp import web
 from tiphys.client.client import Client
 from tiphys.client.transport import Request
 from tiphys.cluster.apiserver.server import ApiServer
-from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.apiserver.verbs import Writer
 from tiphys.machinery.errors import ApiError, Forbidden, InternalError, Invalid
 from tiphys.machinery.resources import CONFIG_MAPS, PODS, ObjectKey, Resource
 from tiphys.runtime.clock import SystemClock
-from tiphys.runtime.ids import SystemIds
 from tiphys.serving.certificates import Authority, server_context
 
 QUOTAS = Resource("", "v1", "resourcequotas", "ResourceQuota", True)
@@ -33,18 +31,6 @@ POLICIES = Resource(GROUP, "v1", "validatingadmissionpolicies", "ValidatingAdmis
 BINDINGS = Resource(GROUP, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False)
 MAPS = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}]
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    made = await ApiServer.start(Store.open(tmp_path / "cluster.db"), SystemClock(), SystemIds(), ("none",))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Client:
-    return Client(server.transport())
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:

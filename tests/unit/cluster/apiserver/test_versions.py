@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,14 @@ from tiphys.client.client import Client
 from tiphys.client.transport import Request
 from tiphys.cluster.apiserver.conversion import ConversionFailed
 from tiphys.cluster.apiserver.server import ApiServer
-from tiphys.cluster.apiserver.store import Store
 from tiphys.machinery.actions import PatchType
 from tiphys.machinery.errors import Invalid, NotFound
 from tiphys.machinery.resources import CUSTOM_RESOURCE_DEFINITIONS, ObjectKey, Resource
-from tiphys.runtime.clock import SystemClock
-from tiphys.runtime.ids import SystemIds
 
 V1 = Resource("x.io", "v1", "ports", "Port", True)
 V2 = Resource("x.io", "v2", "ports", "Port", True)
 DEFINITION = ObjectKey("", "ports.x.io")
 A = ObjectKey("default", "a")
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[ApiServer]:
-    made = await ApiServer.start(Store.open(tmp_path / "cluster.db"), SystemClock(), SystemIds(), ("none",))
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Client:
-    return Client(server.transport())
 
 
 def version(name: str, *fields: str, **more: Any) -> dict[str, Any]:
