@@ -70,7 +70,7 @@ def _serve(listener: socket.socket, answering: Answering) -> None:
     with contextlib.suppress(OSError):
         while True:
             link, _ = listener.accept()
-            with link:
+            with link, contextlib.suppress(OSError):  # who had its answer may be gone
                 _converse(link, answering)
 
 
@@ -124,6 +124,17 @@ def test_a_call_that_fails(tmp_path: Path) -> None:
         channel.call("/a.B/C", b"")
     assert str(err.value) == "rpc error: code = Unimplemented desc = no /a.B/C\nä"
     assert err.value.code == 12
+
+
+def test_a_service_that_does_not_stop_to_answer(tmp_path: Path) -> None:
+    """The one message is all that is read, however many more come."""
+
+    def chatter(connection: h2.connection.H2Connection, stream: int, method: str, body: bytes) -> None:
+        connection.send_headers(stream, [(":status", "200")])
+        connection.send_data(stream, packed(b"x") * 2)
+
+    with service(tmp_path / "socket", chatter) as channel, pytest.raises(GrpcError, match="more than one message came"):
+        channel.call("/a.B/C", b"")
 
 
 def test_a_service_that_goes_away(tmp_path: Path) -> None:
@@ -210,6 +221,22 @@ def test_a_plugin_that_leaves_a_link(tmp_path: Path) -> None:
         with pytest.raises(ExecutorError, match="no file and no directory"):
             driver.load(an_artifact("x", "k"), tmp_path / "target")
     assert not [*files.iterdir(), *own.iterdir()]
+
+
+@pytest.mark.parametrize("answer", [b"\xff", b"\x00", b"\x12\x7f"])
+def test_a_plugin_whose_answer_is_no_message(tmp_path: Path, answer: bytes) -> None:
+    def babble(connection: h2.connection.H2Connection, stream: int, method: str, body: bytes) -> None:
+        connection.send_headers(stream, [(":status", "200")])
+        connection.send_data(stream, packed(answer))
+        connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+    with service(tmp_path / "socket", babble):
+        driver = PluginDriver({"test": PluginPlace(tmp_path / "socket", tmp_path, tmp_path)})
+        artifact = an_artifact("x", "k")
+        with pytest.raises(ExecutorError, match="plugin test delete failed: "):
+            driver.delete(artifact)
+        with pytest.raises(ExecutorError, match="plugin test list objects failed: "):
+            driver.list_objects(artifact)
 
 
 def test_a_plugin_that_is_not_there() -> None:

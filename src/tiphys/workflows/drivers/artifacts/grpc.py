@@ -1,4 +1,4 @@
-"""Calls to a gRPC service that listens at a unix socket: unary ones, and such that answer with a stream. They block.
+"""Calls to a gRPC service that listens at a unix socket: unary ones. They block.
 
     preface, SETTINGS, HEADERS, DATA (one message)  ─►     ◄─  HEADERS, DATA … , HEADERS (grpc-status, grpc-message)
 
@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -54,13 +54,17 @@ class Channel:
 
     def call(self, method: str, request: bytes) -> bytes:
         """The one message of the answer. ``method`` is ``/package.Service/Method``. Raises ``GrpcError``."""
-        answers = list(self.stream(method, request))
-        if len(answers) != 1:
-            raise GrpcError(_INTERNAL, f"{len(answers)} messages instead of one")
-        return answers[0]
+        found: list[bytes] = []
+        with closing(self._answers(method, request)) as answers:
+            for message in answers:
+                if found:
+                    raise GrpcError(_INTERNAL, "more than one message came")
+                found.append(message)
+        if not found:
+            raise GrpcError(_INTERNAL, "no message came")
+        return found[0]
 
-    def stream(self, method: str, request: bytes) -> Iterator[bytes]:
-        """The messages of the answer. Raises ``GrpcError``."""
+    def _answers(self, method: str, request: bytes) -> Generator[bytes, None, None]:
         if len(request) + 5 > REQUEST_BYTES_MAX:
             raise GrpcError(_RESOURCE_EXHAUSTED, f"the request is longer than {REQUEST_BYTES_MAX} bytes")
         try:

@@ -63,8 +63,7 @@ class PluginDriver:
 
     def list_objects(self, artifact: Object) -> list[str]:
         name, place = self._find(artifact)
-        answer = self._call(name, place, artifact, "ListObjects", "list objects", _message(_ARTIFACT, artifact))
-        fields = list(protobuf.read_fields(answer))
+        fields = self._call(name, place, artifact, "ListObjects", "list objects", _message(_ARTIFACT, artifact))
         error = _text(dict(fields).get(2, b""))
         if error:
             raise ExecutorError(f"plugin {name} list objects failed: {error}")
@@ -79,15 +78,18 @@ class PluginDriver:
 
     def _do(self, name: str, place: PluginPlace, artifact: Object, method: str, verb: str, request: bytes) -> None:
         """A call whose answer is whether it went well."""
-        answer = dict(protobuf.read_fields(self._call(name, place, artifact, method, verb, request)))
+        answer = dict(self._call(name, place, artifact, method, verb, request))
         if not answer.get(1):
             raise ExecutorError(f"plugin {name} {verb} failed: {_text(answer.get(2, b''))}")
 
-    def _call(self, name: str, place: PluginPlace, artifact: Object, method: str, verb: str, request: bytes) -> bytes:
+    def _call(
+        self, name: str, place: PluginPlace, artifact: Object, method: str, verb: str, request: bytes
+    ) -> list[tuple[int, int | bytes]]:
+        """The fields of the answer."""
         _await_socket(name, place.socket)
         seconds = float(artifact["plugin"].get("connectionTimeoutSeconds") or READY_SECONDS)
         try:
-            return Channel(place.socket, seconds).call(f"{SERVICE}/{method}", request)
+            return list(protobuf.read_fields(Channel(place.socket, seconds).call(f"{SERVICE}/{method}", request)))
         except (GrpcError, protobuf.ProtobufError) as err:
             raise ExecutorError(f"plugin {name} {verb} failed: {err}") from err
 
