@@ -29,6 +29,11 @@ def network_reason(err: Exception, netloc: str) -> str:
     return reason(err) if isinstance(err, OSError) and err.errno else str(err)
 
 
+def sentence(err: ExecutorError | OSError) -> str:
+    """What went wrong, also where it was foreseen nowhere (a full disk): without this machine's paths."""
+    return reason(err) if isinstance(err, OSError) else str(err)
+
+
 def reason(err: OSError) -> str:
     text = os.strerror(err.errno) if err.errno else str(err)
     return text[:1].lower() + text[1:]

@@ -34,7 +34,7 @@ from tiphys.workflows.executor.agent import TaskAgent
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifact_plugins import PodPlugins
 from tiphys.workflows.executor.artifacts import ArtifactDrivers, PluginPlace
-from tiphys.workflows.executor.errors import ExecutorError, go_error
+from tiphys.workflows.executor.errors import ExecutorError, go_error, sentence
 from tiphys.workflows.executor.plugins import Plugin
 from tiphys.workflows.executor.template import (
     MAIN,
@@ -133,8 +133,8 @@ class NativeExecutor:
                 place = _private(dirs, job)
                 inputs.write_staged_file(job.template, place)
                 mounts = _script_mount(job.template, place)
-        except ExecutorError as err:
-            return Staged(failure=Failure("init", str(err)))
+        except (ExecutorError, OSError) as err:
+            return Staged(failure=Failure(INIT, sentence(err)))
         paused = [c["name"] for c in pod["spec"]["containers"] if c["name"] in job.main and pausing.is_wanted(c)]
         if wanted.progress or paused:
             run = dirs.private / "run"
@@ -273,8 +273,8 @@ class NativeExecutor:
         if job.reports and not unprepared:
             try:
                 found = await self._collect(pod, dirs, job)
-            except ExecutorError as err:
-                found = outputs.Collected({}, [str(err)])
+            except (ExecutorError, OSError) as err:
+                found = outputs.Collected({}, [sentence(err)])
         self._jobs.pop(pod["metadata"].get("uid", ""), None)
         said = progress.read(dirs.private / "run" / "progress") if job.names_progress else ""
         remove = [] if dirs.isolated else [*_made_paths(dirs.private, job.output_paths), *plugins.outside()]

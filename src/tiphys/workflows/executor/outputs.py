@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from tiphys.workflows.executor import archives, locations
 from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
-from tiphys.workflows.executor.errors import ExecutorError, go_error
+from tiphys.workflows.executor.errors import ExecutorError, go_error, sentence
 from tiphys.workflows.executor.template import (
     MAIN,
     MIRROR,
@@ -117,8 +117,8 @@ class _Collector:
     def _try(self, step: Callable[[dict[str, Any]], None], outputs: dict[str, Any]) -> None:
         try:
             step(outputs)
-        except ExecutorError as err:
-            self.errors.append(str(err))
+        except (ExecutorError, OSError) as err:
+            self.errors.append(sentence(err))
 
     def _save_result(self, outputs: dict[str, Any]) -> None:
         """Standard output without one newline at its end, at most the last 256 KiB."""
@@ -176,8 +176,8 @@ class _Collector:
         for artifact in (self.template.get("outputs") or {}).get("artifacts") or ():
             try:
                 kept = self._save_artifact(artifact)
-            except ExecutorError as err:
-                wrong.append(f"{err}; ")
+            except (ExecutorError, OSError) as err:
+                wrong.append(f"{sentence(err)}; ")
                 continue
             if kept is not None:
                 saved.append(kept)

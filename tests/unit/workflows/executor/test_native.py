@@ -104,6 +104,16 @@ async def test_an_output_parameter_of_a_gigabyte_is_refused(here: Node, tmp_path
     assert said.startswith(f"output parameter a: {out}/a has more than {3 << 20} bytes, which no object of the API")
 
 
+async def test_a_failure_of_this_machine_while_outputs_are_kept_fails_the_step(here: Node, tmp_path: Path) -> None:
+    """Here the archive's name is too long for the file system; a full disk is such a failure, too."""
+    out = tmp_path / "out"
+    artifacts = [{"name": name, "path": f"{out}/a", "s3": {"key": "k"}} for name in ("a" * 300, "b")]
+    container = sh(f"mkdir -p {out}; echo x > {out}/a")
+    pod = await here.run(a_step({"name": "t", "container": container, "outputs": {"artifacts": artifacts}}))
+    assert state(pod, "wait")["terminated"]["message"] == "file name too long; "
+    assert [artifact["name"] for artifact in (await outputs(here))["artifacts"]] == ["b"]
+
+
 async def test_an_output_parameter_with_a_value_of_its_own_is_reported(here: Node) -> None:
     """Who reads the step waits for it: a step all of whose outputs were constants used to be waited for without end."""
     declared = [{"name": "a", "value": "constant"}]
