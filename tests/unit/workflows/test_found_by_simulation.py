@@ -243,3 +243,19 @@ def test_the_hook_of_a_task_that_ends_as_it_begins_runs_at_once(shape: dict[str,
     assert cluster.running_pods() == ["wf.a.hooks.ended", "wf.c"]  # d waits for the hook as well
     cluster.succeed("wf.a.hooks.ended")
     assert cluster.running_pods() == ["wf.c", "wf.d"]
+
+
+def test_an_exit_handler_of_a_copy_ends_though_its_loop_had_ended_before_the_controller_came_back() -> None:
+    loop = {"name": "a", "template": "t", "withItems": [0], "hooks": {"exit": {"template": "again"}}}
+    again = container("again", retryStrategy={"limit": "1"})
+    cluster = cluster_of({"dag": {"tasks": [loop, {"name": "b", "template": "t"}]}}, container("t"), again)
+    cluster.decide()
+    cluster.succeed("wf.a(0:0)")
+    cluster.succeed("wf.b")
+    assert cluster.nodes()["wf.a"] == "Succeeded"
+    assert cluster.running_pods() == ["wf.a(0:0).onExit(0)", "wf.a.onExit(0)"]
+    cluster.reload()
+    cluster.decide()
+    cluster.succeed("wf.a.onExit(0)")
+    cluster.succeed("wf.a(0:0).onExit(0)")
+    assert cluster.phase == "Succeeded"

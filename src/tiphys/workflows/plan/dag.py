@@ -424,6 +424,7 @@ def _go_on_with_exit_handlers(state: State, frame: Frame, task: Task, copies: It
         node = state.nodes.by_id.get(copy_id)
         handler = state.node_named(f"{node.name}.onExit") if node is not None else None
         if node is not None and node.completed and handler is not None and not handler.fulfilled:
+            frame.owner[copy_id] = str(task["name"])  # or nobody knows whose handler it is, if the loop had ended
             _run_exit_handler(state, frame, task, node)
 
 
