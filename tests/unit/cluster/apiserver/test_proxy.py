@@ -84,3 +84,19 @@ async def test_who_may_not_proxy_opens_no_web_socket(call: Caller, port: int) ->
 async def test_a_pod_that_does_not_agree_answers_as_ever(call: Caller, port: int) -> None:
     path = f"/api/v1/namespaces/default/pods/p:{port}/proxy/refused"
     assert await call(path, Connection="Upgrade", Upgrade="websocket") == (418, "no sockets here")
+
+
+async def test_an_offer_of_another_protocol_changes_nothing(call: Caller, port: int) -> None:
+    """Nor does it cut short an answer that goes on until its connection ends."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + (b"upgraded" if b"upgrade" in head.lower() else b"hello"))
+        await writer.drain()
+        writer.close()
+
+    pod = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with asyncio.timeout(SECONDS_MAX), pod, aiohttp.ClientSession() as session:
+        place = f"{call.url}/api/v1/namespaces/default/pods/p:{pod.sockets[0].getsockname()[1]}/proxy/x"
+        async with session.get(place, headers={**ADMIN, "Upgrade": "h2c"}) as response:
+            assert (response.status, await response.text()) == (200, "hello")

@@ -68,7 +68,7 @@ async def serve(request: web.BaseRequest, store: Store, info: ResourceInfo, wher
                 headers=_passed_on(request),
                 data=request.content if request.can_read_body else None,
                 allow_redirects=False,
-                read_until_eof="Upgrade" not in request.headers,
+                read_until_eof=not _protocol(request),
                 ssl=_UNCHECKED if place.scheme == "https" else True,
             ) as answer:
                 if answer.status == SWITCHING_PROTOCOLS:
@@ -106,10 +106,17 @@ async def _relay(request: web.BaseRequest, answer: aiohttp.ClientResponse, prefi
     return response
 
 
+def _protocol(request: web.BaseRequest) -> str:
+    """The other protocol that is asked for, "" for none. Who only offers one (``Upgrade`` without ``Connection``) does
+    not ask."""
+    asks = any("upgrade" in value.lower() for value in request.headers.getall("Connection", ()))
+    return request.headers.get("Upgrade", "") if asks else ""
+
+
 def _passed_on(request: web.BaseRequest) -> CIMultiDict[str]:
     headers = CIMultiDict((key, value) for key, value in request.headers.items() if key.lower() not in _NOT_PASSED)
     headers.setdefault("Accept-Encoding", "identity")
-    protocol = request.headers.get("Upgrade")
+    protocol = _protocol(request)
     if protocol:
         headers.update({"Connection": "Upgrade", "Upgrade": protocol})
     if request.remote:
