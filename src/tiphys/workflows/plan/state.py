@@ -319,17 +319,9 @@ class State:
             self.updated = True
 
     def attempts(self, node: Node) -> list[Node]:
-        """The attempts of a retry node, first to last."""
+        """The attempts of a retry node, first to last; hooks are children of it too, but no attempts."""
         found = (self.nodes.by_id.get(child) for child in node.children)
         return [child for child in found if child is not None and _is_attempt(child, node)]
-
-    def last_attempt(self, node: Node) -> Node | None:
-        """The newest attempt; hooks are children of the retry node too, but no attempts."""
-        for child_id in reversed(node.children):
-            child = self.nodes.by_id.get(child_id)
-            if child is not None and _is_attempt(child, node):
-                return child
-        return None
 
     def is_in_exit_handler(self, node: Node) -> bool:
         current: Node | None = node

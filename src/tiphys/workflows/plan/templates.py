@@ -17,7 +17,7 @@ from typing import Any
 
 from tiphys.workflows.observe import Lookup, Object
 from tiphys.workflows.plan import merging
-from tiphys.workflows.plan.canonical import STEP, TASK, TEMPLATE, canonical
+from tiphys.workflows.plan.canonical import TEMPLATE, canonical
 from tiphys.workflows.plan.problems import Problem
 
 Template = dict[str, Any]
@@ -243,11 +243,6 @@ def inline_callers(template: Template) -> Iterator[Holder]:
     for group in template.get("steps") or ():
         yield from (step for step in group if step.get("inline") is not None)
     yield from (task for task in (template.get("dag") or {}).get("tasks") or () if task.get("inline") is not None)
-
-
-def canonical_holder(holder: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    made: dict[str, Any] = canonical(holder, STEP if kind == "step" else TASK)
-    return made
 
 
 def _scope(ref: Mapping[str, Any]) -> str:
