@@ -115,3 +115,25 @@ async def test_the_terminal_of_a_container(runtime: str, tmp_path: Path) -> None
             while await session.read(STDOUT):
                 pass
         session.close()
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_more_input_than_the_command_takes_yet(tty: bool, tmp_path: Path) -> None:
+    """Who gives it waits, and nothing is lost."""
+    script = "[ ! -t 0 ] || stty raw -echo; echo ready; sleep 0.5; head -c 600000 | wc -c"
+    async with node("process", tmp_path / "node") as here:
+        agent = await here.start()
+        key = await here.create(a_pod(script, container={"stdin": True, "tty": tty}))
+        await here.until(key, lambda pod: phase(pod) == "Running")
+        options = RemoteOptions(container="c", streams=frozenset({STDIN, STDOUT}), tty=tty)
+        async with here.client.logs(key, follow="true") as chunks:
+            assert await anext(aiter(chunks)) == b"ready\n"
+        session = agent.stream_source.attach(await here.client.get(PODS, key), options)
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as tasks:
+            tasks.create_task(session.write(b"x" * 600_000))
+            said = b""
+            while b"600000" not in said:
+                data = await session.read(STDOUT)
+                assert data, said
+                said += data
+        session.close()

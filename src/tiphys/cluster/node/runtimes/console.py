@@ -113,7 +113,7 @@ class Console:
         self._outputs[master] = OUTPUT
         if self._size:
             fcntl.ioctl(master, termios.TIOCSWINSZ, self._size)
-        self._watch(master, selectors.EVENT_READ, functools.partial(self._readable, master))
+        self._watch(master, selectors.EVENT_READ, functools.partial(self._ready, master))
         self._feed()
 
     def _start_with_terminal(self, command: list[str], place: str) -> int:
@@ -152,7 +152,7 @@ class Console:
         for descriptor, kind in ((out, OUTPUT), (err, ERROR)):
             os.set_blocking(descriptor, False)
             self._outputs[descriptor] = kind
-            self._watch(descriptor, selectors.EVENT_READ, functools.partial(self._readable, descriptor))
+            self._watch(descriptor, selectors.EVENT_READ, functools.partial(self._ready, descriptor))
         return child
 
     def _forward(self, number: int, _: Any) -> None:
@@ -188,8 +188,11 @@ class Console:
             self._send(client)
         return True
 
-    def _readable(self, descriptor: int, _: int) -> None:
-        self._copy(descriptor)
+    def _ready(self, descriptor: int, events: int) -> None:
+        if events & selectors.EVENT_WRITE:  # a terminal's, which is one descriptor for both
+            self._feed()
+        if events & selectors.EVENT_READ:
+            self._copy(descriptor)
 
     def _drain(self, descriptor: int) -> None:
         while descriptor in self._outputs and self._copy(descriptor):
@@ -206,7 +209,7 @@ class Console:
         link, _address = self._listener.accept()
         client = Client(link)
         self._clients.append(client)
-        self._watch(link.fileno(), selectors.EVENT_READ, lambda events: self._serve(client, events))
+        self._tune(client)
 
     def _serve(self, client: Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -239,7 +242,7 @@ class Console:
     def _obey(self, client: Client, kind: int, payload: bytes) -> None:
         if kind == HAS_INPUT:
             client.has_input = True
-        elif kind == INPUT and not self._input_over and len(self._unfed) < INPUT_BYTES_MAX:
+        elif kind == INPUT and not self._input_over:
             self._unfed += payload
             self._feed()
         elif kind == END and self._once and client.has_input:
@@ -251,7 +254,7 @@ class Console:
                 fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, self._size)
 
     def _feed(self) -> None:
-        """What the command takes now; the rest when it can."""
+        """What the command takes now; the rest when it can. Whoever has more waits."""
         while self._unfed and self._input >= 0:
             try:
                 del self._unfed[: os.write(self._input, self._unfed)]
@@ -261,9 +264,16 @@ class Console:
                 self._unfed.clear()
                 self._input_over = True
         self._watch_input()
+        for client in self._clients:
+            self._tune(client)
 
     def _watch_input(self) -> None:
-        if self._tty or self._input < 0:
+        if self._input < 0:
+            return
+        if self._tty:
+            if self._input in self._outputs:
+                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unfed else 0)
+                self._selector.modify(self._input, wanted, self._selector.get_key(self._input).data)
             return
         registered = self._input in self._selector.get_map()
         if self._unfed and not registered:
@@ -278,9 +288,8 @@ class Console:
     def _end_input(self) -> None:
         self._input_over = True
         if self._tty:
-            with contextlib.suppress(OSError):
-                os.write(self._input, b"\x04")
-        self._watch_input()
+            self._unfed += b"\x04"
+        self._feed()
 
     def _send(self, client: Client) -> None:
         try:
@@ -294,16 +303,27 @@ class Console:
         if len(client.unsent) > CLIENT_BYTES_MAX:
             self._drop(client)
             return
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unsent else 0)
-        key = self._selector.get_key(client.link.fileno())
-        if key.events != wanted:
-            self._selector.modify(client.link.fileno(), wanted, key.data)
+        self._tune(client)
+
+    def _tune(self, client: Client) -> None:
+        """Waits for what comes next between us and the client: nothing from it while the command has enough to take."""
+        number = client.link.fileno()
+        held = self._selector.get_map().get(number)
+        wanted = selectors.EVENT_READ if len(self._unfed) < INPUT_BYTES_MAX else 0
+        wanted |= selectors.EVENT_WRITE if client.unsent else 0
+        if held is None and wanted:
+            self._watch(number, wanted, functools.partial(self._serve, client))
+        elif held is not None and not wanted:
+            self._selector.unregister(number)
+        elif held is not None and held.events != wanted:
+            self._selector.modify(number, wanted, held.data)
 
     def _drop(self, client: Client) -> None:
         if client not in self._clients:
             return
         self._clients.remove(client)
-        self._selector.unregister(client.link.fileno())
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(client.link.fileno())
         client.link.close()
         if self._once and client.has_input and not self._input_over:
             self._end_input()
