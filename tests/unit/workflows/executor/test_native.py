@@ -296,12 +296,11 @@ async def test_steps_that_write_the_same_path_leave_nothing_behind(tmp_path: Pat
         here.extensions = (native_executor(here.client, tmp_path / "artifacts"),)
         await here.start()
         declared = {"parameters": [{"name": "o", "valueFrom": {"path": str(out)}}]}
-        first = sh(f"echo one > {out}; until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+        first = sh(f"echo one > {out}; echo written; until [ -e {tmp_path}/go ]; do sleep 0.05; done")
         one = await here.create(a_step({"name": "t", "container": first, "outputs": declared}, name="one"))
         await here.until(one, lambda pod: phase(pod) == "Running")
-        async with asyncio.timeout(60):
-            while not out.exists():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        async with here.client.logs(one, follow="true") as lines:
+            assert await anext(aiter(lines)) == b"written\n"
         template = {"name": "t", "container": sh(f"echo two > {out}"), "outputs": declared}
         two = await here.create(a_step(template, name="two"))
         waiting = "waits for"
