@@ -248,7 +248,9 @@ def writers(container: Container) -> Writers | None:
     kept = Path(f"/proc/{container.pid}/fd")
     try:
         log = os.readlink(kept / "1")
-        error = next(int(entry.name) for entry in kept.iterdir() if entry.name in "27" and os.readlink(entry) == log)
+        error = next(
+            int(entry.name) for entry in kept.iterdir() if entry.name in ("2", "7") and os.readlink(entry) == log
+        )
     except (OSError, StopIteration):
         return None
     return writers_of(container.pid, (1, error))
