@@ -32,6 +32,8 @@ SOURCE = Path(__file__).parents[3] / "src"
 # A row waits up to 30 s for a supervisor; the others are over in a moment, and mostly wait too.
 AT_ONCE = 8
 DEADLINE_SECONDS = 90.0
+# What outlives the wrapper may still say something for so long.
+LINGERS_SECONDS = 10
 ROOTS = ("var/run/argo", "argo", "tmp", DIR.lstrip("/"), "said")
 _JOB = re.compile(r"(Terminated|Killed|Hangup|User defined signal [12]|Aborted|.*core dumped.*)?")
 _OWN_REMARK = re.compile(r"^unable to write termination log: .*\n", re.MULTILINE)
@@ -124,6 +126,7 @@ def _command(world: World, given: Mapping[str, Any]) -> list[str]:
         "/said/message",
         "/dev/termination-log",
         "--unshare-pid",
+        "--as-pid-1",
         "--unshare-net",
         "--die-with-parent",
     ]
@@ -137,13 +140,32 @@ def _seen(place: str) -> str:
     return f"/opt/seen{place}" if any(place.startswith(f"/{root}/") for root in ROOTS) else place
 
 
-# The interpreter is started with an environment in which it finds its modules; the wrapper's own is the row's.
-_STARTER = (
-    "import json,os,sys; e=json.loads(os.environ.pop('ROW_ENV')); sys.path[:0]=os.environ.pop('ROW_PATH').split(':');"
-    " from tiphys.workflows.executor import emissary; u=int(os.environ['ROW_UID']);"
-    " u and (os.setgroups([]), os.setgid(u), os.setuid(u)); os.environ.clear(); os.environ.update(e);"
-    " sys.exit(emissary.main(sys.argv[1:]))"
-)
+# Process 1 forks the wrapper and ends after all others have, or long enough after the wrapper: with it the kernel ends
+# whatever is left, and a process that was sent a signal with its parent may not have had its turn yet. The interpreter
+# is started with an environment in which it finds its modules; the wrapper's own is the row's.
+_STARTER = f"""\
+import os, signal, sys
+wrapper = os.fork()
+if wrapper:
+    code = os.waitstatus_to_exitcode(os.waitpid(wrapper, 0)[1])
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(code if code >= 0 else 128 - code))
+    signal.alarm({LINGERS_SECONDS})
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        signal.raise_signal(signal.SIGALRM)
+import json
+env = json.loads(os.environ.pop("ROW_ENV"))
+sys.path[:0] = os.environ.pop("ROW_PATH").split(":")
+from tiphys.workflows.executor import emissary
+user = int(os.environ["ROW_UID"])
+if user:
+    os.setgroups([]), os.setgid(user), os.setuid(user)
+os.environ.clear()
+os.environ.update(env)
+sys.exit(emissary.main(sys.argv[1:]))
+"""
 
 
 def _hidden(given: Mapping[str, Any]) -> list[str]:
