@@ -259,3 +259,41 @@ def test_an_exit_handler_of_a_copy_ends_though_its_loop_had_ended_before_the_con
     cluster.succeed("wf.a.onExit(0)")
     cluster.succeed("wf.a(0:0).onExit(0)")
     assert cluster.phase == "Succeeded"
+
+
+def test_a_stored_node_keeps_its_place_while_its_pod_is_not_seen() -> None:
+    later = {"retryStrategy": {"limit": "1", "backoff": {"duration": "1s"}}}
+    spec = {"entrypoint": "main", "templates": [container("main", **later), container("hook")], "parallelism": 1}
+    # Not on a retried root: see the generator of the simulation.
+    spec["templates"].append({"name": "steps", "steps": [[{"name": "a", "template": "main"}]]})
+    cluster = Cluster({**spec, "entrypoint": "steps", "hooks": {"runs": {"expression": RUNS, "template": "hook"}}})
+    cluster.decide()
+    cluster.fail("wf[0].a(0)")
+    assert cluster.running_pods() == ["wf.hooks.runs"]
+    cluster.lookup.live_pods.clear()  # it was made, but the answer was lost and no watch has told of it
+    cluster.reload()
+    cluster.advance(2)
+    assert cluster.running_pods() == ["wf.hooks.runs"]
+    cluster.succeed("wf.hooks.runs")
+    assert cluster.running_pods() == ["wf[0].a(1)"]
+    cluster.succeed("wf[0].a(1)")
+    assert cluster.phase == "Succeeded"
+
+
+def test_the_cache_of_a_memoized_node_is_not_asked_again_once_it_has_its_lock() -> None:
+    memo = {"key": "k", "maxAge": "1h", "cache": {"configMap": {"name": "c"}}}
+    once = container("once", memoize=memo, synchronization={"mutexes": [{"name": "m"}]})
+    tasks = [{"name": "a", "template": "once"}, {"name": "b", "template": "t"}]
+    spec = {"entrypoint": "main", "templates": [{"name": "main", "dag": {"tasks": tasks}}, once, container("t")]}
+    cluster = Cluster(spec)
+    cluster.decide()
+    cluster.set_pod("wf.a", "Running")
+    at = "2026-01-01T00:00:00Z"
+    entry = json.dumps({"nodeID": "x", "outputs": {}, "creationTimestamp": at, "lastHitTimestamp": at})
+    labels = {"workflows.argoproj.io/configmap-type": "Cache"}
+    cluster.lookup.config_maps["c"] = {"metadata": {"name": "c", "labels": labels}, "data": {"k": entry}}
+    cluster.reload()
+    cluster.succeed("wf.b")
+    assert cluster.nodes()["wf.a"] == "Running"
+    cluster.succeed("wf.a")
+    assert cluster.phase == "Succeeded"

@@ -176,9 +176,9 @@ class Run:
             return
         state.pod_of[node_id] = name
         if node_id not in state.nodes.by_id and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
-            state.orphans[node_id] = annotations.get(ANNOTATION_NODE_NAME, "")
+            state.unpaired[node_id] = annotations.get(ANNOTATION_NODE_NAME, "")
         else:  # one that ended takes no place
-            state.orphans.pop(node_id, None)
+            state.unpaired.pop(node_id, None)
         state.finished_pods[name] = None
         state.nodes.set_pod_exists(node_id, True)
 
@@ -195,7 +195,7 @@ class Run:
         if node_id and state.pod_of.get(node_id) == name:
             del state.pod_of[node_id]
         if node_id:
-            state.orphans.pop(node_id, None)
+            state.unpaired.pop(node_id, None)
             state.nodes.set_pod_exists(node_id, False)
             node = state.nodes.by_id.get(node_id)
             if node is None or not node.phase_fulfilled:
@@ -207,10 +207,13 @@ class Run:
         self._state.fresh_results[name] = None
 
     def _find_missing_pods(self) -> None:
-        nodes = self._state.nodes
-        for node_id in nodes.open:
-            if nodes.by_id[node_id].type == "Pod" and not nodes.pod_exists(node_id):
-                self._state.missing[node_id] = None
+        state = self._state
+        for node_id in state.nodes.open:
+            node = state.nodes.by_id[node_id]
+            if node.type == "Pod" and not state.nodes.pod_exists(node_id):
+                state.missing[node_id] = None
+                if parallelism.keeps_place(state, node):
+                    state.unpaired[node_id] = node.name
 
     def _look_again(self) -> None:
         state = self._state
@@ -280,6 +283,7 @@ class Run:
                 state.stale_results[node_id] = None  # it will never be complete
             if changed.phase_fulfilled:
                 state.processed.pop(node_id, None)
+                state.unpaired.pop(node_id, None)
                 if node_id in state.pod_of:
                     state.finished_pods[state.pod_of[node_id]] = None
 

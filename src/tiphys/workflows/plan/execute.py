@@ -86,12 +86,13 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if limit is not None:
         return parallelism.blocked(state, call, node, limit)
     parallelism.unblocked(state, call.node_id)
+    has_begun = node is not None and not node.waiting_for  # the original asks the cache of running nodes again
     if processed.get("synchronization") is not None:
         waiting = locks.acquire_for_node(state, call, node, processed)
         if waiting is not None:
             return waiting
         node = state.nodes.by_id.get(call.node_id)
-    if processed.get("memoize") is not None and (node is None or processed.get("synchronization") is not None):
+    if processed.get("memoize") is not None and not has_begun:
         missed = memoize.look_up(state, call, node, processed)
         if missed is not None:
             return missed
@@ -317,6 +318,6 @@ def new_node(
     if node.id in state.task_results:  # of a pod of the same name, before a retry
         state.fresh_results[node.id] = None
     state.updated = True
-    if state.orphans.pop(node.id, None) is not None:
+    if state.unpaired.pop(node.id, None) is not None:
         state.active_pods += 1
     return state.nodes.add(node)

@@ -88,6 +88,7 @@ def create_pod(state: State, call: Call, node: Node, template: Template, *, capt
     state.actions.append(Create(PODS, made.pod, why=f"node {node.name}"))
     state.pod_of[node.id] = made.pod["metadata"]["name"]
     state.nodes.set_pod_exists(node.id, True)
+    state.unpaired.pop(node.id, None)
     state.created_pods.add(node.id)
     state.active_pods += 1
     if made.progress:

@@ -40,9 +40,9 @@ THIS_TURN = Limit("turn", "", TURN_MAX)
 def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
     """The limit that the template must wait for now, if any. May fail a node whose children failed fast."""
     most = state.spec.get("parallelism")
-    if most is not None and state.active_pods >= most and not _has_orphan(state, call):
+    if most is not None and state.active_pods >= most and not _has_unpaired(state, call):
         return Limit("pods", "", most)
-    if is_pod(template) and (node is None or node.type != "Retry") and (limit := orphans_reached(state, call)):
+    if is_pod(template) and (node is None or node.type != "Retry") and (limit := unpaired_reached(state, call)):
         return limit
     if node is not None and type_of(template) in ("DAG", "Steps"):
         if _failed_fast(state, node, template):
@@ -55,21 +55,39 @@ def reached(state: State, call: Call, node: Node | None, template: Template) -> 
     return None
 
 
-def orphans_reached(state: State, call: Call) -> Limit | None:
-    """The limit that a new pod must wait for, where pods that no node claims yet take places.
+def unpaired_reached(state: State, call: Call) -> Limit | None:
+    """The limit that a new pod must wait for, where pods without their node, or nodes without their pod, take places.
 
-    They are of an earlier life, whose last words were not stored. They keep back pods alone: what comes before the node
-    that claims one (the end of a suspend, or of a retry) may not wait for it.
+    They are of an earlier life, of which one of the two was stored and not (or not yet seen to be) the other. They keep
+    back pods alone: what comes before the node that claims a pod (the end of a suspend, or of a retry) may not wait.
     """
     most = state.spec.get("parallelism")
-    if most is None or not state.orphans or state.active_pods + len(state.orphans) < most:
+    if most is None or not state.unpaired or state.active_pods + len(state.unpaired) < most:
         return None
-    return None if _has_orphan(state, call) else Limit("pods", "", most)
+    return None if _has_unpaired(state, call) else Limit("pods", "", most)
 
 
-def _has_orphan(state: State, call: Call) -> bool:
-    """Whether a pod that no node claims yet is of this call, or of one below it."""
-    return any(name.startswith(call.name) for name in state.orphans.values())
+def _has_unpaired(state: State, call: Call) -> bool:
+    """Whether a node without its pod, or a pod without its node, is of this call, or of one below it."""
+    return any(_is_below(name, call.name) for name in state.unpaired.values())
+
+
+def _is_below(name: str, above: str) -> bool:
+    """Whether a node is another one or, by its name, below it: ``a[0].b(1)`` is below ``a`` and ``a[0].b``."""
+    return name.startswith(above) and name[len(above) : len(above) + 1] in ("", ".", "[", "(")
+
+
+def keeps_place(state: State, node: Node) -> bool:
+    """Whether a stored node whose pod is not seen counts all the same: the pod may be there, or is made in this turn.
+
+    Not one that was seen running, nor one below what has ended, which is never executed again.
+    """
+    if node.phase != "Pending" or node.waiting_for:
+        return False
+    boundary = state.nodes.by_id.get(node.boundary_id)
+    while boundary is not None and not boundary.phase_fulfilled:
+        boundary = state.nodes.by_id.get(boundary.boundary_id)
+    return boundary is None
 
 
 def next_turn(state: State) -> Limit | None:
@@ -129,7 +147,7 @@ def _room(state: State, limit: Limit) -> int:
     if limit.of == "turn":
         return limit.most - len(state.actions)
     if limit.of == "pods" and not limit.node_id:
-        return limit.most - state.nodes.active_pods - len(state.orphans)
+        return limit.most - state.nodes.active_pods - len(state.unpaired)
     counts = state.nodes.counts(limit.node_id)
     if limit.of == "failed":
         return 1 if counts.active_pods == 0 else 0

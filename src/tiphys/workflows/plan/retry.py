@@ -64,7 +64,7 @@ def execute_template(
         locks.release(state, node.id, template.get("synchronization"))
         return Outcome(node)
     begins = last is not None and last.phase_fulfilled and is_pod(template)
-    if begins and (limit := parallelism.orphans_reached(state, call)) is not None:
+    if begins and (limit := parallelism.unpaired_reached(state, call)) is not None:
         return parallelism.blocked(state, call, node, limit)
     return _attempt(state, call, node, attempts, template, inner)
 

@@ -75,7 +75,11 @@ class PodView:
 
 @dataclass(eq=False)
 class State:
-    """See the module. ``status`` holds every key but ``nodes``; ``spec`` is the spec that is executed."""
+    """See the module. ``status`` holds every key but ``nodes``; ``spec`` is the spec that is executed.
+
+    ``unpaired`` are, by node id, the names of nodes whose pod is not seen yet and of pods whose node is not stored:
+    what an earlier life left half done. Each takes the place of a pod.
+    """
 
     workflow: dict[str, Any]
     settings: Settings
@@ -134,7 +138,7 @@ class State:
     timers: list[tuple[datetime, str]] = field(default_factory=list)
 
     pods: dict[str, PodView] = field(default_factory=dict)
-    orphans: dict[str, str] = field(default_factory=dict)
+    unpaired: dict[str, str] = field(default_factory=dict)
     pod_of: dict[str, str] = field(default_factory=dict)
     task_results: dict[str, Object] = field(default_factory=dict)
     fresh_pods: dict[str, None] = field(default_factory=dict)
