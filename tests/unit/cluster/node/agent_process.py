@@ -1,12 +1,9 @@
-"""A node agent as a process of its own, for tests that kill it: ``python -m … KUBECONFIG RUNTIME DIRECTORY``.
-
-Says ``up`` on its standard output when it serves pods.
-"""
+"""A node agent as a process of its own, for tests that kill it; says through ``up`` that it serves pods."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tests.unit.cluster.node.harness import RUNTIMES
@@ -17,14 +14,14 @@ from tiphys.runtime.clock import SystemClock
 from tiphys.runtime.ids import SystemIds
 
 
-async def serve(kubeconfig: str, runtime: str, directory: Path) -> None:
+def main(kubeconfig: Path, runtime: str, directory: Path, up: Connection) -> None:
+    asyncio.run(serve(str(kubeconfig), runtime, directory, up))
+
+
+async def serve(kubeconfig: str, runtime: str, directory: Path, up: Connection) -> None:
     client = Client(HttpTransport.from_kubeconfig(kubeconfig))
     runtimes = [RUNTIMES[runtime](directory / "shared")]
     agent = Agent(client, "node-1", runtimes, directory, SystemClock(), SystemIds())
     await agent.prepare()
-    print("up", flush=True)
+    up.send("up")
     await agent.run()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -216,9 +217,20 @@ async def test_a_late_shell_finds_its_life_taken(runtime: Runtime, pod: Path) ->
     life = launch(runtime, pod, "sh", "-c", "echo ran")
     command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", f"{life.place}.life", "/", "-", "022", "sh", "-c", "echo late"]
     assert (await end_of(runtime.start(life))).code == 0
-    late = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    late = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, start_new_session=True)
     said, _ = await late.communicate()
     assert (late.returncode, said, output(runtime, life)) == (0, b"", "ran\n")
+
+
+def test_what_a_command_leaves_behind_ends_with_its_life(tmp_path: Path) -> None:
+    """Also when no agent is there: nobody here but the shell."""
+    place, left = tmp_path / "main.0", "(trap '' TERM; exec sleep 600) & exit 3"
+    command = [shim.SHELL, "-c", shim.SCRIPT, "tiphys", f"{place}.life", "/", "-", "022", "sh", "-c", left]
+    subprocess.run(
+        command, stdout=subprocess.PIPE, start_new_session=True, timeout=60
+    )  # until nobody can write any more
+    record = shim.read_life(place)
+    assert record is not None and record.code == 3
 
 
 async def test_mounts_are_seen_and_written(runtime: Runtime, pod: Path, tmp_path: Path) -> None:

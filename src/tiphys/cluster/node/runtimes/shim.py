@@ -42,7 +42,8 @@ CLOCK = SystemClock()
 
 # $1 the life file, $2 the working directory, $3 the starter's tag, $4 the umask, the rest the command. 126/127 never
 # come from here: the agent has looked the program up before. A working directory that vanished meanwhile is 128, a
-# kubelet's StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log.
+# kubelet's StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log. At last the shell
+# kills its group: what the command left behind dies with its container, also while no agent is there to see to it.
 SCRIPT = """\
 f=$1 w=$2 t=$3 u=$4
 shift 4
@@ -54,6 +55,7 @@ exec 7>&2 2>/dev/null
 umask "$u"
 if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" 2>&7 7>&-; else (exit 128); fi
 echo $? >>"$f"
+kill -9 0
 """
 
 # Creating and signing the claim are two system calls of the shell; a reader in between looks again.
