@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from multiprocessing import get_context
 
-from tests.sim.seeds import Outcome, check, outcome
+from tests.sim.seeds import Outcome, check, outcome, settle
 
 _PROGRESS_SECONDS = 30.0
 
@@ -47,9 +47,10 @@ def show(seed: int) -> int:
 def outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
     """In no particular order."""
     if jobs <= 1:
+        settle()
         yield from map(outcome, seeds)
         return
-    with get_context("spawn").Pool(jobs) as pool:
+    with get_context("spawn").Pool(jobs, settle) as pool:
         yield from pool.imap_unordered(outcome, seeds, chunksize=5)
 
 

@@ -100,7 +100,7 @@ TRUSTED: Final = Writer()
 class WriteOptions:
     """``manager`` names the writer in managedFields, "" leaves them alone; ``warnings`` goes into Warning headers.
 
-    ``is_sound``: the new object comes with the server and is known to be right.
+    ``is_sound``: the new object comes with the server, which made it for this and knows it to be right.
     Of a patch: ``patch_faults`` is what a strict reading of it objects to, ``patch_shown`` how messages show it ("": by
     what came out).
     """
@@ -219,7 +219,7 @@ class Verbs:
     async def create(self, target: Target, body: Any, options: WriteOptions) -> Record:
         """Adds an object; the answer is its first state."""
         info = target.info
-        obj = self._accept(info, isolated(body) if options.trusted else body)
+        obj = self._accept(info, isolated(body) if options.trusted and not options.is_sound else body)
         obj = self._read(info, obj, options)
         namespace = self._namespace_of(info, target.namespace, obj)
         given = obj["metadata"]
