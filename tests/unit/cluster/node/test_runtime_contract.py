@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -204,6 +205,24 @@ async def test_a_running_life_is_adopted(request: pytest.FixtureRequest, runtime
     assert (await end_of(found)).code == 9
 
 
+async def test_of_lives_that_follow_each_other_the_last_two_are_kept(runtime: Runtime, pod: Path) -> None:
+    if runtime.name != "engine":
+        pytest.skip("the agent takes earlier lives away itself")
+    for attempt in range(4):
+        await end_of(runtime.start(launch(runtime, pod, "sh", "-c", "true", attempt=attempt)))
+    assert [life.attempt for life in runtime.adopt("uid", pod)] == [2, 3]
+
+
+async def test_a_signal_that_comes_at_once_is_the_commands_and_nobody_elses(runtime: Runtime, pod: Path) -> None:
+    """Process 1, which ignores what it does not handle, goes on; so does what prepares it."""
+    if not runtime.isolated:
+        pytest.skip("a process of this machine ends")
+    container = runtime.start(launch(runtime, pod, "sh", "-c", "sleep 0.3; echo done"))
+    container.signal(signal.SIGTERM)
+    assert (await end_of(container)).code == 0
+    assert output(runtime, launch(runtime, pod)) == "done\n"
+
+
 async def test_a_claimed_life_without_a_process_was_killed(runtime: Runtime, pod: Path) -> None:
     has_shells(runtime)
     (pod / "main.0.life").write_text("4194300 -\n")
@@ -272,9 +291,12 @@ async def test_programs_of_the_image_are_found(runtime: Runtime, pod: Path, tmp_
 
 async def test_a_hundred_at_once(runtime: Runtime, pod: Path) -> None:
     count = 10 if runtime.name == "engine" else 100  # it takes a good part of a second for each
-    lives = [launch(runtime, pod, "sh", "-c", f"exit {n % 7}", attempt=n) for n in range(count)]
+    made = (launch(runtime, pod, "sh", "-c", f"exit {n % 7}", attempt=n) for n in range(count))
+    lives = [replace(life, pod_uid=f"uid-{life.attempt}") for life in made]
     ends = await asyncio.gather(*(end_of(runtime.start(life)) for life in lives))
     assert [end.code for end in ends] == [n % 7 for n in range(count)]
+    for life in lives:
+        runtime.discard(life.pod_uid, pod)
 
 
 async def test_discard_ends_what_runs(runtime: Runtime, pod: Path) -> None:

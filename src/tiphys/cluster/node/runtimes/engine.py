@@ -4,7 +4,8 @@ The engine keeps images, roots, limits and exit codes; here is what a life needs
 its name made from its place (so that it is started once, whoever asks), and files of the container fetched when asked
 for. Commands in containers go through the ``docker`` or ``podman`` program, which knows how to carry terminals.
 
-A life's container stays until its pod is discarded: what it left can be read, and a new agent finds it by its labels.
+The containers of a life and of the one before it stay until their pod is discarded: what they left can be read, and a
+new agent finds them by their labels.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
@@ -54,7 +56,10 @@ _FRACTION = re.compile(r"\.(\d{6})\d*")
 class EngineContainer:
     """A life in the engine. What it does is followed by a task of the loop."""
 
-    def __init__(self, engine: Engine, launch_name: str, attempt: int, place: Path, apart: bool) -> None:
+    def __init__(
+        self, engine: Engine, launch_name: str, attempt: int, place: Path, apart: bool, starting: asyncio.Lock
+    ) -> None:
+        """``starting`` is shared by all that may start this life."""
         self.name = launch_name
         self.attempt = attempt
         self.place = place
@@ -63,6 +68,7 @@ class EngineContainer:
         self.id = container_name(place)
         self._engine = engine
         self._apart = apart
+        self._starting = starting
         self._signals: list[int] = []
         self._runs = False
         self._doomed = False
@@ -92,7 +98,9 @@ class EngineContainer:
     async def _live(self, body: Any | None) -> None:
         try:
             if body is not None:
-                await self._start(body)
+                async with self._starting:  # or it may have ended between our look and our start, which is another one
+                    await self._start(body)
+                await self._forget_earlier(body["Labels"])
             self._runs = True
             if self._doomed:
                 self._remove()
@@ -115,6 +123,16 @@ class EngineContainer:
         state = (await self._engine.ask("GET", f"/containers/{self.id}/json"))["State"]
         if state["Status"] in ("created", "configured", "initialized"):
             await self._engine.ask("POST", f"/containers/{self.id}/start")
+
+    async def _forget_earlier(self, labels: Mapping[str, str]) -> None:
+        """The life before this one stays, for who asks what it said; those before that go."""
+        if self.attempt < 2:
+            return
+        with contextlib.suppress(EngineError):
+            for row in await self._engine.ask("GET", "/containers/json", **_having(labels, POD, CONTAINER)) or ():
+                found = row["Labels"]
+                if Path(found[PLACE]).parent == self.place.parent and int(found[ATTEMPT]) < self.attempt - 1:
+                    await self._engine.ask("DELETE", f"/containers/{row['Id']}", v="1")
 
     async def _keep_output(self) -> None:
         """From the beginning, each time somebody follows: files that are there already are written anew."""
@@ -150,6 +168,7 @@ class EngineRuntime(Starter):
         self._engine: Engine | None = None
         self._is_podman = False
         self._begun: dict[Path, EngineContainer] = {}
+        self._starts: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
         self.base_env = {"PATH": DEFAULT_PATH}
 
     @property
@@ -277,12 +296,12 @@ class EngineRuntime(Starter):
                     self.engine.call("DELETE", f"/containers/{row['Id']}", force="1", v="1")
 
     def _of_pod(self, pod_uid: str) -> list[Any]:
-        filters = json.dumps({"label": [f"{POD}={pod_uid}"]})
-        rows: list[Any] = self.engine.call("GET", "/containers/json", all="1", filters=filters) or []
+        rows: list[Any] = self.engine.call("GET", "/containers/json", **_having({POD: pod_uid}, POD)) or []
         return rows
 
     def _container(self, name: str, attempt: int, place: Path, apart: bool) -> EngineContainer:
-        return EngineContainer(self.engine, name, attempt, place, apart)
+        starting = self._starts.setdefault(place, asyncio.Lock())
+        return EngineContainer(self.engine, name, attempt, place, apart, starting)
 
 
 @dataclass(frozen=True)
@@ -328,6 +347,11 @@ class EngineImages:
 def container_name(place: Path) -> str:
     """One name per life, so that the engine itself refuses to start it twice."""
     return f"tiphys-{hashlib.sha256(os.fsencode(place)).hexdigest()[:32]}"
+
+
+def _having(labels: Mapping[str, str], *names: str) -> dict[str, str]:
+    """The query for all containers that have these labels, whether they run or not."""
+    return {"all": "1", "filters": json.dumps({"label": [f"{name}={labels[name]}" for name in names]})}
 
 
 def _creation(launch: Launch, own: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ crun or runc had to complain of), ``upper`` (what the container changed in its r
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import itertools
@@ -68,6 +67,7 @@ from tiphys.cluster.node.runtimes.sandbox import (
     join,
     remove_soon,
     search_path,
+    signal_soon,
     with_image_program,
 )
 from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
@@ -77,8 +77,6 @@ from tiphys.machinery.podlife import Exit
 
 PROGRAMS = ("crun", "runc")
 TERMINATION_LOG = "/dev/termination-log"
-# How long a signal that came before the container had a process waits between looks.
-EARLY_SIGNAL_SECONDS = 0.01
 COMPLAINT_MAX = 4096
 # Of one word, and of all with the environment: linux/binfmts.h MAX_ARG_STRLEN, and three quarters of its usual stack.
 ARGUMENT_MAX, ARGUMENTS_MAX = 128 << 10, 6 << 20
@@ -108,8 +106,8 @@ class OciContainer(shim.ShimContainer):
     def deliver(self, number: int) -> None:
         if self._kill_first(number):
             return
-        if number != signal.SIGKILL:  # it is being set up: a moment later there is somebody to hear it
-            asyncio.get_running_loop().call_later(EARLY_SIGNAL_SECONDS, self.signal, number)
+        if number != signal.SIGKILL:
+            signal_soon(self, number)
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)

@@ -69,6 +69,8 @@ OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
 MESSAGE_FILE, ROOT_DIRECTORY = ".termination-log", ".root"
 FOUND_MAX = 4096
+# How long a signal that came before the container had a process waits between looks.
+EARLY_SIGNAL_SECONDS = 0.01
 REMOVAL_SECONDS = (0.05, 0.5, 5.0)
 # The shell passes these on to bubblewrap and the command; a shell drops other names, and the loader obeys LD_*.
 _PLAIN = re.compile(r"(?!LD_)[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -104,19 +106,32 @@ class SandboxContainer(shim.ShimContainer):
 
     def deliver(self, number: int) -> None:
         first = first_process(self.pid)
-        commands = list(_children(first)) if first and number != signal.SIGKILL and _is_bubblewrap(first) else [first]
+        hear = _commands(first) if number != signal.SIGKILL else [first] if first else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if first:
-                for command in commands:
-                    os.kill(command, number)
-            else:  # not set up yet: end the attempt from outside
+            for pid in hear:
+                os.kill(pid, number)
+            if not hear and number == signal.SIGKILL:  # not set up yet: end the attempt from outside
                 os.killpg(self.pid, number)
+        if not hear and number != signal.SIGKILL:
+            signal_soon(self, number)
+
+
+def signal_soon(container: shim.ShimContainer, number: int) -> None:
+    """For one that is being set up: a moment later there is somebody to hear it."""
+    asyncio.get_running_loop().call_later(EARLY_SIGNAL_SECONDS, container.signal, number)
 
 
 def remove_soon(group: cgroups.Group, waits: Sequence[float] = REMOVAL_SECONDS) -> None:
     """A process that was killed needs a moment to be gone; whatever is left then, the next agent sweeps."""
     if not group.remove() and waits:
         asyncio.get_running_loop().call_later(waits[0], remove_soon, group, waits[1:])
+
+
+def _commands(first: int) -> list[int]:
+    """Process 1 of a container, or what bubblewrap runs in its place; none before bubblewrap does."""
+    if not first:
+        return []
+    return _children(first) if _is_bubblewrap(first) else [first]
 
 
 def _is_bubblewrap(pid: int) -> bool:
