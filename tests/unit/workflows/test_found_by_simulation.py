@@ -10,6 +10,8 @@ import pytest
 from tests.unit.workflows.kit import Cluster, container
 from tiphys.machinery.actions import Create, Patch
 from tiphys.machinery.resources import PODS, WORKFLOWS
+from tiphys.workflows.plan.engine import Run
+from tiphys.workflows.plan.locks import LockTable
 
 ENDED = 'tasks["a"].status == "Succeeded" || tasks["a"].status == "Failed"'
 RUNS = 'workflow.status == "Running"'
@@ -297,3 +299,39 @@ def test_the_cache_of_a_memoized_node_is_not_asked_again_once_it_has_its_lock() 
     assert cluster.nodes()["wf.a"] == "Running"
     cluster.succeed("wf.a")
     assert cluster.phase == "Succeeded"
+
+
+def test_a_lock_that_went_on_in_a_decision_that_was_not_stored_goes_back() -> None:
+    locked = {"synchronization": {"mutexes": [{"name": "m"}]}}
+    templates = [container("again", retryStrategy={"limit": "1"}, **locked), container("t", **locked)]
+    steps = [[{"name": "a", "template": "again"}], [{"name": "b", "template": "t"}]]
+    cluster = cluster_of({"steps": steps}, *templates)
+    table = LockTable()
+    cluster.run = Run.load(cluster.workflow, cluster.settings, cluster.lookup, table)
+    cluster.decide()
+    stored, name = cluster.workflow, cluster.pod_of("wf[0].a(0)")
+    before = cluster.lookup.live_pods[name]
+    cluster.succeed("wf[0].a(0)")
+    cluster.workflow, cluster.lookup.live_pods = stored, {name: {**before, "status": {"phase": "Succeeded"}}}
+    cluster.run = Run.load(cluster.workflow, cluster.settings, cluster.lookup, table)
+    cluster.decide()
+    assert cluster.nodes() == {**cluster.nodes(), "wf[0].a": "Succeeded", "wf[1].b": "Pending"}
+    cluster.succeed("wf[1].b")
+    assert cluster.phase == "Succeeded"
+
+
+def test_a_lock_given_back_in_a_decision_that_was_not_stored_stays_with_who_took_it_since() -> None:
+    wanted = {"mutexes": [{"name": "m"}]}
+    cluster = cluster_of({"steps": [[{"name": "a", "template": "t"}]]}, container("t", synchronization=wanted))
+    table = LockTable()
+    cluster.run = Run.load(cluster.workflow, cluster.settings, cluster.lookup, table)
+    cluster.decide()
+    [lock] = table.locks.values()
+    [holder] = lock.holders
+    lock.release(holder, table)
+    lock.take("default/other", table)
+    table.agree(cluster.workflow)
+    assert list(lock.holders) == ["default/other"]
+    lock.release("default/other", table)
+    table.agree(cluster.workflow)
+    assert list(lock.holders) == [holder]

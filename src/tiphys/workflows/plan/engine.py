@@ -66,7 +66,9 @@ class Run:
     @classmethod
     def load(cls, workflow: Object, settings: Settings, lookup: Lookup, locks: LockTable | None = None) -> Run:
         """Takes a workflow under control. ``locks`` is shared by all runs of a controller."""
-        state = state_of(workflow, settings, lookup, locks if locks is not None else LockTable())
+        table = locks if locks is not None else LockTable()
+        table.agree(workflow)
+        state = state_of(workflow, settings, lookup, table)
         run = cls(state, patches.Written.of(workflow))
         for pod in lookup.pods():
             run._see_pod(_name(pod), pod)
@@ -114,6 +116,7 @@ class Run:
     def _reload(self, workflow: Object) -> None:
         """Starts over from an object that somebody else changed; what is known of pods and results stays."""
         old = self._state
+        old.locks.agree(workflow)
         state = state_of(workflow, old.settings, old.lookup, old.locks)
         state.task_set, state.has_task_set, state.has_agent = old.task_set, old.has_task_set, old.has_agent
         state.cleaned, state.delete_at = old.cleaned, old.delete_at

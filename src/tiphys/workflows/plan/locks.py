@@ -1,8 +1,9 @@
 """Synchronization: mutexes and semaphores that workflows and templates hold while they run.
 
 `LockTable` is the one place that knows who holds what and who waits; the controller shares it between all runs. It is
-pure memory, rebuilt from ``status.synchronization`` of running workflows after a restart. A holder is
-``namespace/workflow`` or ``namespace/workflow/node``; a lock that frees up names the workflows to look at in ``woken``.
+pure memory, rebuilt from ``status.synchronization`` of running workflows after a restart, and made to agree with it
+where a decision was not stored. A holder is ``namespace/workflow`` or ``namespace/workflow/node``; a lock that frees up
+names the workflows to look at in ``woken``.
 
     waiters queue by priority, then age ── all locks of a holder or none ── the first in the queue (or another node of
     the same workflow) takes the lock when it has room
@@ -11,6 +12,7 @@ pure memory, rebuilt from ``status.synchronization`` of running workflows after 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -172,6 +174,27 @@ class LockTable:
         """
         for kind, name, holder in _holdings((workflow.get("status") or {}).get("synchronization")):
             self._restore(workflow, kind, name, holder, limit_of)
+
+    def agree(self, workflow: Mapping[str, Any]) -> None:
+        """Undoes what was decided about a workflow's locks but not stored: its status says what it holds.
+
+        What it gave back and somebody else took in the meantime is theirs; a holder gets all its locks back or none.
+        """
+        key = f"{workflow['metadata'].get('namespace', '')}/{workflow['metadata']['name']}"
+        stored: dict[str, list[Lock]] = {}
+        for _, name, holder in _holdings((workflow.get("status") or {}).get("synchronization")):
+            lock = self.locks.get(name)
+            if lock is not None and not lock.poison and holder:
+                with suppress(NamingError, Problem):  # nobody knows whose it is
+                    stored.setdefault(_present_holder(workflow, name, holder), []).append(lock)
+        for lock in self.locks.values():
+            for holder in [h for h in lock.holders if _workflow_of(h) == key]:
+                if lock not in stored.get(holder, ()):
+                    lock.release(holder, self)
+        for holder, locks in stored.items():
+            if all(holder in lock.holders or lock.room for lock in locks):
+                for lock in locks:
+                    lock.take(holder, self)
 
     def lock(self, name: LockName, limit_of: LimitOf, kind: str = "semaphore") -> Lock:
         """The lock of a name, with its limit as it is now. Raises `Problem` where it has none."""
