@@ -155,6 +155,7 @@ class Agent:
         self._events = EventRecorder(client, clock, "kubelet")
         self._announced: set[str] = set()
         self._ration = Ration(EVENTS_PER_SECOND, EVENTS_BURST)
+        self._has_room = self._gives_room = False
 
     # What a user is told.
 
@@ -326,11 +327,23 @@ class Agent:
 
     def has_more_room(self) -> None:
         """A pod wants less or has ended: those whose resize waits for room are looked at again, in turn."""
-        if not self._strict:  # nothing ever waits
+        self._has_room = self._strict  # else nothing ever waits
+        if self._gives_room:  # to one that has less now and so came here: whoever gives looks again
             return
+        self._gives_room = True
+        try:
+            while self._has_room:
+                self._has_room = False
+                for worker in self._by_turn():
+                    worker.consider_resize()
+        finally:
+            self._gives_room = False
+
+    def _by_turn(self) -> list[PodWorker]:
+        """The workers of pods whose resize waits for room."""
         waiting = [(w, found.since) for w in self._workers.values() if (found := w.deferred) is not None]
-        for worker, _ in sorted(waiting, key=lambda row: resizing.turn(row[0].pod, row[0].as_granted, row[1])):
-            worker.consider_resize()
+        waiting.sort(key=lambda row: resizing.turn(row[0].pod, row[0].as_granted, row[1]))
+        return [worker for worker, _ in waiting]
 
     def _others(self, uid: str) -> list[Object]:
         return [w.as_granted for w in self._workers.values() if w.uid != uid and not w.ended.is_set()]

@@ -1,4 +1,4 @@
-"""Tells when files grow: inotify on Linux, kqueue on macOS and BSD, a timer elsewhere.
+"""Tells when files grow: inotify on Linux, a timer elsewhere and where the user may have no more watches.
 
 One descriptor for all files, watched by the event loop; a file nobody follows costs nothing. The watch is on the
 directory, so that a file that does not exist yet is noticed too.
@@ -19,6 +19,8 @@ from pathlib import Path
 _MODIFY, _CREATE, _CLOSE_WRITE, _MOVED_TO = 0x2, 0x100, 0x8, 0x80
 _EVENT = struct.Struct("iIII")
 _POLL_SECONDS = 0.2
+# What inotify_add_watch answers when it fails.
+NOT_WATCHED = -1
 
 
 class FileChanges:
@@ -37,12 +39,13 @@ class FileChanges:
                 yield event
             return
         watches = {self._add(path.parent) for path in files}
-        for watch in watches:
+        for watch in watches - {NOT_WATCHED}:
             self._waiting.setdefault(watch, set()).add(event)
         try:
-            yield event
+            with self._ticking(event) if NOT_WATCHED in watches else contextlib.nullcontext():
+                yield event
         finally:
-            for watch in watches:
+            for watch in watches - {NOT_WATCHED}:
                 self._drop(watch, event)
 
     def close(self) -> None:
@@ -64,6 +67,7 @@ class FileChanges:
         return True
 
     def _add(self, directory: Path) -> int:
+        """``NOT_WATCHED`` where the user's limit of watches is reached, or there is no directory yet."""
         assert self._libc is not None
         mask = _MODIFY | _CREATE | _CLOSE_WRITE | _MOVED_TO
         return int(self._libc.inotify_add_watch(self._fd, os.fsencode(directory), mask))

@@ -175,9 +175,12 @@ async def test_limits_of_a_container_that_runs(here: Node) -> None:
     pod = await resize(here, key, cpu="300m", memory="64Mi")
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     group = groups_of(here)
-    inside = {name: (place / "cgroup.procs").read_text().split() for name, place in group.places.items()}
-    assert len(inside["memory"]) >= 2
-    assert set(inside["memory"]) == set(inside["cpu"])
+
+    def inside(name: str) -> set[str]:
+        return set((group.places[name] / "cgroup.procs").read_text().split())
+
+    await until(lambda: len(inside("memory")) >= 2)  # the shell may not have begun its own process yet
+    assert inside("memory") == inside("cpu")
     memory, quota = ("memory.max", "cpu.max") if group.unified else ("memory.limit_in_bytes", "cpu.cfs_quota_us")
     assert (group.places["memory"] / memory).read_text().strip() == str(64 << 20)
     assert (group.places["cpu"] / quota).read_text().split()[0] == "30000"

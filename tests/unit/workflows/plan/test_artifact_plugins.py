@@ -59,6 +59,14 @@ def test_the_agent_learns_how_long_a_plugin_may_take() -> None:
     assert '"connectionTimeoutSeconds":7' in template
 
 
+def test_so_it_does_for_what_a_data_template_lists() -> None:
+    source = {"artifactPaths": {"name": "found", "plugin": PLACE}}
+    template = {"name": "main", "data": {"source": source, "transformation": [{"expression": "data"}]}}
+    cluster = workflow(spec={"templates": [template]})
+    template = cluster.lookup.live_pods["wf"]["metadata"]["annotations"]["workflows.argoproj.io/template"]
+    assert '"connectionTimeoutSeconds":7' in template
+
+
 def test_a_plugin_that_is_not_configured() -> None:
     cluster = workflow(Settings(), outputs={"artifacts": [OUTPUT]})
     assert not cluster.lookup.live_pods

@@ -1,17 +1,22 @@
 """Tells when a process is gone, without polling, whether it is a child of ours or was started by an earlier agent.
 
 Linux: a pidfd, readable once the process has ended. macOS and BSD: one kqueue with ``EVFILT_PROC``. Both are file
-descriptors that the event loop watches, so that ten thousand running containers cost nothing while they run.
+descriptors that the event loop watches, so that ten thousand running containers cost nothing while they run. Where the
+agent may open no more files, it looks from time to time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import sys
 from collections.abc import Callable
+
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+LOOK_SECONDS = 0.25
 
 
 class ExitWatch:
@@ -20,6 +25,7 @@ class ExitWatch:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._open: set[int] = set()
+        self._later: dict[int, asyncio.TimerHandle] = {}
         self._queue: _Kqueue | None = None if hasattr(os, "pidfd_open") else _Kqueue(self._loop)
 
     def add(self, pid: int, gone: Callable[[], None], *, child: bool) -> None:
@@ -34,16 +40,34 @@ class ExitWatch:
         if self._queue is not None:
             self._queue.add(pid, ended)
             return
+        self._follow(pid, ended)
+
+    def _follow(self, pid: int, ended: Callable[[], None]) -> None:
         try:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             self._loop.call_soon(ended)
-            return
-        self._open.add(fd)
-        self._loop.add_reader(fd, self._ready, fd, ended)
+        except OSError as err:
+            if err.errno not in NO_DESCRIPTORS:
+                raise
+            self._later[pid] = self._loop.call_later(LOOK_SECONDS, self._look, pid, ended)
+        else:
+            self._open.add(fd)
+            self._loop.add_reader(fd, self._ready, fd, ended)
+
+    def _look(self, pid: int, ended: Callable[[], None]) -> None:
+        """There was no descriptor to be had: looks at the process itself, and tries again."""
+        del self._later[pid]
+        if _is_gone(pid):
+            ended()
+        else:
+            self._follow(pid, ended)
 
     def close(self) -> None:
         """Stops watching; the processes live on."""
+        for look in self._later.values():
+            look.cancel()
+        self._later.clear()
         for fd in self._open:
             self._loop.remove_reader(fd)
             os.close(fd)
@@ -56,6 +80,18 @@ class ExitWatch:
         self._loop.remove_reader(fd)
         os.close(fd)
         ended()
+
+
+def _is_gone(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):  # not, or no longer, ours
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return False
 
 
 if sys.platform != "linux":

@@ -78,6 +78,10 @@ def with_timeouts(state: State, template: Template) -> Template:
         artifacts = (made.get(where) or {}).get("artifacts")
         if artifacts:
             made[where] = {**made[where], "artifacts": [_with_timeout(a, chosen) for a in artifacts]}
+    source = (made.get("data") or {}).get("source") or {}
+    if source.get("artifactPaths"):
+        listed = {**source, "artifactPaths": _with_timeout(source["artifactPaths"], chosen)}
+        made["data"] = {**made["data"], "source": listed}
     return made
 
 
