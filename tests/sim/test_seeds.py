@@ -25,7 +25,7 @@ def test_invariants_hold_and_the_end_is_that_of_an_undisturbed_run(first: int) -
             raise
 
 
-@pytest.mark.parametrize("seed", [514, 621, 788, 1264, 1939, 3313, 3943, 4623, 6003, 9076])
+@pytest.mark.parametrize("seed", [514, 621, 788, 1264, 1939, 3313, 3943, 4623, 6003, 9076, 9509])
 def test_what_a_long_run_found_does_not_come_back(seed: int) -> None:
     check(seed)
 

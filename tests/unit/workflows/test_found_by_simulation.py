@@ -335,3 +335,30 @@ def test_a_lock_given_back_in_a_decision_that_was_not_stored_stays_with_who_took
     lock.release("default/other", table)
     table.agree(cluster.workflow)
     assert list(lock.holders) == [holder]
+
+
+@pytest.mark.parametrize("is_seen_late", [False, True])
+def test_a_pod_of_an_earlier_life_and_a_cache_that_has_its_key_since_do_not_quarrel(is_seen_late: bool) -> None:
+    once = container("once", memoize={"key": "k", "cache": {"configMap": {"name": "c"}}})
+    cluster = cluster_of({"dag": {"tasks": [{"name": name, "template": "once"} for name in "ab"]}}, once)
+    stored = cluster.workflow
+    cluster.decide()
+    cluster.workflow, name = stored, cluster.pod_of("wf.a")  # the pods were made, the status was not written
+    at = "2026-01-01T00:00:00Z"
+    entry = json.dumps({"nodeID": "x", "outputs": {}, "creationTimestamp": at, "lastHitTimestamp": at})
+    labels = {"workflows.argoproj.io/configmap-type": "Cache"}
+    cluster.lookup.config_maps["c"] = {"metadata": {"name": "c", "labels": labels}, "data": {"k": entry}}
+    pods = dict(cluster.lookup.live_pods)
+    if is_seen_late:
+        cluster.lookup.live_pods.pop(name)
+    cluster.reload()
+    cluster.decide()
+    assert cluster.nodes() == {"wf": "Running", "wf.a": "Succeeded" if is_seen_late else "Pending", "wf.b": "Pending"}
+    cluster.lookup.live_pods.update(pods)
+    if is_seen_late:
+        cluster.set_pod("wf.a", "Running")
+        assert cluster.nodes()["wf.a"] == "Succeeded"
+    else:
+        cluster.succeed("wf.a")
+    cluster.succeed("wf.b")
+    assert cluster.phase == "Succeeded"

@@ -86,7 +86,7 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if limit is not None:
         return parallelism.blocked(state, call, node, limit)
     parallelism.unblocked(state, call.node_id)
-    has_begun = node is not None and not node.waiting_for  # the original asks the cache of running nodes again
+    has_begun = _has_begun(state, call, node)  # if so, the original asks the cache again
     if processed.get("synchronization") is not None:
         waiting = locks.acquire_for_node(state, call, node, processed)
         if waiting is not None:
@@ -109,6 +109,13 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if node is None and call.node_id in state.nodes.by_id:
         _set_alarms(state, call, state.nodes.by_id[call.node_id], processed)
     return outcome
+
+
+def _has_begun(state: State, call: Call, node: Node | None) -> bool:
+    """Whether there is more than a wait for locks: a node, or a pod of an earlier life that the node will claim."""
+    if node is not None:
+        return not node.waiting_for
+    return state.nodes.pod_exists(call.node_id) or parallelism.has_unpaired(state, call)
 
 
 def run(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:

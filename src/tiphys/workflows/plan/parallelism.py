@@ -40,7 +40,7 @@ THIS_TURN = Limit("turn", "", TURN_MAX)
 def reached(state: State, call: Call, node: Node | None, template: Template) -> Limit | None:
     """The limit that the template must wait for now, if any. May fail a node whose children failed fast."""
     most = state.spec.get("parallelism")
-    if most is not None and state.active_pods >= most and not _has_unpaired(state, call):
+    if most is not None and state.active_pods >= most and not has_unpaired(state, call):
         return Limit("pods", "", most)
     if is_pod(template) and (node is None or node.type != "Retry") and (limit := unpaired_reached(state, call)):
         return limit
@@ -64,10 +64,10 @@ def unpaired_reached(state: State, call: Call) -> Limit | None:
     most = state.spec.get("parallelism")
     if most is None or not state.unpaired or state.active_pods + len(state.unpaired) < most:
         return None
-    return None if _has_unpaired(state, call) else Limit("pods", "", most)
+    return None if has_unpaired(state, call) else Limit("pods", "", most)
 
 
-def _has_unpaired(state: State, call: Call) -> bool:
+def has_unpaired(state: State, call: Call) -> bool:
     """Whether a node without its pod, or a pod without its node, is of this call, or of one below it."""
     return any(_is_below(name, call.name) for name in state.unpaired.values())
 

@@ -27,7 +27,7 @@ def task_results(state: State) -> None:
     for name in {**state.stale_results, **fresh}:
         result = state.task_results.get(name)
         node = state.nodes.by_id.get(name)
-        if result is None or node is None:
+        if result is None or node is None or node.memo_hit:
             continue
         _take_result(state, name, result, node)
 
@@ -107,7 +107,7 @@ def pods(state: State) -> bool:
             _agent_pod(state, view.obj)
             continue
         node = state.nodes.by_id.get(view.node_id)
-        if node is None:
+        if node is None or node.memo_hit:  # such a pod is of an earlier life, of which nobody knew in time
             continue
         changed, waiting = _assess(state, name, view.obj, node)
         waits = waits or waiting
