@@ -452,7 +452,7 @@ class Play:
                 known = self.world.objects["ConfigMap", action.key.name]
                 self.world.objects["ConfigMap", action.key.name] = merge.apply(known, action.patch)
             elif isinstance(action, Patch) and action.resource.plural == "workflowtasksets":
-                actor.task_set = merge.apply(actor.task_set, action.patch)
+                actor.changes["task_set"] = actor.task_set = merge.apply(actor.task_set, action.patch)
             elif action.resource.plural == "pods" and TERMINATE not in str(getattr(action, "patch", "")):
                 actor.cleanup.append(action)
 

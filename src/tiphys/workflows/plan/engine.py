@@ -260,14 +260,15 @@ class Run:
     def _end_pass(self) -> None:
         state = self._state
         metrics.of_pass(state)
-        writes = state.updated or locks.concern_nodes(state)
-        if state.pod_running is not None and (writes or artifact_gc.is_over(state)):
+        came_to_nodes = state.pod_running is not None
+        writes = state.updated or (came_to_nodes and locks.concern_nodes(state))
+        if came_to_nodes and (writes or artifact_gc.is_over(state)):
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
         if state.phase in ("Succeeded", "Failed", "Error"):
             locks.release_all(state)
         elif state.status.get("synchronization") is not None:
             locks.release_finished(state)
-        if not state.updated:  # whether results are complete is no reason to write, and is forgotten when nothing is
+        if not writes:  # whether results are complete is no reason to write, and is forgotten when nothing is
             for node_id, before in state.synced_in_pass.items():
                 state.nodes.update(state.nodes.by_id[node_id], synced=before)
         for type_, reason, message, node in events.of_pass(state):

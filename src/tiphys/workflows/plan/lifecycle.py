@@ -23,6 +23,7 @@ from tiphys.workflows.plan import (
     hooks,
     locks,
     metrics,
+    parallelism,
     reconcile,
     repositories,
     spec,
@@ -77,6 +78,7 @@ def run_pass(state: State) -> None:
     resolve_volumes(state, state.globals)
     if not _has_claims(state):
         return
+    parallelism.retry(state, set())
     state.nodes.begin_walk()
     _execute(state)
 

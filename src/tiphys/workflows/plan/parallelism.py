@@ -178,6 +178,15 @@ def boundary_template(state: State, boundary_id: str) -> Template | None:
     return state.templates.resolve(context, holder)[1]
 
 
+def bounds_children(state: State, boundary_id: str) -> bool:
+    """Whether a boundary's template says how many of its children may be active."""
+    try:
+        template = boundary_template(state, boundary_id)
+    except Problem:
+        return False
+    return template is not None and bool(template.get("parallelism"))
+
+
 def _reached_in(state: State, boundary_id: str) -> Limit | None:
     boundary = state.nodes.by_id[boundary_id]
     try:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tiphys.workflows.plan import execute, hooks, leaf, memoize, outputs
+from tiphys.workflows.plan import execute, hooks, leaf, memoize, outputs, parallelism
 from tiphys.workflows.plan.assess import assess, is_valid_progress
 from tiphys.workflows.plan.nodes import ACTIVE, Node
 from tiphys.workflows.plan.problems import Problem
@@ -39,6 +39,8 @@ def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node)
         if node.synced is False and not state.nodes.pod_exists(node.id):
             state.missing[node.id] = None
     state.stale_results.pop(name, None)
+    if node.id in state.pod_of:
+        state.fresh_pods[state.pod_of[node.id]] = None
     if label == "false" and node.completed:
         state.stale_results[name] = None
         if _may_still_come(state, node):
@@ -58,8 +60,6 @@ def _take_result(state: State, name: str, result: Mapping[str, Any], node: Node)
         fields["progress"] = progress
     if fields and state.nodes.update(node, **fields):
         state.updated = True
-    if node.id in state.pod_of:
-        state.fresh_pods[state.pod_of[node.id]] = None
 
 
 def _may_still_come(state: State, node: Node) -> bool:
@@ -345,7 +345,8 @@ def without_pods(state: State) -> None:
             why = f"Stopped with strategy '{state.shutdown}'"
             state.mark_phase(node, "Failed", why)
             state.mark(node_id)
-            _end_below(state, node, why)  # an attempt that is a DAG would count as a running child for ever
+            if parallelism.bounds_children(state, node.boundary_id):
+                _end_below(state, node, why)  # an attempt that is a DAG would count as a running child for ever
         elif past and not state.is_in_exit_handler(node) and (node.phase == "Pending" or node.is_active_suspend):
             state.mark_phase(node, "Failed", "Step exceeded its deadline")
             state.mark(node_id)
