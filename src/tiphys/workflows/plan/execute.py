@@ -69,7 +69,7 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
         return fail(state, call, node, TooDeep())
     try:
         inner, template = resolve(state, call)
-        if node is not None and node.phase_fulfilled and not _needs_a_last_look(template):
+        if node is not None and node.phase_fulfilled and not _needs_a_last_look(node, template):
             return Outcome(node)
         processed = process(state, call, node, template)
         _show_display_name(state, node, processed)
@@ -139,9 +139,10 @@ def run(state: State, call: Call, template: Template, inner: TemplateContext) ->
     return outcome
 
 
-def _needs_a_last_look(template: Template) -> bool:
-    """Whether a node that is done has locks to give back or a name to show."""
-    return template.get("synchronization") is not None or bool(annotation(template, DISPLAY_NAME))
+def _needs_a_last_look(node: Node, template: Template) -> bool:
+    """Whether a node that is done has locks to give back or a name to show, or never began: what kept it may still."""
+    never_began = node.type == "Skipped" and node.phase == "Error"
+    return never_began or template.get("synchronization") is not None or bool(annotation(template, DISPLAY_NAME))
 
 
 def _by_type(state: State, call: Call, template: Template, inner: TemplateContext) -> Outcome:

@@ -61,8 +61,11 @@ def run_pass(state: State) -> None:
         mark(state, "Error", str(err))
         return
     artifact_gc.add_finalizer(state)
+    is_over = state.labels.get(LABEL_COMPLETED) == "true"
+    if is_over and not state.finalizers:
+        return
     reconcile.task_results(state)
-    if state.labels.get(LABEL_COMPLETED) == "true":
+    if is_over:
         return
     if state.spec.get("synchronization") is not None and not _has_locks(state):
         return

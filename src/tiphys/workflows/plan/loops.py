@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import items, tags
-from tiphys.workflows.plan.problems import MissingVariable, Problem
+from tiphys.workflows.plan.problems import Problem
 from tiphys.workflows.plan.text import Values
 
 if TYPE_CHECKING:
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 
 def expand(state: State, holder: Mapping[str, Any], scope: Values) -> list[dict[str, Any]]:
-    """The copies of a loop, in order. Raises `Problem`."""
+    """The copies of a loop, in order. Raises `Problem`: what an item has not got will not come later either."""
     try:
         return items.expand_step(holder, dict(state.values(scope)))
-    except items.ItemError as err:
+    except (items.ItemError, tags.TagError) as err:
         raise Problem(str(err)) from err
-    except tags.TagError as err:
-        raise (MissingVariable if err.missing_variable else Problem)(str(err)) from err

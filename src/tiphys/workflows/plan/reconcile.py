@@ -305,7 +305,7 @@ def _missing_pods(state: State) -> None:
     """Nodes whose pod went away unseen: pending ones get another, running ones are in Error after a moment."""
     for node_id in list(state.missing):
         node = state.nodes.by_id.get(node_id)
-        if node is None or node.type != "Pod" or node.fulfilled or state.nodes.pod_exists(node_id):
+        if node is None or node.type != "Pod" or node.phase_fulfilled or state.nodes.pod_exists(node_id):
             state.missing.pop(node_id, None)
             continue
         if node.phase == "Pending" or node.started_at is None:
@@ -317,8 +317,6 @@ def _missing_pods(state: State) -> None:
             state.at(ready, node_id)
             continue
         state.missing.pop(node_id, None)
-        if node.daemoned:
-            state.update(node, daemoned=False)
         state.mark_error(node, "pod deleted")
         state.mark(node_id)
         _containers_deleted(state, node)
