@@ -178,6 +178,7 @@ class Run:
             state.has_agent = True
             return
         state.pod_of[node_id] = name
+        state.remade.pop(node_id, None)
         if node_id not in state.nodes.by_id and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
             state.unpaired[node_id] = annotations.get(ANNOTATION_NODE_NAME, "")
         else:  # one that ended takes no place
@@ -199,6 +200,7 @@ class Run:
             del state.pod_of[node_id]
         if node_id:
             state.unpaired.pop(node_id, None)
+            state.remade.pop(node_id, None)
             state.nodes.set_pod_exists(node_id, False)
             node = state.nodes.by_id.get(node_id)
             if node is None or not node.phase_fulfilled:

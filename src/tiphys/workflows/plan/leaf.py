@@ -13,7 +13,7 @@ from tiphys.machinery.resources import CONFIG_MAPS, PODS, ObjectKey
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan import parallelism
 from tiphys.workflows.plan.canonical import dumps
-from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.nodes import ACTIVE, Node
 from tiphys.workflows.plan.pods import build
 from tiphys.workflows.plan.problems import NotYet, Outcome, Problem
 from tiphys.workflows.plan.templates import is_daemon
@@ -91,6 +91,8 @@ def create_pod(state: State, call: Call, node: Node, template: Template, *, capt
     state.unpaired.pop(node.id, None)
     state.created_pods.add(node.id)
     state.active_pods += 1
+    if node.phase not in ACTIVE:
+        state.remade[node.id] = None
     if made.progress:
         state.update(node, progress=made.progress)
 

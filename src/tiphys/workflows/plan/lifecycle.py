@@ -77,7 +77,7 @@ def run_pass(state: State) -> None:
     if state.spec.get("suspend"):
         state.waits[state.name] = "somebody to resume the workflow"
         return
-    state.active_pods = state.nodes.active_pods
+    state.active_pods = parallelism.active_pods(state)
     resolve_volumes(state, state.globals)
     if not _has_claims(state):
         return

@@ -403,7 +403,7 @@ def concern_nodes(state: State) -> bool:
 
 
 def _is_stalled(state: State, node: Node) -> bool:
-    """Whether something above a node cannot be evaluated now, so that a pass does not come to the node."""
+    """Whether something above a node is done or cannot be evaluated now, so that a pass does not come to the node."""
     while node.boundary_id:
         frame = state.frames.get(node.boundary_id)
         if frame is not None and frame.is_stalled(node.id):
@@ -411,6 +411,8 @@ def _is_stalled(state: State, node: Node) -> bool:
         boundary = state.nodes.by_id.get(node.boundary_id)
         if boundary is None:
             return False
+        if boundary.phase_fulfilled:
+            return True
         node = boundary
     return False
 

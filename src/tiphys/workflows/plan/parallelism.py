@@ -90,6 +90,13 @@ def keeps_place(state: State, node: Node) -> bool:
     return boundary is None
 
 
+def active_pods(state: State) -> int:
+    """Pods that take a place: of active nodes, and those made again for a node that had ended, till they are seen."""
+    by_id = state.nodes.by_id
+    remade = sum(1 for node_id in state.remade if node_id in by_id and by_id[node_id].phase not in ACTIVE)
+    return state.nodes.active_pods + remade
+
+
 def next_turn(state: State) -> Limit | None:
     """The limit that a new node must wait for where the decision has done enough."""
     return THIS_TURN if len(state.actions) >= TURN_MAX else None
@@ -147,7 +154,7 @@ def _room(state: State, limit: Limit) -> int:
     if limit.of == "turn":
         return limit.most - len(state.actions)
     if limit.of == "pods" and not limit.node_id:
-        return limit.most - state.nodes.active_pods - len(state.unpaired)
+        return limit.most - active_pods(state) - len(state.unpaired)
     counts = state.nodes.counts(limit.node_id)
     if limit.of == "failed":
         return 1 if counts.active_pods == 0 else 0

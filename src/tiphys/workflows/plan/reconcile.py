@@ -153,7 +153,7 @@ def _assess(state: State, name: str, pod: Mapping[str, Any], node: Node) -> tupl
         if child is not None:
             state.mark_phase(child, phase, message)
     fields = result.fields
-    if fields is None or (fields.get("phase") in ACTIVE and _was_ended(state, node)):
+    if fields is None or (fields.get("phase") in ACTIVE and _was_ended(state, pod, node)):
         return False, False
     if fields.get("phase", node.phase) == "Succeeded":
         if is_result_incomplete(state, node):
@@ -194,9 +194,9 @@ def _is_result_on_its_way(state: State, pod: Mapping[str, Any], node: Node) -> b
     return state.now < until
 
 
-def _was_ended(state: State, node: Node) -> bool:
+def _was_ended(state: State, pod: Mapping[str, Any], node: Node) -> bool:
     """Whether a shutdown or deadline ended a node whose pod is still winding down: it stays ended."""
-    return node.completed and (node.id in state.ended or bool(state.shutdown) or state.is_past_deadline)
+    return node.completed and (node.id in state.ended or bool(_why_not(state, on_exit=_is_on_exit(pod))))
 
 
 def _mark_complete_quietly(state: State, node: Node) -> None:
@@ -231,7 +231,7 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     phase = (pod.get("status") or {}).get("phase") or "Pending"
     if node is None or phase not in ("Pending", "Running"):
         return False
-    why = _why_not(state, on_exit=LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {}))
+    why = _why_not(state, on_exit=_is_on_exit(pod))
     is_winding_down = node.completed and phase == "Running"
     if node.fulfilled:
         if is_winding_down and why:
@@ -240,9 +240,20 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     if node.completed:
         state.updated = state.updated or (is_winding_down and node_id not in state.ended_seen)
         state.ended_seen.add(node_id)
-    if why and (not node.completed or (is_winding_down and state.ended.get(node_id) != why)):
+    if why and (not node.completed or (is_winding_down and not _says_why(state, node, why))):
         _end(state, node, why)
     return is_winding_down
+
+
+def _says_why(state: State, node: Node, why: str) -> bool:
+    """Whether a node says why it ended; while it is executed, its lock takes the words away again in every pass."""
+    boundary = state.nodes.by_id.get(node.boundary_id)
+    is_left_alone = boundary is not None and boundary.phase_fulfilled
+    return state.ended.get(node.id) == why and (node.message == why or not is_left_alone)
+
+
+def _is_on_exit(pod: Mapping[str, Any]) -> bool:
+    return LABEL_ON_EXIT in ((pod.get("metadata") or {}).get("labels") or {})
 
 
 def _why_not(state: State, on_exit: bool) -> str:

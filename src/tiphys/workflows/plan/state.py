@@ -139,6 +139,7 @@ class State:
 
     pods: dict[str, PodView] = field(default_factory=dict)
     unpaired: dict[str, str] = field(default_factory=dict)
+    remade: dict[str, None] = field(default_factory=dict)
     pod_of: dict[str, str] = field(default_factory=dict)
     task_results: dict[str, Object] = field(default_factory=dict)
     fresh_pods: dict[str, None] = field(default_factory=dict)
