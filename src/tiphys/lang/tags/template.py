@@ -118,6 +118,8 @@ def replace_raw(text: str, scope: Scope, *, allow_unresolved: bool, sources: Sou
 
 def tags(text: str) -> list[str]:
     """The simple tags of ``text`` as written, blanks included; expressions are not validated. Raises TagError."""
+    if START not in text:  # nothing to split, nor to keep in the cache
+        return []
     return [tag for tag in compile(text).tags if not tag.startswith(EXPRESSION)]
 
 

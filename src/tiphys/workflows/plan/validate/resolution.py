@@ -69,6 +69,7 @@ class Base:
     spec: dict[str, Any]
     path: str = "spec"
     source: str = ""
+    _met: dict[str, tuple[Template, Place] | None] = field(default_factory=dict)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -76,7 +77,12 @@ class Base:
         return {template.get("name", ""): index for index, template in reversed(list(enumerate(templates)))}
 
     def template(self, name: str) -> tuple[Template, Place] | None:
-        """The first template of that name with the object's pod metadata in it."""
+        """The first template of that name with the object's pod metadata in it; the same object every time."""
+        if name not in self._met:
+            self._met[name] = self._template(name)
+        return self._met[name]
+
+    def _template(self, name: str) -> tuple[Template, Place] | None:
         index = self._positions.get(name)
         if index is None:
             return None
@@ -203,6 +209,8 @@ class Resolver:
 
     def _store_inline(self, template: Template, scope: Scope, name: str) -> None:
         """Keeps the inline templates of a referred object as they stand there, before values are put into them."""
+        if scope == "local":  # the workflow's own are not stored: `_key`
+            return
         holders = [step for group in template.get("steps") or () for step in group or ()]
         holders += (template.get("dag") or {}).get("tasks") or ()
         for holder in holders:

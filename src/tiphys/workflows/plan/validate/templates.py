@@ -46,6 +46,16 @@ _CHOICES = "choose one of: container, containerSet, steps, script, resource, dag
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+")
 
 
+@dataclass(frozen=True)
+class _Outputs:
+    """What the node of a template gives to others; holding the ``template`` keeps its id from being another's."""
+
+    template: Template | None
+    names: set[str]
+    globals: set[str]
+    any_globals: set[str]
+
+
 @dataclass
 class Validation:
     """One run of validation. ``template_only``: the workflow that will use the templates is not known."""
@@ -55,6 +65,7 @@ class Validation:
     placeholders: Placeholders = field(default_factory=Placeholders)
     globals: dict[str, str] = field(default_factory=dict)
     _done: dict[tuple[str, str, str], Template] = field(default_factory=dict)
+    _outputs: dict[tuple[int, bool], _Outputs] = field(default_factory=dict)
 
     def anything(self) -> Anything:
         return Anything(self.placeholders)
@@ -86,9 +97,12 @@ class Validation:
     def _check(self, template: Template, base: Base, arguments: Arguments, place: Place) -> None:
         name = template.get("name", "")
         key = (base.scope, base.name, name)
-        if self._done.get(key) is template and arguments.is_plain and not _has_timeout_with_tags(template):
-            _check_supplied(name, template, arguments)  # nothing else of it depends on the caller
-            return
+        if self._done.get(key) is template and not _has_timeout_with_tags(template):
+            if isinstance(arguments, Anything):  # which supplies whatever is asked for
+                return
+            if arguments.is_plain:
+                _check_supplied(name, template, arguments)  # nothing else of it depends on the caller
+                return
         _check_type(name, template)
         _check_pod_resources_of(name, template)
         type_name = type_of(template)
@@ -121,8 +135,11 @@ class Validation:
         """The template with its inputs and every variable that is known put in, and the same as JSON."""
         pruned: Template = decode.pruned("workflow.v1alpha1.Template", template)
         pruned["inputs"] = _filled_inputs(pruned["inputs"], arguments)
+        text = gojson.dumps(pruned, keep_order=True)
+        if "{{" not in text:
+            return pruned, text
         values = {**self.globals, **local}
-        text = _replaced(gojson.dumps(pruned, keep_order=True), values)
+        text = _replaced(text, values)
         values |= _input_values(orjson.loads(text))
         text = _replaced(text, values)
         filled: Template = orjson.loads(text)
@@ -162,11 +179,20 @@ class Validation:
 
     def add_outputs(self, template: Template | None, prefix: str, name: str, scope: Scope, *, aggregate: bool) -> None:
         """Makes what a step or task (``prefix`` steps or tasks) gives known to those after it."""
-        result = template is not None and _has_result(template)
-        scope.names |= output_names(template, prefix, name, aggregate=aggregate, has_result=result)
-        fixed, any_name = global_output_names(template)
-        scope.names |= fixed | any_name
-        self.add_globals(fixed)
+        given = self._outputs_of(template, aggregate=aggregate)
+        scope.names.update([f"{prefix}.{name}.{output}" for output in given.names])
+        scope.names |= given.globals | given.any_globals
+        self.add_globals(given.globals)
+
+    def _outputs_of(self, template: Template | None, *, aggregate: bool) -> _Outputs:
+        """Worked out once for each template: thousands of steps may call the same one."""
+        known = self._outputs.get((id(template), aggregate))
+        if known is None:
+            result = template is not None and _has_result(template)
+            names = output_names(template, aggregate=aggregate, has_result=result)
+            known = _Outputs(template, names, *global_output_names(template))
+            self._outputs[id(template), aggregate] = known
+        return known
 
 
 def _check_supplied(name: str, template: Template, arguments: Arguments) -> None:

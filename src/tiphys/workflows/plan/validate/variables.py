@@ -107,23 +107,20 @@ def _names_of_item(item: Any) -> Iterator[str]:
         yield "item"
 
 
-def output_names(
-    template: dict[str, Any] | None, prefix: str, name: str, *, aggregate: bool, has_result: bool
-) -> set[str]:
-    """What others may use of a step or task (``prefix`` is ``steps`` or ``tasks``). ``template`` is None if unknown."""
-    node = f"{prefix}.{name}"
-    found = {f"{node}.{word}" for word in ("id", "startedAt", "finishedAt", "hostNodeName")}
+def output_names(template: dict[str, Any] | None, *, aggregate: bool, has_result: bool) -> set[str]:
+    """What others may use of a step or task, without its own name before it. ``template`` is None if unknown."""
+    found = {"id", "startedAt", "finishedAt", "hostNodeName"}
     if template is None:
         return found
     if template.get("daemon"):
-        found.add(f"{node}.ip")
+        found.add("ip")
     if has_result or (aggregate and "containerSet" in template):
-        found |= {f"{node}.outputs.result", f"{node}.exitCode"}
+        found |= {"outputs.result", "exitCode"}
     outputs = template["outputs"]
-    found |= {f"{node}.outputs.parameters.{parameter['name']}" for parameter in outputs.get("parameters") or ()}
-    found |= {f"{node}.outputs.artifacts.{artifact['name']}" for artifact in outputs.get("artifacts") or ()}
+    found |= {f"outputs.parameters.{parameter['name']}" for parameter in outputs.get("parameters") or ()}
+    found |= {f"outputs.artifacts.{artifact['name']}" for artifact in outputs.get("artifacts") or ()}
     if aggregate:
-        found.add(f"{node}.outputs.parameters")
+        found.add("outputs.parameters")
     return found
 
 
