@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 POD_NAME_VERSION_ANNOTATION = "workflows.argoproj.io/pod-name-format"
@@ -30,9 +31,15 @@ def fnv32a(data: bytes) -> int:
     return value
 
 
+@lru_cache(maxsize=64)
+def _hash(name: str) -> int:
+    """The hash of a node's name, which is asked for several times in a row: for its id and for its pod."""
+    return fnv32a(name.encode())
+
+
 def node_id(workflow: str, node_name: str) -> str:
     """The key of a node in status.nodes: ``<workflow>-<hash of the node's name>``; the root's is the bare name."""
-    return workflow if node_name == workflow else f"{workflow}-{fnv32a(node_name.encode())}"
+    return workflow if node_name == workflow else f"{workflow}-{_hash(node_name)}"
 
 
 def pod_name(workflow: str, node_name: str, template: str, node_id: str, version: str = "v2") -> str:
@@ -42,7 +49,7 @@ def pod_name(workflow: str, node_name: str, template: str, node_id: str, version
     if workflow == node_name:
         return workflow
     prefix = f"{workflow}-{template}" if template else workflow
-    return f"{_cut(prefix)}-{fnv32a(node_name.encode())}"
+    return f"{_cut(prefix)}-{_hash(node_name)}"
 
 
 def pod_name_version(annotations: Mapping[str, str] | None, default: str = "v2") -> str:

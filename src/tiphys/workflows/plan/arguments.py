@@ -9,7 +9,9 @@ Substitution is textual on the template's JSON, as the original does it. A templ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -43,26 +45,32 @@ def process(state: State, template: Template, arguments: Mapping[str, Any], loca
 
 def substitute(state: State, template: Template, inputs: Mapping[str, Any], local: Values) -> Template:
     """Both passes over a template whose inputs are ``inputs``."""
-    body = _body_text(state, template)
-    inputs_text = dumps(inputs) if inputs else "{}"
+    known = _body(state, template)
+    body, inputs_text = known.text, dumps(inputs) if inputs else "{}"
     if "{{" not in body and "{{" not in inputs_text:
         _require_values(inputs)
         return {**template, "inputs": inputs} if inputs is not template.get("inputs") else template
     values = state.values(local)
-    empties = body.count(_EMPTY), inputs_text.count(_EMPTY)
-    inputs_text = replace(inputs_text, values)
-    body = replace(body, values)
-    first_inputs = orjson.loads(inputs_text)
+    first_inputs, empty_inputs = inputs, inputs_text.count(_EMPTY)
+    if "{{" in inputs_text:
+        inputs_text = replace(inputs_text, values)
+        first_inputs = orjson.loads(inputs_text)
+    if not known.waits_for_inputs:
+        body = replace(body, values)
     _require_values(first_inputs)
+    last_inputs = first_inputs
     if "{{" in body or "{{" in inputs_text:
-        own = Layers(_input_values(first_inputs, body), values)
-        body, inputs_text = replace(body, own), replace(inputs_text, own)
+        own = Layers(_input_values(first_inputs, body, inputs_text), values)
+        body = replace(body, own)
+        if "{{" in inputs_text:
+            inputs_text = replace(inputs_text, own)
+            last_inputs = orjson.loads(inputs_text)
     made: Template = orjson.loads(body)
-    made["inputs"] = orjson.loads(inputs_text)
+    made["inputs"] = last_inputs
     # Go decodes what came out: fields that became empty vanish
-    if body.count(_EMPTY) > empties[0]:
+    if body.count(_EMPTY) > known.empties:
         made = canonical(made, TEMPLATE)
-    elif inputs_text.count(_EMPTY) > empties[1]:
+    elif inputs_text.count(_EMPTY) > empty_inputs:
         made["inputs"] = canonical(made["inputs"], INPUTS)
     return made
 
@@ -70,20 +78,34 @@ def substitute(state: State, template: Template, inputs: Mapping[str, Any], loca
 _EMPTY = '""'
 
 
-def _body_text(state: State, template: Template) -> str:
-    """The JSON of a template without its inputs; kept while the template is."""
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The JSON of a template without its inputs, and what there is to know of it, kept while the template is.
+
+    ``waits_for_inputs``: all its tags are of inputs and outputs, so that the first pass leaves it as it is.
+    """
+
+    template: Template
+    text: str
+    empties: int
+    waits_for_inputs: bool
+
+
+def _body(state: State, template: Template) -> Body:
     cache = state.template_texts
     known = cache.get(id(template))
-    if known is not None and known[0] is template:
-        return known[1]
+    if known is not None and known.template is template:
+        return known
     text = dumps({**template, "inputs": {}})
+    waits_for_inputs = text.count("{{") == len(_TAG_OF_SECOND_PASS.findall(text))
     if len(cache) >= _TEXTS_MAX:
         cache.clear()
-    cache[id(template)] = (template, text)
-    return text
+    made = cache[id(template)] = Body(template, text, text.count(_EMPTY), waits_for_inputs)
+    return made
 
 
 _TEXTS_MAX = 4096
+_TAG_OF_SECOND_PASS = re.compile(r"\{\{\s*(?:inputs|outputs)\.[^{}]*\}\}")
 
 
 def _parameter(state: State, param: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,12 +188,12 @@ def _require_values(inputs: Mapping[str, Any]) -> None:
             raise Problem(f"inputs.parameters.{param.get('name', '')} had no value")
 
 
-def _input_values(inputs: Mapping[str, Any], body: str) -> dict[str, Any]:
+def _input_values(inputs: Mapping[str, Any], body: str, inputs_text: str) -> dict[str, Any]:
     parameters = inputs.get("parameters")
     values: dict[str, Any] = {
         f"inputs.parameters.{p['name']}": p["value"] for p in parameters or () if p.get("value") is not None
     }
-    if "inputs.parameters" in body:
+    if "inputs.parameters" in body and (_may_ask_for_all(body) or _may_ask_for_all(inputs_text)):
         values["inputs.parameters"] = dumps(parameters)
     for artifact in inputs.get("artifacts") or ():
         if artifact.get("path"):
@@ -185,6 +207,14 @@ def _input_values(inputs: Mapping[str, Any], body: str) -> dict[str, Any]:
             if path := (param.get("valueFrom") or {}).get("path"):
                 values[f"outputs.parameters.{param['name']}.path"] = path
     return values
+
+
+def _may_ask_for_all(text: str) -> bool:
+    """Whether a tag may be all parameters at once: that is its name, or it is an expression."""
+    return "{{=" in text or _ALL_PARAMETERS.search(text) is not None
+
+
+_ALL_PARAMETERS = re.compile(r"inputs\.parameters(?!\.)")
 
 
 def find(items: Any, name: str) -> Mapping[str, Any] | None:

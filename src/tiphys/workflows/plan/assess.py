@@ -8,10 +8,11 @@ Failed     Failed or Error, by the container that says most: init, main, wait, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from tiphys.workflows.plan import usage
 from tiphys.workflows.plan.nodes import COMPLETED, Node, moment
@@ -28,8 +29,7 @@ ARTIFACT_PLUGIN = "artifact-plugin-"
 RESTARTABLE = frozenset(("Evicted", "NodeShutdown", "NodeAffinity", "UnexpectedAdmissionError"))
 
 
-@dataclass(frozen=True)
-class Assessment:
+class Assessment(NamedTuple):
     """``fields`` of the node that differ now (None: nothing). ``containers``: nodes of a container set by name.
 
     ``result_complete`` says that no task result can come any more; ``restarts`` that the pod is to be deleted so that
@@ -37,7 +37,7 @@ class Assessment:
     """
 
     fields: dict[str, Any] | None
-    containers: list[tuple[str, str, str | None]] = field(default_factory=list)
+    containers: Sequence[tuple[str, str, str | None]] = ()
     result_complete: bool = False
     restarts: bool = False
     stops: bool = False
@@ -118,7 +118,9 @@ def _complete(
         new["finished_at"] = latest_finish(status, now)
         new["resources_duration"] = usage.of_pod(pod)
     differing = {name: value for name, value in new.items() if getattr(node, name) != value}
-    return Assessment(differing or None, _container_nodes(node, status), result_complete, restarts, stops)
+    has_container_nodes = template is None or template.get("containerSet") is not None
+    containers = _container_nodes(node, status) if has_container_nodes else ()
+    return Assessment(differing or None, containers, result_complete, restarts, stops)
 
 
 def _await_auxiliary(status: Status, node: Node, new_phase: str) -> tuple[str, bool]:
@@ -241,7 +243,7 @@ def _unclear(main_ok: bool, wait_ok: bool) -> tuple[str, str]:
     return "Failed", "pod failed: neither main nor wait container completed successfully"
 
 
-def _by_importance(containers: list[Status], mains: list[str]) -> list[Status]:
+def _by_importance(containers: Sequence[Status], mains: list[str]) -> list[Status]:
     gave_way = any(
         c.get("name") in mains and _terminated(c) is not None and _terminated(c).get("exitCode") == SUPERVISOR_FAILED
         for c in containers
@@ -306,8 +308,8 @@ def _exit_code(status: Status) -> int | None:
     return None
 
 
-def _containers(status: Status) -> list[Status]:
-    return list(status.get("containerStatuses") or ())
+def _containers(status: Status) -> Sequence[Status]:
+    return status.get("containerStatuses") or ()
 
 
 def _terminated(container: Status) -> Any:
@@ -316,5 +318,17 @@ def _terminated(container: Status) -> Any:
 
 def is_valid_progress(text: str) -> bool:
     """Whether a progress text (``N/M``) makes sense."""
-    done, slash, total = text.partition("/")
-    return bool(slash) and done.isdigit() and total.isdigit() and 0 <= int(done) <= int(total) and int(total) > 0
+    return progress_of(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def progress_of(text: str) -> tuple[int, int] | None:
+    """The numbers of a progress text (``N/M``), None where it makes no sense. Most pods say ``0/1``, then ``1/1``."""
+    found = _PROGRESS.fullmatch(text)
+    if found is None:
+        return None
+    done, total = int(found[1]), int(found[2])
+    return (done, total) if done <= total and total > 0 else None
+
+
+_PROGRESS = re.compile(r"([0-9]{1,18})/([0-9]{1,18})")

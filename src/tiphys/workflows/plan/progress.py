@@ -18,12 +18,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tiphys.workflows.plan import usage
-from tiphys.workflows.plan.assess import is_valid_progress
+from tiphys.workflows.plan.assess import progress_of
 from tiphys.workflows.plan.nodes import EXECUTABLE, Node, NodeStore
 from tiphys.workflows.plan.state import LONG_AGO
 
 NEAR = 6
-FEW_NODES = 500  # with which nothing is cut
+FEW_NODES = 200  # with which nothing is cut
 SHOWN_AT_ONCE = 10  # so many steps in a row, then one in each CATCH_UP
 CATCH_UP = timedelta(seconds=1)
 
@@ -187,6 +187,10 @@ class Progress:
         known = self.lineages.get(node_id)
         if known is not None:
             return known
+        parents = self.nodes.parents.get(node_id, [])
+        if all(parent in self.lineages for parent in parents):  # as is with every node that a run makes itself
+            known = self.lineages[node_id] = self._merged(parents)
+            return known
         todo = [node_id]
         while todo:
             current = todo[-1]
@@ -250,10 +254,11 @@ def _own(nodes: NodeStore, node: Node) -> tuple[int, int]:
     """What an executable node counts; a finished one is complete."""
     if not node.progress:
         nodes.update(node, progress="0/1")
-    if not is_valid_progress(node.progress):
+    known = progress_of(node.progress)
+    if known is None:
         return 0, 0
-    done, _, total = node.progress.partition("/")
-    if node.phase in ("Succeeded", "Skipped", "Omitted") and done != total:
+    done, total = known
+    if node.phase in ("Succeeded", "Skipped", "Omitted"):
         nodes.update(node, progress=f"{total}/{total}")
         done = total
-    return int(done), int(total)
+    return done, total

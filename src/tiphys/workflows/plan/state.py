@@ -26,6 +26,7 @@ from tiphys.workflows.plan.text import Layers, Values
 from tiphys.workflows.settings import Settings
 
 if TYPE_CHECKING:
+    from tiphys.workflows.plan.arguments import Body
     from tiphys.workflows.plan.locks import LockTable
     from tiphys.workflows.plan.parallelism import Limit
     from tiphys.workflows.plan.templates import TemplateContext, Templates
@@ -124,7 +125,7 @@ class State:
     caches: dict[str, Any] = field(default_factory=dict)
     processed: dict[str, tuple[int, Any, Any, Any]] = field(default_factory=dict)
     timed: set[str] = field(default_factory=set)
-    template_texts: dict[int, tuple[Any, str]] = field(default_factory=dict)
+    template_texts: dict[int, Body] = field(default_factory=dict)
 
     calls: dict[str, Call] = field(default_factory=dict)
     frames: dict[str, Any] = field(default_factory=dict)
@@ -200,7 +201,8 @@ class State:
 
     @property
     def phase(self) -> str:
-        return str(self.status.get("phase", ""))
+        phase: str = self.status.get("phase", "")
+        return phase
 
     @property
     def shutdown(self) -> str:
