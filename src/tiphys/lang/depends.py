@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from tiphys.lang.expr import ExprError, eval_bool
@@ -56,8 +55,7 @@ class Outcome(NamedTuple):
     proceed: bool
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What became of a task: its node's phase, whether it is a daemon, for a loop the phases of its items.
 
     ``items`` holds None for an item whose phase is not known; ``hooks_done`` says that its hooks have ended too.
@@ -97,12 +95,14 @@ def rewrite(task: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> 
     names = [name.strip() for name in depends.split("&&")]
     if not depends:
         names = [str(name) for name in task.get("dependencies") or ()]
-        depends = " && ".join(_expanded(name, tasks) for name in names)
+        depends = " && ".join([_expanded(name, tasks) for name in names])
     if len(depends) > LENGTH_MAX:
         raise DependsError(f"depends is longer than {LENGTH_MAX} characters")
+    are_plain = all(map(_PLAIN.fullmatch, names))
+    if are_plain and not task.get("depends"):  # spelt out already
+        return Logic(depends, dict.fromkeys(names, "task"), {n: _accepted(tasks[n]) for n in names} if names else None)
     needs: dict[str, Needs] = {}
     text = _NAME.sub(lambda match: _spelt_out(match, needs, tasks), depends)
-    are_plain = names and all(map(_PLAIN.fullmatch, names))
     return Logic(text, needs, {name: _accepted(tasks[name]) for name in names} if are_plain else None)
 
 
@@ -123,12 +123,14 @@ def _expanded(name: str, tasks: Mapping[str, Mapping[str, Any]]) -> str:
     task = tasks.get(name)
     if task is None:
         raise DependsError(f"target {name} does not exist")
-    return "(" + " || ".join(f"{name}.{result}" for result in _accepted(task)) + ")"
+    return "(" + " || ".join([f"{name}.{result}" for result in _accepted(task)]) + ")"
 
 
 def _accepted(task: Mapping[str, Any]) -> tuple[str, ...]:
     """The results that a bare name stands for."""
-    continues = task.get("continueOn") or {}
+    continues = task.get("continueOn")
+    if not continues:
+        return ("Succeeded", "Skipped", "Daemoned")
     failures = (("error", "Errored"), ("failed", "Failed"))
     return ("Succeeded", "Skipped", "Daemoned", *(result for key, result in failures if continues.get(key)))
 

@@ -60,6 +60,14 @@ def dumps(value: Any) -> str:
     return text
 
 
+def has_tags(value: Any) -> bool:
+    """Whether there is a ``{{`` anywhere in a value: cheaper to find out than its JSON text is to make."""
+    try:
+        return b"{{" in orjson.dumps(value)
+    except TypeError:
+        return "{{" in gojson.dumps(value)
+
+
 _ESCAPES = (
     ("<", "\\u003c"),
     (">", "\\u003e"),

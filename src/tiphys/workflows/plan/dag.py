@@ -58,6 +58,7 @@ class Frame:
     blocked: dict[str, None] = field(default_factory=dict)
     open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
     copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    refers_to_tasks: bool = True
     begun: bool = False
     ended_loops: list[str] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -76,7 +77,7 @@ def execute(state: State, call: Call, template: Template, inner: TemplateContext
     if frame is None:
         frame = state.frames[node.id] = _new_frame(call, template, inner)
     elif frame.template is not template:
-        frame.template, frame.tasks = template, _tasks(template)
+        frame.template, frame.tasks, frame.refers_to_tasks = template, _tasks(template), _refers_to_tasks(template)
     frame.call = call
     try:
         _advance(state, frame, node)
@@ -107,6 +108,7 @@ def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
     hooked = [name for name in targets if name in tasks and tasks[name].get("hooks")]
     frame = Frame(call, template, inner, tasks, graph, targets, hooked)
     frame.unmet = {name: len(graph.dependencies[name]) for name in graph.reachable(targets)}
+    frame.refers_to_tasks = _refers_to_tasks(template)
     return frame
 
 
@@ -711,6 +713,7 @@ def _below_retry(state: State, node: Node) -> list[str]:
 
 
 _MENTIONED = re.compile(r"tasks\.([a-zA-Z0-9_-]+)\.")
+_NESTED_TAGS = re.compile(r"\{\{[^}]*\{\{")
 
 
 def scope_of(state: State, frame: Frame, name: str, *, everything: bool = False) -> Scope:
@@ -720,14 +723,31 @@ def scope_of(state: State, frame: Frame, name: str, *, everything: bool = False)
     """
     scope = Scope(frame.template)
     scope.add_workflow_outputs(state.status.get("outputs"))
-    text = dumps(frame.tasks[name])
-    if everything or "{{=" in text or '"fromExpression"' in text or re.search(r"\{\{[^}]*\{\{", text):
-        wanted = frame.graph.ancestors(name)
-    else:
-        mentioned = dict.fromkeys(_MENTIONED.findall(text))
-        wanted = [other for other in mentioned if frame.graph.is_ancestor(other, name)]
-    _add_tasks(state, frame, scope, wanted)
+    if everything:
+        _add_tasks(state, frame, scope, frame.graph.ancestors(name))
+    elif frame.refers_to_tasks:
+        _add_tasks(state, frame, scope, _referred_to(frame, name))
     return scope
+
+
+def _referred_to(frame: Frame, name: str) -> list[str]:
+    """The ancestors that a task may look at."""
+    text = dumps(frame.tasks[name])
+    if _may_look_at_all(text):
+        return frame.graph.ancestors(name)
+    mentioned = dict.fromkeys(_MENTIONED.findall(text))
+    return [other for other in mentioned if frame.graph.is_ancestor(other, name)]
+
+
+def _refers_to_tasks(template: Template) -> bool:
+    """Whether any task may look at another; asked once, for where none does, no task's text needs to be made."""
+    text = dumps((template.get("dag") or {}).get("tasks"))
+    return _may_look_at_all(text) or _MENTIONED.search(text) is not None
+
+
+def _may_look_at_all(text: str) -> bool:
+    """Whether a text has expressions, or tags whose names come from other tags."""
+    return "{{=" in text or '"fromExpression"' in text or _NESTED_TAGS.search(text) is not None
 
 
 def _scope_of_all(state: State, frame: Frame) -> Scope:

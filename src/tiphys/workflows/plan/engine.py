@@ -15,6 +15,7 @@ import heapq
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from tiphys.lang import names
@@ -35,7 +36,7 @@ from tiphys.workflows.plan import (
 )
 from tiphys.workflows.plan.canonical import TEMPLATE, NotCanonical, canonical
 from tiphys.workflows.plan.locks import LockTable
-from tiphys.workflows.plan.nodes import Node, NodeStore, from_wire, to_wire
+from tiphys.workflows.plan.nodes import COMPLETED, Node, NodeStore, from_wire, to_wire
 from tiphys.workflows.plan.pods.artifact_gc import COMPONENT as GC_COMPONENT
 from tiphys.workflows.plan.progress import Progress
 from tiphys.workflows.plan.state import (
@@ -266,7 +267,7 @@ class Run:
         writes = state.updated or (came_to_nodes and locks.concern_nodes(state))
         if came_to_nodes and (writes or artifact_gc.is_over(state)):
             lifecycle.upsert_condition(state, "PodRunning", "True" if state.pod_running else "False")
-        if state.phase in ("Succeeded", "Failed", "Error"):
+        if state.phase in COMPLETED:
             locks.release_all(state)
         elif state.status.get("synchronization") is not None:
             locks.release_finished(state)
@@ -284,8 +285,8 @@ class Run:
                 changed.type != "Pod" or changed.phase != "Pending" or not state.nodes.pod_exists(node_id)
             ):
                 state.mark(node_id)
-            lost_its_pod = changed.completed and not state.nodes.pod_exists(node_id)
-            if lost_its_pod and changed.synced is False and node_id in state.task_results:
+            awaits_result = changed.synced is False and changed.completed and node_id in state.task_results
+            if awaits_result and not state.nodes.pod_exists(node_id):
                 state.stale_results[node_id] = None  # it will never be complete
             if changed.phase_fulfilled:
                 state.processed.pop(node_id, None)
@@ -317,12 +318,12 @@ class Run:
         if (self._written.metadata.get("labels") or {}).get(LABEL_COMPLETED) == "true":
             return  # stored as complete: nothing about it changes any more
         catch_up_at = self._progress.refresh(state.nodes.changed, state.now)
-        if state.phase in ("Succeeded", "Failed", "Error"):
+        phase, whole = state.phase, self._progress.whole
+        if phase in COMPLETED:
             self._progress.settle()
         elif catch_up_at is not None:
             state.at(catch_up_at)
-        if state.phase:
-            whole = self._progress.whole
+        if phase:
             state.set_status(progress=f"{whole.done}/{whole.total}")
             if whole.durations:
                 state.set_status(resourcesDuration=dict(whole.durations))
@@ -343,7 +344,7 @@ class Run:
 
     def _wake_at(self) -> datetime | None:
         """Strictly after the nearest timer: deadlines are passed only when they are over. Now where more is to do."""
-        if self._state.phase in ("Succeeded", "Failed", "Error") and not self._state.finished_pods:
+        if self._state.phase in COMPLETED and not self._state.finished_pods:
             return None
         if parallelism.THIS_TURN in self._state.blocked:
             return self._state.now
@@ -377,14 +378,18 @@ class _DeepRecursion:
 
 
 def _annotations(node: Node) -> Mapping[str, str]:
-    prefix = "workflows.argoproj.io/node-"
-    started = int(node.started_at.timestamp() * 1e9) if node.started_at is not None else 0
     return {
-        f"{prefix}type": node.type,
-        f"{prefix}name": node.name,
-        f"{prefix}id": node.id,
-        f"{prefix}start-time": str(started),
+        "workflows.argoproj.io/node-type": node.type,
+        "workflows.argoproj.io/node-name": node.name,
+        "workflows.argoproj.io/node-id": node.id,
+        "workflows.argoproj.io/node-start-time": _nanoseconds(node.started_at),
     }
+
+
+@lru_cache(maxsize=256)
+def _nanoseconds(started: datetime | None) -> str:
+    """Since 1970; whole seconds, so that many nodes start at the same one."""
+    return str(int(started.timestamp() * 1e9)) if started is not None else "0"
 
 
 def state_of(workflow: Object, settings: Settings, lookup: Lookup, table: LockTable) -> State:

@@ -142,7 +142,8 @@ def _reconcile_pods(state: State) -> bool:
 
 def _has_claims(state: State) -> bool:
     """Makes the claims of ``volumeClaimTemplates``, once, before anything that may need them."""
-    if state.phase not in ("Pending", "Running"):
+    phase = state.phase
+    if phase not in ("Pending", "Running"):
         return True
     if state.refused_claims:
         return _refuse_claims(state)
@@ -159,7 +160,7 @@ def _has_claims(state: State) -> bool:
             state.claims.append(Create(PERSISTENT_VOLUME_CLAIMS, _claim(state, template, claim), why="volumes"))
             made.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
         state.set_status(persistentVolumeClaims=made)
-    elif state.phase == "Pending":
+    elif phase == "Pending":
         mark(state, "Running", "")
     return True
 
@@ -382,6 +383,8 @@ def upsert_condition(state: State, kind: str, status: str, message: str = "") ->
     """Sets a condition of the workflow."""
     made = {"type": kind, "status": status, **({"message": message} if message else {})}
     known = list(state.status.get("conditions") or ())
+    if made in known:
+        return
     at = next((i for i, condition in enumerate(known) if condition.get("type") == kind), None)
     if at is None:
         known.append(made)

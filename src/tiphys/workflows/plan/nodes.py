@@ -165,7 +165,11 @@ class NodeStore:
 
     def update(self, node: Node, **fields: Any) -> bool:
         """Sets attributes; says whether any of them was different."""
-        differing = [name for name, value in fields.items() if getattr(node, name) != value]
+        differing: dict[str, Any] = {}
+        for name, value in fields.items():
+            known = getattr(node, name)
+            if known != value:
+                differing[name] = known
         if not differing:
             return False
         counted = not _COUNTED.isdisjoint(differing)
@@ -174,9 +178,10 @@ class NodeStore:
         self.pass_before.setdefault(node.id, node.phase)
         self.restless[node.id] = None
         before = self.changed.setdefault(node.id, {})
+        if before is not None:
+            for name, known in differing.items():
+                before.setdefault(name, known)
         for name in differing:
-            if before is not None and name not in before:
-                before[name] = getattr(node, name)
             setattr(node, name, fields[name])
         if counted:
             self._count(node, +1)

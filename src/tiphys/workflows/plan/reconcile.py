@@ -376,7 +376,7 @@ def _all_below_fulfilled(state: State, node: Node) -> bool:
 
 
 def is_agent(state: State, pod_name: str) -> bool:
-    return pod_name == agent_name(state)
+    return pod_name == (state.agent_name or agent_name(state))
 
 
 def agent_name(state: State) -> str:

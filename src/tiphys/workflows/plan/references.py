@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from tiphys.lang import items
-from tiphys.workflows.plan.canonical import dumps
+from tiphys.workflows.plan.canonical import dumps, has_tags
 from tiphys.workflows.plan.problems import MissingVariable, Problem
 from tiphys.workflows.plan.scope import Scope, resolve_artifact
 from tiphys.workflows.plan.text import Values, replace, replace_strict, should_execute
@@ -31,11 +31,10 @@ def resolve_steps(state: State, scope: Scope, steps: list[Mapping[str, Any]]) ->
 
 def resolve(state: State, scope: Scope, holder: Mapping[str, Any], *, all_optional: bool) -> dict[str, Any]:
     """One step or task resolved; hooks are left alone, they see more later."""
-    values = state.values(Strings(scope))
     own = {key: value for key, value in holder.items() if key != "hooks"}
     hooks = holder.get("hooks")
     if when := own.get("when"):
-        resolved = orjson.loads(replace_strict(dumps(when), values, STRICT))
+        resolved = _replaced(state, scope, when)
         try:
             proceed = should_execute(resolved)
         except Problem:
@@ -46,14 +45,17 @@ def resolve(state: State, scope: Scope, holder: Mapping[str, Any], *, all_option
             return _with_hooks({**own, "when": resolved}, hooks)
     if own.get("arguments"):
         own["arguments"] = scope.mark_absent_arguments(own["arguments"])
-    text = dumps(own)
-    if "{{" in text:
-        own = orjson.loads(replace_strict(text, values, STRICT))
+    if has_tags(own):
+        own = _replaced(state, scope, own)
     artifacts = (own.get("arguments") or {}).get("artifacts")
     if artifacts:
         resolved_artifacts = resolve_artifacts(scope, artifacts, all_optional=all_optional)
         own["arguments"] = {**own["arguments"], "artifacts": resolved_artifacts}
     return _with_hooks(own, hooks)
+
+
+def _replaced(state: State, scope: Scope, value: Any) -> Any:
+    return orjson.loads(replace_strict(dumps(value), state.values(Strings(scope)), STRICT))
 
 
 def resolve_artifacts(scope: Scope, artifacts: list[Mapping[str, Any]], *, all_optional: bool) -> list[Any]:

@@ -93,7 +93,7 @@ def _advance(state: State, frame: Frame, node: Node, dirty: dict[str, None]) -> 
     for index in range(start, len(declared)):
         group = _open_group(state, frame, node, index)
         if start < index <= frame.done:
-            _connect(state, node, group.node, index)  # a daemon of the group before may have another attempt
+            _connect(state, frame, node, group.node, index)  # a daemon of the group before may have another attempt
         problem = _run_group(state, frame, group, declared[index], dirty)
         if isinstance(problem, Blocked):
             return Outcome(node)  # an exit handler waits for its turn; the original ends the group with an error
@@ -150,19 +150,18 @@ def _open_group(state: State, frame: Frame, node: Node, index: int) -> Group:
         )
     elif not group_node.fulfilled:
         state.mark_phase(group_node, "Running")
-    _connect(state, node, group_node, index)
+    _connect(state, frame, node, group_node, index)
     group = Group(group_node, index)
     frame.groups.append(group)
     return group
 
 
-def _connect(state: State, node: Node, group: Node, index: int) -> None:
+def _connect(state: State, frame: Frame, node: Node, group: Node, index: int) -> None:
     """Hangs a group below the boundary, or below all ends of the group before it."""
     if index == 0:
         state.link(node, group.id)
         return
-    before = state.node_named(f"{node.name}[{index - 1}]")
-    assert before is not None
+    before = frame.groups[index - 1].node
     if not before.children:
         state.link(before, group.id)
         return

@@ -18,7 +18,7 @@ import orjson
 
 from tiphys.workflows.plan import execute as executor
 from tiphys.workflows.plan.assess import is_valid_progress
-from tiphys.workflows.plan.canonical import any_string, dumps
+from tiphys.workflows.plan.canonical import any_string, dumps, has_tags
 from tiphys.workflows.plan.nodes import Node
 from tiphys.workflows.plan.pods import inpod, manifest, metadata, native, patching, plugins, volumes
 from tiphys.workflows.plan.problems import Problem
@@ -142,13 +142,12 @@ def _active_deadline(draft: Draft, mains: list[dict[str, Any]]) -> tuple[int | N
 
 def _substitute(draft: Draft) -> None:
     """A last substitution: settings and volumes may refer to variables of the workflow and the pod."""
-    text = dumps(draft.pod)
-    if "{{" not in text:
+    if not has_tags(draft.pod):
         return
     own = {"pod.name": draft.pod["metadata"]["name"]}
     for param in (draft.template.get("inputs") or {}).get("parameters") or ():
         own[f"inputs.parameters.{param['name']}"] = any_string(param.get("value") or "")
-    draft.pod = orjson.loads(replace(text, Layers(own, draft.state.globals)))
+    draft.pod = orjson.loads(replace(dumps(draft.pod), Layers(own, draft.state.globals)))
 
 
 def _limit_by_timeout(draft: Draft) -> None:

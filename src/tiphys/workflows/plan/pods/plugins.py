@@ -41,10 +41,13 @@ def check(state: State, template: Template) -> None:
 def names(state: State, template: Template, where: str) -> list[str]:
     """The plugins that a template's inputs or outputs need: their own, the template's or the repository's."""
     repository = state.artifact_repository or {}
+    artifacts = (template.get(where) or {}).get("artifacts")
+    saves_logs = where == "outputs" and repository.get("archiveLogs")
+    if not artifacts and not saves_logs:
+        return []
     default = _name(template.get("archiveLocation")) or _name(repository)
-    artifacts = (template.get(where) or {}).get("artifacts") or ()
-    found = [_name(artifact) or ("" if has_location(artifact) else default) for artifact in artifacts]
-    if where == "outputs" and repository.get("archiveLogs"):
+    found = [_name(artifact) or ("" if has_location(artifact) else default) for artifact in artifacts or ()]
+    if saves_logs:
         found.append(_name(repository))
     return sorted({name for name in found if name})
 
