@@ -86,7 +86,7 @@ def _execute(state: State, call: Call, node: Node | None) -> Outcome:
     if limit is not None:
         return parallelism.blocked(state, call, node, limit)
     parallelism.unblocked(state, call.node_id)
-    has_begun = _has_begun(state, call, node)  # if so, the original asks the cache again
+    has_begun = _has_begun(state, call, node)  # the original asks the cache of such a node as well, if it has locks
     if processed.get("synchronization") is not None:
         waiting = locks.acquire_for_node(state, call, node, processed)
         if waiting is not None:
