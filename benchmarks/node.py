@@ -31,7 +31,7 @@ from tiphys.cluster.node.runtimes.oci import OciRuntime
 from tiphys.cluster.node.runtimes.process import DEFAULT_PATH, ProcessRuntime
 from tiphys.cluster.node.runtimes.sandbox import SandboxRuntime
 from tiphys.workflows.drivers.artifacts.local import LocalStore
-from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor.trees import Place
 
 STEPS = 200
 ARTIFACT_BYTES = 1 << 30

@@ -25,8 +25,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 DIR = "/scratch-dir"
 LONG = 4096

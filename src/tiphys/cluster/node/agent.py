@@ -122,6 +122,7 @@ class Agent:
         """``binds``: it takes pods that nobody has bound. ``strict``: as in a real cluster, every start is told of, and
         pods that this node has no room for are refused.
         """
+        data_dir = data_dir.resolve()  # whoever collects outputs takes a link on their way for an attack
         self.client = client
         self.node_name = node_name
         self.clock = clock

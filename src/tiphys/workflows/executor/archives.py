@@ -9,41 +9,31 @@ entry, so that what went in as ``/src/dir`` comes out as ``/dst``. Nothing is ev
 from __future__ import annotations
 
 import contextlib
+import functools
+import grp
 import gzip
 import os
+import pwd
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from tiphys.workflows.executor import trees
 from tiphys.workflows.executor.errors import ExecutorError, go_error, reason
 from tiphys.workflows.executor.template import clean
+from tiphys.workflows.executor.trees import CHUNK, Entry, Place
 
-CHUNK = 1 << 20
 HUFFMAN_ONLY = -2
 GZIP_HEADER_BYTES = 10
 # Whatever an archive says it holds, unpacking stops here: a bomb must not fill the machine.
 UNPACKED_BYTES_MAX = 64 << 30
 ENTRIES_MAX = 5_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A path of this machine and the path by which the user knows it (they differ where roots differ)."""
-
-    real: Path
-    shown: str
-
-    def __truediv__(self, name: str) -> Place:
-        return Place(self.real / name, f"{self.shown.rstrip('/')}/{name}")
-
-    def with_suffix(self, suffix: str) -> Place:
-        return Place(self.real.with_name(self.real.name + suffix), self.shown + suffix)
 
 
 def create(place: Place) -> IO[bytes]:
@@ -58,90 +48,104 @@ def create(place: Place) -> IO[bytes]:
 
 def tar_gz(source: Place, target: IO[bytes], level: int | None) -> None:
     """Writes ``source`` (a file or directory) as tar.gz. ``level`` None: default. Raises ``ExecutorError``."""
-    mode = _packable(source)
-    if level is not None and not HUFFMAN_ONLY <= level <= 9:
-        raise ExecutorError(f"gzip: invalid compression level: {level}")
-    with (
-        _gzip_writer(target, level) as packed,
-        contextlib.closing(tarfile.open(fileobj=packed, mode="w|", bufsize=CHUNK)) as archive,  # whole, if it fails too
-    ):
-        if stat.S_ISDIR(mode):
-            for real, name in _walk(source.real, source.real.name):
-                _add_member(archive, real, name, follow=False)
-        else:
-            _add_member(archive, source.real, Path(source.shown).name, follow=True)
+    with _packable(source, source.real.name, Path(source.shown).name) as top:
+        if level is not None and not HUFFMAN_ONLY <= level <= 9:
+            raise ExecutorError(f"gzip: invalid compression level: {level}")
+        with (
+            _gzip_writer(target, level) as packed,
+            contextlib.closing(tarfile.open(fileobj=packed, mode="w|", bufsize=CHUNK)) as archive,  # also if it fails
+        ):
+            for entry in trees.walk(top):
+                _add_member(archive, entry)
 
 
 def zip_up(source: Place, target: IO[bytes], name: str = "") -> None:
     """Writes ``source`` as zip, under ``name``; without one a file bears its whole path, as in the original."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
-        mode = _packable(source)
-        if not stat.S_ISDIR(mode):
-            _add_to_zip(archive, source.real, name or source.shown)
-            return
-        for real, inner in _walk(source.real, name or source.real.name):
-            state = real.lstat()
-            if stat.S_ISDIR(state.st_mode):
-                continue
-            _add_to_zip(archive, real if stat.S_ISREG(state.st_mode) else None, inner)
+    with (
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive,
+        _packable(source, name or source.real.name, name or source.shown) as top,
+    ):
+        for entry in trees.walk(top):
+            if not entry.is_directory:
+                _add_to_zip(archive, entry)
 
 
-def _packable(source: Place) -> int:
+@contextlib.contextmanager
+def _packable(source: Place, directory_name: str, file_name: str) -> Iterator[Entry]:
+    """The file or directory, under the name that suits it. Of a link to a directory it is the link."""
     try:
         mode = source.real.stat().st_mode
     except OSError as err:
         raise go_error("stat", source.shown, err, missing=isinstance(err, FileNotFoundError)) from err
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ExecutorError(f"{source.shown} is not a regular file or directory")
-    return mode
+    is_directory = stat.S_ISDIR(mode)
+    place = source if is_directory or source.exact else replace(source, real=source.real.resolve())
+    with trees.found(place, directory_name if is_directory else file_name) as entry:
+        yield entry
 
 
-def _walk(directory: Path, name: str) -> Iterator[tuple[Path, str]]:
-    """The directory and all below it, each directory's entries in byte order, links not followed."""
-    yield directory, name
-    if directory.is_symlink():
-        return
-    for entry in sorted(os.scandir(directory), key=lambda e: os.fsencode(e.name)):
-        inner = f"{name}/{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path), inner)
-        else:
-            yield Path(entry.path), inner
-
-
-def _add_member(archive: tarfile.TarFile, real: Path, name: str, *, follow: bool) -> None:
-    archive.dereference = follow
-    member = archive.gettarinfo(os.fspath(real), arcname=name)
-    if member is not None and member.islnk():  # hard links go in as files of their own
-        member.type, member.linkname, member.size = tarfile.REGTYPE, "", real.stat().st_size
-    if member is None:
+def _add_member(archive: tarfile.TarFile, entry: Entry) -> None:
+    member, state = tarfile.TarInfo(entry.name), entry.state
+    kind = _KINDS.get(stat.S_IFMT(state.st_mode))
+    if kind is None:
         raise ExecutorError("archive/tar: sockets not supported")
-    member.name = name
-    member.mtime = int(member.mtime)
-    if not member.isreg():
+    member.type, member.mode, member.mtime = kind, stat.S_IMODE(state.st_mode), int(state.st_mtime)
+    member.uid, member.uname, member.gid, member.gname = (
+        state.st_uid,
+        _user(state.st_uid),
+        state.st_gid,
+        _group(state.st_gid),
+    )
+    if entry.is_link:
+        member.linkname = entry.target()
+    elif kind in (tarfile.CHRTYPE, tarfile.BLKTYPE):
+        member.devmajor, member.devminor = os.major(state.st_rdev), os.minor(state.st_rdev)
+    if not entry.is_file:
         archive.addfile(member)
         return
-    with _opened(real) as file:
+    with _opened(entry) as file:
+        member.size = os.fstat(file.fileno()).st_size
         archive.addfile(member, file)
 
 
-def _add_to_zip(archive: zipfile.ZipFile, real: Path | None, name: str) -> None:
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+_KINDS = {
+    stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE, stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE,
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def _user(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _group(gid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return ""
+
+
+def _add_to_zip(archive: zipfile.ZipFile, entry: Entry) -> None:
+    """Of a link or pipe only the name."""
+    info = zipfile.ZipInfo(entry.name, (1980, 1, 1, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     info.create_system, info.external_attr = 0, 0
     with archive.open(info, "w", force_zip64=False) as target:
-        if real is not None:
-            with _opened(real) as file:
+        if entry.is_file:
+            with _opened(entry) as file:
                 shutil.copyfileobj(file, target, CHUNK)
     info.external_attr = 0  # the library puts in permissions of its own
 
 
-def _opened(real: Path) -> IO[bytes]:
-    """A regular file for reading; never a link or a pipe that took its place meanwhile."""
+def _opened(entry: Entry) -> IO[bytes]:
     try:
-        return os.fdopen(os.open(real, os.O_RDONLY | os.O_NONBLOCK), "rb")
+        return entry.open()
     except OSError as err:
-        raise go_error("open", str(real), err) from err
+        raise go_error("open", entry.shown, err) from err
 
 
 def _gzip_writer(target: IO[bytes], level: int | None) -> gzip.GzipFile:

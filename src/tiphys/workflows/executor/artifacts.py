@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 

@@ -30,7 +30,6 @@ from typing import Any
 from tiphys.api.decode import DecodeError, decode
 from tiphys.lang import durations, gojson_read
 from tiphys.workflows.executor import archives
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError, go_error, reason
 from tiphys.workflows.executor.template import (
     INPUT_ARTIFACTS,
@@ -41,6 +40,7 @@ from tiphys.workflows.executor.template import (
     overlapping_mount,
     volume_mounts,
 )
+from tiphys.workflows.executor.trees import CHUNK, Place
 from tiphys.workflows.executor.wrapped import LOOK_SECONDS, Command, Signals, look_up, say
 
 WRAPPER_FAILED, SUPERVISOR_FAILED = 64, 65
@@ -505,7 +505,7 @@ def _save_parameter(template: Mapping[str, Any], path: str, root: str) -> None:
         raise ExecutorError(f"failed to copy {path} to {target}: {said}")
     try:
         with open(source, "rb") as file, os.fdopen(_create(path, target), "wb") as copy:
-            shutil.copyfileobj(file, copy, archives.CHUNK)
+            shutil.copyfileobj(file, copy, CHUNK)
     except OSError as err:
         raise ExecutorError(f"failed to open {path}: {go_error('open', path, err)}") from err
 

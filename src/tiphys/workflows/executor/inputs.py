@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tiphys.workflows.executor import archives, locations
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError, go_error
 from tiphys.workflows.executor.template import (
@@ -25,6 +24,7 @@ from tiphys.workflows.executor.template import (
     clean_artifact_path,
     overlapping_mount,
 )
+from tiphys.workflows.executor.trees import Place
 from tiphys.workflows.plan.artifacts import has_location
 
 Object = Mapping[str, Any]

@@ -29,9 +29,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tiphys.machinery.errors import ApiError
 from tiphys.machinery.podlife import Ended, Exit, Failure, Harvest, InProcess, PodDirs, Staged
 from tiphys.machinery.resources import ObjectKey
-from tiphys.workflows.executor import data, deletion, inputs, outputs, pausing, progress
+from tiphys.workflows.executor import data, deletion, inputs, outputs, pausing, progress, trees
 from tiphys.workflows.executor.agent import TaskAgent
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifact_plugins import PodPlugins
 from tiphys.workflows.executor.artifacts import ArtifactDrivers, PluginPlace
 from tiphys.workflows.executor.errors import ExecutorError, go_error, sentence
@@ -47,6 +46,7 @@ from tiphys.workflows.executor.template import (
     main_containers,
     overlapping_mount,
 )
+from tiphys.workflows.executor.trees import Place
 
 if TYPE_CHECKING:
     from tiphys.workflows.executor.resource import ResourceExecutor
@@ -394,7 +394,7 @@ class _Sources:
             in_volume = overlapping_mount(self.job.template, top) is not None
             if not in_volume and (path == top or path.startswith(f"{top}/")):
                 where = self.dirs.private / "files" / inputs.staged_path(artifact, self.job.template).lstrip("/")
-                return Place(_below(where, path[len(top) :].lstrip("/")), shown)
+                return Place(_below(where, path[len(top) :].lstrip("/")), shown, exact=self.dirs.isolated)
         return self._seen(path, shown)
 
     def parameter(self, path: str) -> Place:
@@ -429,7 +429,7 @@ class _Sources:
 
     def _seen(self, path: str, shown: str) -> Place:
         container = MAIN if MAIN in self.job.main else next(iter(self.job.main))
-        return Place(self.dirs.host_path(container, clean(path)) or _NOWHERE, shown)
+        return Place(self.dirs.host_path(container, clean(path)) or _NOWHERE, shown, exact=self.dirs.isolated)
 
 
 _NOWHERE = Path("/nonexistent/nowhere")
@@ -503,15 +503,16 @@ def _manifest(dirs: PodDirs, job: Job) -> Manifest:
     given = (job.template.get("inputs") or {}).get("artifacts") or ()
     path = next((a.get("path", "") for a in given if a.get("name") == wanted.get("name")), MANIFEST)
     try:
-        return Manifest(_Sources(dirs, job).volume(path).real.read_text(encoding="utf-8"), path)
+        with trees.open_file(_Sources(dirs, job).volume(path)) as file:
+            return Manifest(file.read().decode("utf-8"), path)
     except OSError as err:
         raise go_error("open", path, err) from err
 
 
 def _below(top: Path, rest: str) -> Path:
     """A path below a staged artifact, not led out by links in it."""
-    place = (top / rest).resolve() if rest else top
-    return place if place == top or place.is_relative_to(top.resolve()) else _NOWHERE
+    top, place = top.resolve(), (top / rest).resolve()
+    return place if place.is_relative_to(top) else _NOWHERE
 
 
 def _component(pod: Object) -> str:

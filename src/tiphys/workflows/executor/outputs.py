@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tiphys.workflows.executor import archives, locations
-from tiphys.workflows.executor.archives import Place
+from tiphys.workflows.executor import archives, locations, trees
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError, go_error, sentence
 from tiphys.workflows.executor.template import (
@@ -32,6 +31,7 @@ from tiphys.workflows.executor.template import (
     main_containers,
     overlapping_mount,
 )
+from tiphys.workflows.executor.trees import Place
 from tiphys.workflows.plan.artifacts import has_location
 
 Object = Mapping[str, Any]
@@ -150,7 +150,7 @@ class _Collector:
     def _parameter(self, path: str) -> bytes:
         place = self.sources.parameter(path) if self._in_base_layer(path) else self.sources.volume(path)
         try:
-            with open(os.open(place.real, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            with trees.open_file(place) as file:
                 return file.read(PARAMETER_BYTES_MAX + 1)
         except IsADirectoryError as err:
             raise go_error("read", place.shown, err) from err
@@ -227,7 +227,8 @@ class _Collector:
         if archive.get("none") is not None:
             if not source.real.exists():
                 raise ExecutorError(f"{artifact['path']} no such file or directory", missing=True)
-            return posixpath.basename(artifact["path"]), source
+            base = posixpath.basename(artifact["path"])
+            return base, self._held(source, name, base) if source.exact else source
         if archive.get("zip") is not None:
             target = self._scratch_file(f"{name}.zip")
             with archives.create(target) as file:
@@ -246,7 +247,7 @@ class _Collector:
         target = self._scratch_file(f"{name}.tgz")
         try:
             with packed.real.open("rb") as source, archives.create(target) as copy:
-                shutil.copyfileobj(source, copy, archives.CHUNK)
+                shutil.copyfileobj(source, copy, trees.CHUNK)
         except FileNotFoundError as err:
             raise go_error("open", packed.shown, err, missing=True) from err
         if archive.get("tar") is not None:
@@ -267,6 +268,16 @@ class _Collector:
             archives.zip_up(content, file)
         return f"{name}.zip", zipped
 
+    def _held(self, source: Place, name: str, base: str) -> Place:
+        """For stores, which read by path: the same where no container can exchange anything."""
+        held = self._scratch_file(f"{name}.plain") / base
+        held.real.parent.mkdir()
+        try:
+            trees.copy(source, held.real)
+        except OSError as err:
+            raise go_error("open", source.shown, err) from err
+        return held
+
     def _scratch_file(self, name: str) -> Place:
         place = self.scratch / "artifacts" / name
         place.real.parent.mkdir(parents=True, exist_ok=True)
@@ -285,7 +296,7 @@ class _Collector:
                 if not place.real.exists():  # killed before its command ran
                     continue
                 with place.real.open("rb") as log:
-                    shutil.copyfileobj(log, target, archives.CHUNK)
+                    shutil.copyfileobj(log, target, trees.CHUNK)
             try:
                 saved.append(self._save({"name": f"{container}-logs"}, f"{container}.log", copy))
             except ExecutorError as err:

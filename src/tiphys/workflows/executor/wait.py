@@ -17,10 +17,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from tiphys.workflows.executor import inputs, outputs, progress
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
 from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.template import PROGRESS_FILE, VAR_RUN_ARGO, any_string, main_containers
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 LABEL_WORKFLOW = "workflows.argoproj.io/workflow"

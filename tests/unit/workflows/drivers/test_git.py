@@ -13,8 +13,8 @@ import pytest
 
 from tests.unit.workflows.drivers import stores
 from tiphys.workflows.drivers.artifacts.git import GitDriver
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 ENV = {
     "PATH": os.environ["PATH"],

@@ -12,9 +12,9 @@ import pytest
 from tests.unit.workflows.drivers import stores
 from tiphys.workflows.drivers.artifacts import azure, gcs, oss, web
 from tiphys.workflows.drivers.artifacts.registry import Drivers
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import ArtifactDriver
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 SECRETS = {("s", "id"): "id", ("s", "key"): "secret", ("s", "account"): stores.ACCOUNT_KEY}
 

@@ -24,9 +24,9 @@ from tests.services import S3, serving
 from tiphys.workflows.drivers.artifacts.grpc import Channel, GrpcError
 from tiphys.workflows.drivers.artifacts.hpack import Decoder, HpackError
 from tiphys.workflows.drivers.artifacts.plugin import PluginDriver
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import PluginPlace
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 DRIVER = Path(__file__).parents[3] / "artifact_driver.py"
 Object = dict[str, Any]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tiphys.workflows.executor import archives
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", size: int = 0) -> tarfile.TarInfo:

@@ -13,8 +13,8 @@ from tiphys.workflows.drivers.artifacts.local import LocalStore
 from tiphys.workflows.drivers.artifacts.registry import Drivers
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
 from tiphys.workflows.executor import deletion
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from tiphys.runtime.clock import SystemClock
 from tiphys.workflows.drivers.artifacts import s3
 from tiphys.workflows.drivers.artifacts.local import LocalStore
 from tiphys.workflows.drivers.artifacts.s3 import S3Driver
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 from tiphys.workflows.server.s3 import signatures
 from tiphys.workflows.server.s3.handler import S3Handler
 from tiphys.workflows.server.s3.objects import Objects

@@ -29,6 +29,7 @@ from tiphys.cluster.node import cgroups
 from tiphys.cluster.node.identity import USUAL_CAPABILITIES
 from tiphys.cluster.node.images.layers import unpack
 from tiphys.cluster.node.images.map import Image, ImageUnavailable, Pulled, PullRequest, check_name
+from tiphys.cluster.node.rootfs import resolve
 from tiphys.cluster.node.runtime import (
     Command,
     Container,
@@ -253,9 +254,10 @@ class EngineRuntime(Starter):
     def host_path(self, launch: Launch, path: str) -> Path | None:
         """A copy of what the container has there, made when it is asked for; what is mounted is where it is."""
         wanted = PurePosixPath(path)
-        for mount in sorted(launch.mounts, key=lambda m: -len(m.target)):
-            if wanted.is_relative_to(mount.target):
-                return mount.source / wanted.relative_to(mount.target)
+        if any(wanted.is_relative_to(mount.target) for mount in launch.mounts):
+            mounted = resolve(launch.mounts, (), path)
+            if mounted is not None:  # else a link there leads into the container's own files
+                return mounted
         target = Path(f"{launch.place}.engine", "taken", hashlib.sha256(path.encode()).hexdigest()[:16])
         if not target.exists():
             self._take(launch, path, target)

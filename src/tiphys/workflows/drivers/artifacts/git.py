@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 SecretReader = Callable[[str, str], str]

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tiphys.workflows.drivers.artifacts import web
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 NO_DIRECTORIES = "HDFS artifact does not suppot directory copy"

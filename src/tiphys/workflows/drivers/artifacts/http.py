@@ -19,9 +19,10 @@ from typing import IO, Any
 from urllib.parse import quote_plus, urlencode, urljoin, urlsplit
 
 from tiphys.workflows.drivers.artifacts import web
-from tiphys.workflows.executor.archives import CHUNK, Place, create
+from tiphys.workflows.executor.archives import create
 from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError, network_reason
+from tiphys.workflows.executor.trees import CHUNK, Place
 
 Object = Mapping[str, Any]
 # A reference to a key of a Secret (name, key) → its text. Raises ``ExecutorError``.

@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 DEFAULT_BUCKET = "artifacts"

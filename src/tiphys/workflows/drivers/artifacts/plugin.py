@@ -18,9 +18,9 @@ from typing import Any
 
 from tiphys.api import protobuf
 from tiphys.workflows.drivers.artifacts.grpc import Channel, GrpcError
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.artifacts import PluginPlace
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 SERVICE = "/artifact.ArtifactService"

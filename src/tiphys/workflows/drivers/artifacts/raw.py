@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiphys.workflows.executor.archives import Place, create
+from tiphys.workflows.executor.archives import create
 from tiphys.workflows.executor.deletion import NOT_SUPPORTED
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 

@@ -29,8 +29,8 @@ from xml.sax.saxutils import escape
 from tiphys.runtime.clock import SystemClock
 from tiphys.workflows.drivers.artifacts import web
 from tiphys.workflows.drivers.artifacts.http import SecretReader
-from tiphys.workflows.executor.archives import Place
 from tiphys.workflows.executor.errors import ExecutorError
+from tiphys.workflows.executor.trees import Place
 
 Object = Mapping[str, Any]
 LIST_PAGE = 1000

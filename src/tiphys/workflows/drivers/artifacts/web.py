@@ -18,8 +18,8 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from tiphys.workflows.executor.archives import CHUNK
 from tiphys.workflows.executor.errors import ExecutorError, network_reason
+from tiphys.workflows.executor.trees import CHUNK
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 60.0
