@@ -16,6 +16,7 @@ from tiphys.cluster.node.agent import Agent, this_machines_resolver
 from tiphys.cluster.node.amounts import amount
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork
+from tiphys.cluster.node.hostpaths import HostPaths
 from tiphys.cluster.node.logs import Rotation
 from tiphys.cluster.node.runtime import Runtime
 from tiphys.cluster.node.runtimes.oci import OciRuntime
@@ -53,6 +54,7 @@ async def start_agent(context: NodeContext, settings: Settings) -> Node:
         network=_told(context),
         pod_network=context.network,
         rotation=_rotation(settings),
+        host_paths=_host_paths(settings, context),
     )
     await agent.prepare()
     return agent
@@ -68,6 +70,14 @@ def _rotation(settings: Settings) -> Rotation:
     if size < 1:
         raise SpecError("container_log_max_size", f"must be positive, got {text}")
     return Rotation(size, settings.container_log_max_files)
+
+
+def _host_paths(settings: Settings, context: NodeContext) -> HostPaths:
+    """What pods may see of this machine, and the places of the cluster's own volumes. Raises SpecError."""
+    try:
+        return HostPaths.of(settings.host_paths, own=[context.data_dir.parent / "volumes"])
+    except ValueError as err:
+        raise SpecError("host_paths", str(err)) from err
 
 
 def _told(context: NodeContext) -> NodeNetwork:

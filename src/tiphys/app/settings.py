@@ -30,6 +30,7 @@ class Settings:
     listen: Annotated[str, "address:port of the HTTPS API of `tiphys up`; port 0 takes a free one"] = "127.0.0.1:6443"
     kubeconfig: Annotated[Path | None, "the kubeconfig that `tiphys up` writes; none: in data_dir"] = None
     runtime: Annotated[str, "what runs pods: auto (the best that works), sandbox, oci, process, engine, stage"] = "auto"
+    host_paths: Annotated[str, "directories of this machine, with commas, that hostPath volumes may show"] = "/"
     images: Annotated[str, "auto (registries, else the image map), registry (never the map), map (the map first)"] = (
         "auto"
     )

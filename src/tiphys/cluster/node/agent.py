@@ -26,6 +26,7 @@ from tiphys.cluster.node.changes import FileChanges
 from tiphys.cluster.node.environment import NodeFacts
 from tiphys.cluster.node.extension import PodExtension
 from tiphys.cluster.node.hostfiles import NodeNetwork, Resolver, parse_resolv_conf
+from tiphys.cluster.node.hostpaths import ALL_HOST_PATHS, HostPaths
 from tiphys.cluster.node.images.map import Image, ImageMap, ImageSource, Pulled, PullRequest, search_path
 from tiphys.cluster.node.logs import Rotation
 from tiphys.cluster.node.metrics import UsageOfNode
@@ -116,6 +117,7 @@ class Agent:
         pod_network: PodNetwork | None = None,
         effects: Effects | None = None,
         rotation: Rotation | None = None,
+        host_paths: HostPaths = ALL_HOST_PATHS,
         binds: bool = True,
         strict: bool = False,
     ) -> None:
@@ -133,6 +135,7 @@ class Agent:
         self.network = network or NodeNetwork(node_name, resolver=this_machines_resolver())
         self.pod_network = pod_network
         self.rotation = rotation or Rotation()
+        self.host_paths = host_paths
         self.paths = PathLocks()
         self.pods_directory = data_dir / "pods"
         self.claims_directory = data_dir / "claims"

@@ -39,6 +39,7 @@ class Surroundings:
     staged: Staged
     services: tuple[Object, ...] = ()
     attachment: Attachment = UNATTACHED
+    guarded: frozenset[str] = frozenset()
 
 
 def every_container(pod: Object) -> tuple[Object, ...]:
@@ -131,7 +132,7 @@ def _command(container: Object, image: Image, env: Mapping[str, str], life: str,
 def _mounts(container: Object, pod: Object, env: Mapping[str, str], around: Surroundings) -> tuple[Mount, ...]:
     if not around.runtime.uses_files:
         return ()
-    mounts = volumes.container_mounts(container, around.volumes, env, volumes.generated(pod))
+    mounts = volumes.container_mounts(container, around.volumes, env, volumes.generated(pod), around.guarded)
     staged = around.staged
     if staged.containers is None or container["name"] in staged.containers:
         mounts += [Mount(source, target, read_only) for source, target, read_only in staged.mounts]

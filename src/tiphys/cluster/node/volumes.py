@@ -31,6 +31,7 @@ from tiphys.cluster.node.environment import (
     pod_field,
     resource_field,
 )
+from tiphys.cluster.node.hostpaths import ALL_HOST_PATHS, HostPathRefused, HostPaths, identity_of
 from tiphys.cluster.node.ownership import NOBODYS, Ownership, give, ownership_of
 from tiphys.cluster.node.runtime import ConfigError, Mount
 from tiphys.machinery.errors import NotFound, TiphysError
@@ -41,13 +42,6 @@ PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume",
 
 DEFAULT_FILE_MODE = 0o644
 # Sockets and devices are only looked for, never made.
-_HOST_PATH_KINDS = {
-    "Directory": (stat.S_ISDIR, "a directory"),
-    "File": (stat.S_ISREG, "a file"),
-    "Socket": (stat.S_ISSOCK, "a socket file"),
-    "CharDevice": (stat.S_ISCHR, "a character device"),
-    "BlockDevice": (stat.S_ISBLK, "a block device"),
-}
 
 
 class VolumeError(TiphysError):
@@ -56,10 +50,13 @@ class VolumeError(TiphysError):
 
 @dataclass(frozen=True, slots=True)
 class VolumePlaces:
-    """Where the volumes of one pod are (``pod``) and the ones that outlive it (``claims``)."""
+    """Where the volumes of one pod are (``pod``) and the ones that outlive it (``claims``), and which of this machine's
+    own files may be shown.
+    """
 
     pod: Path
     claims: Path
+    host_paths: HostPaths = ALL_HOST_PATHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ async def _prepare_one(volume: Object, pod: Object, places: VolumePlaces, means:
     if "image" in volume:
         return await means.image(volume["image"])
     if "hostPath" in volume:
-        return _host_path(volume["name"], volume["hostPath"])
+        return _host_path(volume["name"], volume["hostPath"], places.host_paths)
     if "persistentVolumeClaim" in volume:
         return await _claim(volume["persistentVolumeClaim"]["claimName"], namespace, places, fetch)
     if "ephemeral" in volume:
@@ -281,7 +278,10 @@ async def _claim(name: str, namespace: str, places: VolumePlaces, fetch: Fetch) 
             raise VolumeError(f'persistentvolume "{volume_name}" not found') from err
         host_path = ((volume.get("spec") or {}).get("hostPath") or {}).get("path")
         if host_path:
-            place = Path(host_path)
+            try:
+                place = places.host_paths.place_of(host_path)
+            except HostPathRefused as err:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume_name}" : {err}') from err
             _make_directory(place, 0o777)
             return place
     place = places.claims / namespace / name
@@ -289,24 +289,17 @@ async def _claim(name: str, namespace: str, places: VolumePlaces, fetch: Fetch) 
     return place
 
 
-def _host_path(name: str, body: Object) -> Path:
-    place, kind = Path(body["path"]), body.get("type") or ""
-    if kind == "DirectoryOrCreate":
-        place.mkdir(parents=True, exist_ok=True)
-    elif kind == "FileOrCreate":
-        try:
-            place.touch()
-        except OSError as err:
-            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {err}') from err
-    elif kind in _HOST_PATH_KINDS:
-        is_kind, words = _HOST_PATH_KINDS[kind]
-        if not place.exists() or not is_kind(place.stat().st_mode):
-            raise VolumeError(
-                f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: {place} is not {words}'
-            )
-    elif not place.exists():
-        place.mkdir(parents=True, exist_ok=True)  # as container engines do for a bind mount without a type
-    return place
+def _host_path(name: str, body: Object, allowed: HostPaths) -> Path:
+    try:
+        return allowed.prepare(body)
+    except (HostPathRefused, OSError) as err:
+        raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {err}') from err
+
+
+def guarded(pod: Object, allowed: HostPaths) -> frozenset[str]:
+    """The volumes that another pod could exchange for what this node does not show."""
+    volumes = pod["spec"].get("volumes") or ()
+    return frozenset(v["name"] for v in volumes if "hostPath" in v) if allowed.bounded else frozenset()
 
 
 def generated(pod: Object) -> frozenset[str]:
@@ -321,9 +314,15 @@ def is_refreshed(pod: Object) -> bool:
 
 
 def container_mounts(
-    container: Object, volumes: Mapping[str, Path], env: Mapping[str, str], fixed: frozenset[str] = frozenset()
+    container: Object,
+    volumes: Mapping[str, Path],
+    env: Mapping[str, str],
+    fixed: frozenset[str] = frozenset(),
+    watched: frozenset[str] = frozenset(),
 ) -> list[Mount]:
-    """What the container's ``volumeMounts`` show, in order; those in ``fixed`` read-only. Raises ``ConfigError``."""
+    """What the container's ``volumeMounts`` show, in order; those in ``fixed`` read-only, those in ``watched`` only if
+    they still are where they were found. Raises ``ConfigError``.
+    """
     mounts = []
     for mount in container.get("volumeMounts") or ():
         source = volumes.get(mount["name"])
@@ -335,9 +334,20 @@ def container_mounts(
         identity = None
         if sub_path:
             source, identity = _sub_path(source, sub_path)
+        if mount["name"] in watched:
+            identity = _identity(source, volumes[mount["name"]])
         read_only = bool(mount.get("readOnly")) or mount["name"] in fixed
         mounts.append(Mount(source, mount["mountPath"], read_only, identity))
     return mounts
+
+
+def _identity(place: Path, volume: Path) -> tuple[int, int]:
+    try:
+        if place.is_relative_to(volume):
+            return identity_of(place)
+    except OSError:
+        pass
+    raise ConfigError(f"hostPath {volume} was exchanged for something else meanwhile")
 
 
 def _expand_sub_path(expression: str, env: Mapping[str, str]) -> str:

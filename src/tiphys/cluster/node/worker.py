@@ -363,7 +363,7 @@ class PodWorker:
     async def _prepare_volumes(self) -> None:
         if self._runtime.uses_files and self.pod["spec"].get("volumes"):
             agent = self._agent
-            places = volumes.VolumePlaces(self.directory / "volumes", agent.claims_directory)
+            places = volumes.VolumePlaces(self.directory / "volumes", agent.claims_directory, agent.host_paths)
             means = volumes.Means(
                 agent.facts, agent.fetch, self._tokens.get, self._image_root, agent.clock.now(),
                 same_users=self._runtime.same_users,
@@ -735,7 +735,7 @@ class PodWorker:
             agent = self._agent
             around = launching.Surroundings(
                 self._runtime, agent.facts, agent.network, agent.fetch, self.directory, self._volumes, self._staged,
-                agent.services_for(self.pod), self._attachment,
+                agent.services_for(self.pod), self._attachment, volumes.guarded(self.pod, agent.host_paths),
             )  # fmt: skip
             container = launching.container_of(self.pod, name)
             known = await launching.launch_of(container, self._seen_from_inside(), attempt, self._images[name], around)

@@ -15,6 +15,7 @@ from tiphys.cluster.apiserver.server import ApiServer
 from tiphys.cluster.apiserver.store import Store
 from tiphys.cluster.node.agent import Agent, Effects
 from tiphys.cluster.node.extension import PodExtension
+from tiphys.cluster.node.hostpaths import HostPaths
 from tiphys.cluster.node.images.map import ImageSource
 from tiphys.cluster.node.network.attachments import PodNetwork
 from tiphys.cluster.node.runtime import Runtime, RuntimeUnusable, choose
@@ -46,6 +47,7 @@ class Node:
         self.extensions: Sequence[PodExtension] = ()
         self.images: Callable[[Runtime], ImageSource] | None = None
         self.network: PodNetwork | None = None
+        self.host_paths = HostPaths()
         self.agent: Agent | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -62,6 +64,7 @@ class Node:
             effects=effects,
             images=self.images,
             pod_network=self.network,
+            host_paths=self.host_paths,
         )
         self.server.register_log_source(self.agent.log_source)
         self.server.register_stream_source(self.agent.stream_source)

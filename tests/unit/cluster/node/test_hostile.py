@@ -13,9 +13,10 @@ import pytest
 
 from tests.unit.cluster.node.harness import Node, Object, a_pod, node, phase, state
 from tiphys.cluster.node import volumes
+from tiphys.cluster.node.hostpaths import HostPaths
 from tiphys.cluster.node.runtime import ConfigError, Launch
 from tiphys.cluster.node.runtimes.process import DEFAULT_PATH
-from tiphys.machinery.resources import PODS, SECRETS, ObjectKey
+from tiphys.machinery.resources import EVENTS, PODS, SECRETS, ObjectKey
 
 EMPTY = [{"name": "e", "emptyDir": {}}]
 
@@ -107,6 +108,81 @@ async def test_a_link_that_takes_the_place_of_a_sub_path_is_not_mounted(here: No
     assert end.code != 0
     assert "what is mounted at /x was exchanged" in said
     assert "hunter2" not in said
+
+
+# Host paths, where a node has a list.
+
+
+@pytest.fixture
+async def shown(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Node, Path]]:
+    """A node that shows pods one directory, and that."""
+    (tmp_path / "shown").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("hunter2")
+    async with node(request.param, tmp_path / "node") as made:
+        made.host_paths = HostPaths.of(str(tmp_path / "shown"))
+        await made.start()
+        yield made, tmp_path / "shown"
+
+
+def with_host_path(path: Path, script: str, name: str = "p") -> dict[str, Any]:
+    container = {"volumeMounts": [{"name": "h", "mountPath": "/h"}]}
+    return a_pod(script, name=name, volumes=[{"name": "h", "hostPath": {"path": str(path)}}], container=container)
+
+
+async def told(here: Node, pod: dict[str, Any], reason: str) -> str:
+    """The message of the pod's first event of this reason."""
+    await here.create(pod)
+    async with asyncio.timeout(60), here.client.watch(EVENTS, "default") as events:
+        async for event in events:
+            about = event.object.get("involvedObject") or {}
+            if about.get("name") == pod["metadata"]["name"] and event.object["reason"] == reason:
+                return str(event.object["message"])
+    raise AssertionError("the watch ended")
+
+
+@pytest.mark.parametrize("shown", ["oci", "process", "sandbox"], indirect=True)
+async def test_a_host_path_that_is_not_shown_is_refused(shown: tuple[Node, Path]) -> None:
+    here, place = shown
+    refused = f'MountVolume.SetUp failed for volume "h" : hostPath {place.parent}/outside'
+    said = await told(here, with_host_path(place.parent / "outside", "cat /h/secret"), "FailedMount")
+    assert said == f"{refused} is not in what this node shows to pods: {place}"
+    (place / "way").symlink_to(place.parent / "outside")
+    said = await told(here, with_host_path(place / "way", "cat /h/secret", "link"), "FailedMount")
+    assert f"hostPath {place}/way (which is {place.parent}/outside) is not in what" in said
+
+
+@pytest.mark.parametrize("shown", ["oci", "sandbox"], indirect=True)
+async def test_what_is_shown_can_be_written(shown: tuple[Node, Path]) -> None:
+    here, place = shown
+    (place / "own").mkdir()
+    assert phase(await here.run(with_host_path(place / "own", "echo x > /h/file"))) == "Succeeded"
+    assert (place / "own/file").read_text() == "x\n"
+
+
+def test_a_host_path_that_was_exchanged_since_is_not_mounted(tmp_path: Path) -> None:
+    (tmp_path / "shown/own/sub").mkdir(parents=True)
+    (tmp_path / "outside/sub").mkdir(parents=True)
+    place = HostPaths.of(str(tmp_path / "shown")).prepare({"path": f"{tmp_path}/shown/own"})
+    for sub_path in ("", "sub"):
+        container = {"name": "c", "volumeMounts": [{"name": "h", "mountPath": "/h", "subPath": sub_path}]}
+        (mount,) = volumes.container_mounts(container, {"h": place}, {}, watched=frozenset("h"))
+        facts = (place / sub_path).stat()
+        assert mount.identity == (facts.st_dev, facts.st_ino)
+        place.rename(tmp_path / "shown/before")
+        place.symlink_to(tmp_path / "outside")
+        with pytest.raises(ConfigError, match="was exchanged for something else meanwhile"):
+            volumes.container_mounts(container, {"h": place}, {}, watched=frozenset("h"))
+        place.unlink()
+        (tmp_path / "shown/before").rename(place)
+
+
+@pytest.mark.parametrize(("text", "allowed"), [("", ()), ("/a, /b", ("/a", "/b")), ("/", ("/",))])
+def test_lists_of_host_paths(text: str, allowed: tuple[str, ...]) -> None:
+    found = HostPaths.of(text)
+    assert (tuple(map(str, found.allowed)), found.bounded) == (allowed, text != "/")
+    with pytest.raises(ValueError, match="must be absolute paths, got 'a'"):
+        HostPaths.of("a")
 
 
 # What it can see.
