@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,6 +274,30 @@ async def test_files_outside_mounts_can_be_collected(runtime: Runtime, pod: Path
     await end_of(runtime.start(life))
     place = runtime.host_path(life, target)
     assert place is not None and place.read_text() == "content\n"
+
+
+LOCAL = Path("/usr/local/bin")
+CAT = Path(shutil.which("cat") or "/bin/cat").resolve()
+
+
+@pytest.mark.skipif(not LOCAL.is_dir(), reason="this machine has no /usr/local/bin")
+async def test_scripts_name_the_programs_of_the_image_where_it_has_them(
+    runtime: Runtime, pod: Path, tmp_path: Path
+) -> None:
+    """In /usr/local/bin, which is this machine's; what it has there itself stays."""
+    if runtime.name in ("engine", "process"):
+        pytest.skip("its containers have another machine's, or exactly this machine's, /usr/local/bin")
+    own = tmp_path / "interpreter"
+    own.write_text("#!/bin/sh\necho interpreted\n")
+    own.chmod(0o755)
+    programs = {"/usr/local/bin/interpreter": own, "/usr/local/bin/show": CAT}
+    script = "printf '#!/usr/local/bin/show\nshown' > /tmp/x; chmod +x /tmp/x; /tmp/x; /usr/local/bin/interpreter; "
+    script += "cd /usr/local/bin; for name in *; do test -e $name && echo $name; done; command -v show"
+    life = launch(runtime, pod, "sh", "-c", script, programs=programs)
+    assert (await end_of(runtime.start(life))).code == 0
+    head, *rest, place = output(runtime, life).splitlines()
+    assert (head, rest[0], place) == ("#!/usr/local/bin/show", "showninterpreted", "/usr/local/bin/show")
+    assert {"interpreter", "show"} <= set(rest[1:]) <= {"interpreter", "show", *os.listdir(LOCAL)}
 
 
 async def test_programs_of_the_image_are_found(runtime: Runtime, pod: Path, tmp_path: Path) -> None:

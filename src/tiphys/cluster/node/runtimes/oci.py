@@ -59,18 +59,15 @@ from tiphys.cluster.node.runtimes.process import (
     exec_failure,
     probe_by_starting,
 )
+from tiphys.cluster.node.runtimes.programs import PROGRAMS_PLACE, ImagePrograms
+from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
 from tiphys.cluster.node.runtimes.sandbox import (
-    PROGRAMS_PLACE,
     hosts_file,
-    image_programs,
     is_first,
     join,
     remove_soon,
-    search_path,
     signal_soon,
-    with_image_program,
 )
-from tiphys.cluster.node.runtimes.sandbox import first_process as first_below
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Starter
 from tiphys.machinery.podlife import Exit
@@ -156,6 +153,7 @@ class OciRuntime(Starter):
         self._state = directory / "oci"
         self._skeleton = directory / "oci-root"
         self._root = HostRoot(directory / "host")
+        self._image_programs = ImagePrograms(directory / "programs", self._root)
         self._programs = programs
         self._variant: Variant | None = None
         self._groups = cgroups.Cgroups({})
@@ -334,7 +332,7 @@ class OciRuntime(Starter):
 
     def _view(self, launch: Launch, own: Path) -> LayeredRoot:
         lower = launch.root or self._skeleton
-        programs = [] if launch.root else image_programs(launch, self._root.mounts())[1]
+        programs = self._image_programs.of(launch).mounts
         shared = [] if launch.root else self._root.mounts()
         files = [Mount(own / name, target) for target, name in OWN_FILES.items()]
         mounts = [*shared, *programs, *files, *launch.mounts]
@@ -345,11 +343,11 @@ class OciRuntime(Starter):
         """The environment as an engine completes it: PATH with the image map's programs, HOME from the accounts; and
         the command with the place that such a program has."""
         env = dict(launch.env)
-        env["PATH"] = env.get("PATH", DEFAULT_PATH) if launch.root else search_path(launch)
+        programs = self._image_programs.of(launch)
+        env["PATH"] = programs.search_path(env)
         if "HOME" not in env:
             env["HOME"] = _home(view, launch.identity.uid or 0)
-        argv = with_image_program(launch, launch.argv, self._root.mounts())
-        return replace(launch, argv=argv, env=env)
+        return replace(launch, argv=programs.command(launch.argv), env=env)
 
     def _prepare(self, launch: Launch, own: Path, groups: cgroups.Group) -> dict[Mount, Mount]:
         """The files of the life; which of its mounts are to be made by way of which other ones."""
@@ -367,7 +365,7 @@ class OciRuntime(Starter):
         security = bundle.security_of(launch)
         places = bundle.Places(
             root=own / ROOT,
-            shared=() if launch.root else (*self._root.mounts(), *image_programs(launch, self._root.mounts())[1]),
+            shared=() if launch.root else (*self._root.mounts(), *self._image_programs.of(launch).mounts),
             own=[Mount(own / name, target) for target, name in OWN_FILES.items()],
             volumes=[Mount(own / name, target) for target, name in image_volumes(launch).items()],
             groups={} if self._chosen().groups else groups.places,
@@ -386,7 +384,7 @@ class OciRuntime(Starter):
         if not self._overlay:
             copy_tree(launch.root or self._skeleton, upper)
         if launch.root is None:
-            for link, target in image_programs(launch, self._root.mounts())[0]:
+            for link, target in self._image_programs.of(launch).links:
                 place = upper / link.lstrip("/")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileExistsError):

@@ -43,7 +43,7 @@ from tiphys.cluster.node.layered import (
     pin_commands,
     pinned,
 )
-from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, PROGRAM_DIRECTORIES, HostRoot, resolve
+from tiphys.cluster.node.rootfs import HOST_ALIASES, HOSTS, HostRoot, resolve
 from tiphys.cluster.node.runtime import Command, Container, Launch, Mount, RuntimeUnusable, StartFailure, Writers
 from tiphys.cluster.node.runtimes import joining, seccomp, shim
 from tiphys.cluster.node.runtimes.process import (
@@ -56,6 +56,7 @@ from tiphys.cluster.node.runtimes.process import (
     exec_failure,
     probe_by_starting,
 )
+from tiphys.cluster.node.runtimes.programs import ImagePrograms
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
 from tiphys.cluster.node.runtimes.spawn import Spawner, Starter
 from tiphys.machinery.podlife import Exit
@@ -64,7 +65,6 @@ from tiphys.machinery.podlife import Exit
 DEFAULT_CAPABILITIES = tuple(name for name in USUAL_CAPABILITIES if name != "MKNOD")
 # Below 10, where shells keep descriptors of their own; 7 is the shim's.
 RESOLVER_FD, HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 5, 6, 8, 9
-PROGRAMS_PLACE = "/opt/tiphys/bin"
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
 MESSAGE_FILE, ROOT_DIRECTORY = ".termination-log", ".root"
@@ -190,6 +190,7 @@ class SandboxRuntime(Starter):
         self._directory = directory
         self._program = program or shutil.which("bwrap") or "bwrap"
         self._root = HostRoot(directory / "host")
+        self._programs = ImagePrograms(directory / "programs", self._root)
         self._filter = directory / "seccomp.bpf"
         self._tags = itertools.count()
         self._found: set[tuple[str, str]] = set()
@@ -209,13 +210,14 @@ class SandboxRuntime(Starter):
 
     def start(self, launch: Launch) -> shim.ShimContainer:
         tag = f"{os.getpid()}-{next(self._tags)}"
-        launch = replace(launch, argv=with_image_program(launch, launch.argv, self._root.mounts()))
+        programs = self._programs.of(launch)
+        launch = replace(launch, argv=programs.command(launch.argv))
         view = self._view(launch, tag)
         prepare_view(view, launch.kept)
         self._check_program(launch, view, launch.argv[0])
         self._write_filter()
         env = {key: value for key, value in launch.env.items() if _PLAIN.match(key)}
-        env["PATH"] = search_path(launch)
+        env["PATH"] = programs.search_path(launch.env)
         own = Path(f"{launch.place}.{tag}")
         pins = pinned(launch.mounts, own)
         command = [self._program, *self._arguments(launch, view, env, pins), "--", *launch.wrapper, *launch.argv]
@@ -267,7 +269,8 @@ class SandboxRuntime(Starter):
         pid = 0 if record is None else first_process(record.pid)
         if record is None or not pid:
             raise StartFailure("ContainerGone", f'container not found ("{launch.container}")')
-        argv = with_image_program(launch, command.argv, self._root.mounts())
+        programs = self._programs.of(launch)
+        argv = programs.command(command.argv)
         try:
             self._check_program(launch, self._view(launch, record.tag), argv[0])
         except StartFailure as err:
@@ -275,7 +278,7 @@ class SandboxRuntime(Starter):
         order = {
             "pid": pid,
             "argv": argv,
-            "env": dict(launch.env) | {"PATH": search_path(launch)},
+            "env": dict(launch.env) | {"PATH": programs.search_path(launch.env)},
             "cwd": launch.cwd or "/",
             "filter": "" if launch.identity.privileged else str(self._filter),
             "tty": command.tty,
@@ -320,15 +323,15 @@ class SandboxRuntime(Starter):
             return LayeredRoot(launch.root, own / UPPER, own / MERGED, launch.mounts)
         tops = {"/tmp", *(_top(path) for path in self._root.without_links(launch.kept))}
         kept = [Mount(own / (top.strip("/") or ROOT_DIRECTORY), top) for top in sorted(tops)]
-        links, programs = image_programs(launch, self._root.mounts())
-        return View(self._root, own, kept, [*programs, *launch.mounts], links)
+        programs = self._programs.of(launch)
+        return View(self._root, own, kept, [*programs.mounts, *launch.mounts], programs.links)
 
     def _check_program(self, launch: Launch, view: View | LayeredRoot, word: str) -> None:
         if "/" in word:
             path = word if word.startswith("/") else str(PurePosixPath(launch.cwd or "/") / word)
             check_program(word, view.resolve(path) or Path("/nonexistent"))
             return
-        path = search_path(launch)
+        path = self._programs.of(launch).search_path(launch.env)
         usual = (word, path) if not (launch.programs or launch.mounts or launch.root) else None
         if usual is not None and usual in self._found:
             return
@@ -434,7 +437,7 @@ class View:
     own: Path
     kept: list[Mount]
     mounts: list[Mount]
-    links: list[tuple[str, str]]
+    links: Sequence[tuple[str, str]]
 
     def resolve(self, path: str) -> Path | None:
         links = [*self.root.links(), *self.links] if self.links else self.root.links()
@@ -452,39 +455,6 @@ def join(session: ProcessSession, spawner: Spawner, command: Command, order: Map
         hand_over=((joining.ORDER_FD, _memory_file(json.dumps(order))),),
     )
     return session
-
-
-def image_programs(launch: Launch, shared: Sequence[Mount]) -> tuple[list[tuple[str, str]], list[Mount]]:
-    """The image's programs as (links, mounts): a link where the container sees the program already.
-
-    Nothing can be added below the machine's own directories; what belongs there goes to a directory of its own.
-    """
-    links: list[tuple[str, str]] = []
-    mounts: list[Mount] = []
-    for target, source in launch.programs.items():
-        target = _place_of_program(target, shared)
-        if any(source.is_relative_to(mount.source) for mount in shared):
-            links.append((target, str(source)))
-        else:
-            mounts.append(Mount(source, target, read_only=True))
-    return links, mounts
-
-
-def with_image_program(launch: Launch, argv: Sequence[str], shared: Sequence[Mount]) -> tuple[str, ...]:
-    """The command; one of the image's programs is named by the place that it has in the container."""
-    program = _place_of_program(argv[0], shared) if argv[0] in launch.programs else argv[0]
-    return (program, *argv[1:])
-
-
-def _place_of_program(target: str, shared: Sequence[Mount]) -> str:
-    path = PurePosixPath(target)  # /bin may be a link, which is no mount
-    is_shared = path.parts[1] in PROGRAM_DIRECTORIES or any(path.is_relative_to(mount.target) for mount in shared)
-    return f"{PROGRAMS_PLACE}/{PurePosixPath(target).name}" if is_shared else target
-
-
-def search_path(launch: Launch) -> str:
-    path = launch.env.get("PATH", DEFAULT_PATH)
-    return f"{PROGRAMS_PLACE}:{path}" if launch.programs else path
 
 
 def _top(path: str) -> str:
