@@ -59,6 +59,7 @@ class Frame:
     open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
     copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     refers_to_tasks: bool = True
+    loops_with_exit: list[str] = field(default_factory=list)
     begun: bool = False
     ended_loops: list[str] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
@@ -75,9 +76,9 @@ def execute(state: State, call: Call, template: Template, inner: TemplateContext
         node = executor.initialize(state, call, "DAG", "Running", template=template)
     frame = state.frames.get(node.id)
     if frame is None:
-        frame = state.frames[node.id] = _new_frame(call, template, inner)
+        frame = state.frames[node.id] = _new_frame(state, call, template, inner)
     elif frame.template is not template:
-        frame.template, frame.tasks, frame.refers_to_tasks = template, _tasks(template), _refers_to_tasks(template)
+        _take_template(state, frame, template)
     frame.call = call
     try:
         _advance(state, frame, node)
@@ -100,7 +101,7 @@ class HookProblem(Exception):
         self.problem = problem
 
 
-def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
+def _new_frame(state: State, call: Call, template: Template, inner: TemplateContext) -> Frame:
     tasks = _tasks(template)
     graph = graphs.graph(tasks)
     target = (template.get("dag") or {}).get("target")
@@ -108,8 +109,17 @@ def _new_frame(call: Call, template: Template, inner: TemplateContext) -> Frame:
     hooked = [name for name in targets if name in tasks and tasks[name].get("hooks")]
     frame = Frame(call, template, inner, tasks, graph, targets, hooked)
     frame.unmet = {name: len(graph.dependencies[name]) for name in graph.reachable(targets)}
-    frame.refers_to_tasks = _refers_to_tasks(template)
+    _take_template(state, frame, template)
     return frame
+
+
+def _take_template(state: State, frame: Frame, template: Template) -> None:
+    """What a frame knows of its tasks, which are others when a variable in the template has changed."""
+    frame.template, frame.tasks = template, _tasks(template)
+    frame.refers_to_tasks = _refers_to_tasks(template)
+    frame.loops_with_exit = [
+        name for name, task in frame.tasks.items() if items.loops(task) and hooks.exit_hook(state, task) is not None
+    ]
 
 
 def _tasks(template: Template) -> dict[str, Task]:
@@ -642,14 +652,11 @@ _COMPOSITE = frozenset(("Retry", "Steps", "StepGroup", "DAG", "TaskGroup"))
 
 def _may_heal(state: State, frame: Frame) -> bool:
     """Whether a loop waits for nothing but the exit handlers of its copies: that does not keep its TaskGroup open."""
-    groups = (state.nodes.by_id.get(node_id) for node_id in frame.open)
-    return any(
-        group is not None
-        and group.type == "TaskGroup"
-        and _has_exit_hook(state, frame, group)
-        and _healed_phase(state, frame, group) is not None
-        for group in groups
-    )
+    for name in frame.loops_with_exit:
+        group = state.nodes.by_id.get(_id(state, frame, name))
+        if group is not None and group.id in frame.open and _healed_phase(state, frame, group) is not None:
+            return True
+    return False
 
 
 def _has_exit_hook(state: State, frame: Frame, task_node: Node) -> bool:
