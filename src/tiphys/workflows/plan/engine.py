@@ -274,8 +274,7 @@ class Run:
         if not writes:  # whether results are complete is no reason to write, and is forgotten when nothing is
             for node_id, before in state.synced_in_pass.items():
                 state.nodes.update(state.nodes.by_id[node_id], synced=before)
-        for type_, reason, message, node in events.of_pass(state):
-            state.emit(type_, reason, message, node)
+        state.events.extend(events.of_pass(state))
         for node_id in state.nodes.pass_before:
             changed = state.nodes.by_id.get(node_id)
             if changed is None:
@@ -310,8 +309,8 @@ class Run:
         patch = patches.difference(state, self._written)
         told = tuple(self._emitted())
         made = _in_order(state.actions, patch)
-        stages = tuple(stage for stage in (tuple(state.claims), *made, (*state.after, *told)) if stage)
-        return Plan(stages, self._wake_at(), dict(state.waits))
+        stages = (tuple(state.claims), *made, (*state.after, *told))
+        return Plan(tuple(filter(None, stages)), self._wake_at(), dict(state.waits))
 
     def _refresh_progress(self) -> None:
         state = self._state

@@ -83,7 +83,8 @@ def run_pass(state: State) -> None:
         return
     parallelism.retry(state, set())
     state.nodes.begin_walk()
-    _execute(state)
+    if not _is_idle(state):
+        _execute(state)
 
 
 def _is_prepared(state: State) -> bool:
@@ -196,6 +197,25 @@ def _delete_claims(state: State) -> None:
 
 
 # -- templates ---------------------------------------------------------------------------------------------------------
+
+
+def _is_idle(state: State) -> bool:
+    """Whether executing the entrypoint would change nothing, as when a pod only began to run.
+
+    It is not dirty and goes on, no hook looks at the workflow, and no agent has anything to tell or to be told.
+    """
+    root = state.nodes.by_id.get(state.name)
+    call = state.calls.get(state.name)
+    return (
+        root is not None
+        and call is not None
+        and not state.is_dirty(call)
+        and root.phase == state.phase == "Running"
+        and not root.daemoned
+        and not state.spec.get("hooks")
+        and state.task_set is None
+        and not state.tasks
+    )
 
 
 def _execute(state: State) -> None:

@@ -245,19 +245,22 @@ class NodeStore:
         """Adds (or takes out) a node's share in every index that depends on its state."""
         phase, node_id = node.phase, node.id
         if by > 0:
-            _keep(self.open, node_id, not node.fulfilled)
+            if node.fulfilled:
+                self.open.pop(node_id, None)
+            else:
+                self.open[node_id] = None
             if phase in UNSUCCESSFUL:
                 self.failed[node_id] = None
-            elif self.failed.pop(node_id, self) is None:
+            elif node_id in self.failed:
+                del self.failed[node_id]
                 self.failures_changed = True
             (self.unsynced.add if node.synced is False else self.unsynced.discard)(node_id)
             (self.daemoned.add if node.daemoned else self.daemoned.discard)(node_id)
-        is_pod = node.type == "Pod"
         if phase in ACTIVE:
             counts = self._boundary(node.boundary_id)
             if node.type in COUNTED_CHILDREN:
                 counts.active_children += by
-            if is_pod and not node.waiting_for and node_id in self._live_pods:
+            if node.type == "Pod" and not node.waiting_for and node_id in self._live_pods:
                 counts.active_pods += by
                 self.active_pods += by
         elif phase in UNSUCCESSFUL and node.type in COUNTED_CHILDREN:
@@ -271,13 +274,6 @@ class NodeStore:
 
 
 _COUNTED = frozenset(("phase", "synced", "daemoned", "waiting_for", "type", "boundary_id"))
-
-
-def _keep(index: dict[str, None], key: str, wanted: bool) -> None:
-    if wanted:
-        index[key] = None
-    else:
-        index.pop(key, None)
 
 
 def to_wire(node: Node) -> dict[str, Any]:
@@ -307,10 +303,9 @@ def to_wire(node: Node) -> dict[str, Any]:
     return wire
 
 
-def wire_field(node: Node, name: str) -> tuple[str, Any]:
+def wire_field(name: str, value: Any) -> tuple[str, Any]:
     """One attribute as ``to_wire`` would show it: its key and value, None where it would be left out (or null)."""
     key, encode = _WIRE[name]
-    value = getattr(node, name)
     return key, encode(value) if encode is not None else value or None
 
 

@@ -103,7 +103,7 @@ def _changed_fields(node: Node, before: Mapping[str, Any]) -> dict[str, Any]:
         now = getattr(node, name)
         if now == known:
             continue  # it was changed, and changed back
-        key, value = wire_field(node, name)
+        key, value = wire_field(name, now)
         mergeable = isinstance(now, dict) and isinstance(known, dict)
         found[key] = _changed(known, now) if mergeable else value
     return found

@@ -16,6 +16,7 @@ import orjson
 from tiphys.api import decode
 from tiphys.lang import gojson, tags
 from tiphys.workflows.plan.artifacts import has_location_or_key
+from tiphys.workflows.plan.canonical import has_tags
 from tiphys.workflows.plan.validate import dag, leaf, steps
 from tiphys.workflows.plan.validate.arguments import (
     check_inputs,
@@ -132,14 +133,13 @@ class Validation:
         return {name: self.placeholders.next() for name in names}
 
     def _fill(self, template: Template, arguments: Arguments, local: dict[str, str]) -> tuple[Template, str]:
-        """The template with its inputs and every variable that is known put in, and the same as JSON."""
+        """The template with its inputs and every variable that is known put in, and the same as JSON if it has tags."""
         pruned: Template = decode.pruned("workflow.v1alpha1.Template", template)
         pruned["inputs"] = _filled_inputs(pruned["inputs"], arguments)
-        text = gojson.dumps(pruned, keep_order=True)
-        if "{{" not in text:
-            return pruned, text
+        if not has_tags(pruned):
+            return pruned, ""
         values = {**self.globals, **local}
-        text = _replaced(text, values)
+        text = _replaced(gojson.dumps(pruned, keep_order=True), values)
         values |= _input_values(orjson.loads(text))
         text = _replaced(text, values)
         filled: Template = orjson.loads(text)
