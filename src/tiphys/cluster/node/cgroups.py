@@ -130,6 +130,10 @@ class Group:
 
     def kill(self) -> None:
         """Ends every process in the groups, also those that start while this goes on."""
+        if self.unified:  # all at once, where the kernel can (5.14)
+            for place in dict.fromkeys(self.places.values()):
+                if (place / "cgroup.kill").exists():
+                    _write(place / "cgroup.kill", "1")
         for entry in self.limits:
             for _ in range(KILL_ROUNDS_MAX):
                 with contextlib.suppress(OSError, ValueError):
@@ -163,6 +167,11 @@ class Cgroups:
     def missing(self) -> tuple[str, ...]:
         """Controllers that cannot be used here."""
         return tuple(name for name in CONTROLLERS if name not in self._homes)
+
+    @property
+    def unified(self) -> bool:
+        """Whether these are of version 2."""
+        return self._unified
 
     @property
     def guards_devices(self) -> bool:
@@ -218,7 +227,9 @@ def _settings(limits: Limits, *, unified: bool) -> list[tuple[str, str, str]]:
         # Without swap, or the limit is none: best effort, since not every kernel counts it.
         swap = "0" if unified else str(limits.memory_bytes)
         rows.append(("memory", "memory.swap.max" if unified else "memory.memsw.limit_in_bytes", swap))
-        if not unified:  # a limit above the one with swap is only taken once that has grown
+        if unified:  # as a kubelet asks since 1.28: the container ends as a whole
+            rows.append(("memory", "memory.oom.group", "1"))
+        else:  # a limit above the one with swap is only taken once that has grown
             rows.append(rows[-2])
     if limits.cpu is not None:
         quota = max(QUOTA_MICROSECONDS_MIN, int(limits.cpu * PERIOD_MICROSECONDS))
@@ -296,6 +307,11 @@ def find() -> Cgroups:
         own = _own_groups(Path("/proc/self/cgroup").read_text())
     except OSError:
         return Cgroups({})
+    return find_in(layout, own)
+
+
+def find_in(layout: Hierarchies, own: Mapping[str, str]) -> Cgroups:
+    """The same for one layout; ``own`` are our own groups there, controller → path, "" for version 2's."""
     if not layout.controllers and layout.unified is not None:
         return _find_unified(layout.unified, own.get("", "/"))
     homes = {}
@@ -310,25 +326,46 @@ def find() -> Cgroups:
 def _find_unified(root: Path, own: str) -> Cgroups:
     beside = root if own == "/" else (root / own.lstrip("/")).parent
     for parent in dict.fromkeys((beside, root)):
-        home = _usable(parent / FOLDER)
-        if home is None:
-            continue
-        granted = _grant(parent, home)
-        if granted:
+        home = _usable(parent / FOLDER) if _hands_down(parent) else None
+        granted = [] if home is None else _grant(parent, home)
+        if home is not None and granted:
             return Cgroups(dict.fromkeys(granted, home), unified=True)
     return Cgroups({}, unified=True)
 
 
+def _hands_down(group: Path) -> bool:
+    """Whether controllers can be had in groups below: at the top, or where there are no processes in the group itself.
+
+    Of one with processes the kernel gives the memory controller to nobody below, but cpu and pids it does, and makes it
+    a threaded domain: no group below can be entered then (admin-guide/cgroup-v2.rst, "Threads", "No Internal Process
+    Constraint"). Such is the group at the top of a container's view, when all of this runs in one.
+    """
+    try:
+        return not (group / "cgroup.type").exists() or not (group / "cgroup.procs").read_text().strip()
+    except OSError:  # also EOPNOTSUPP, in a threaded group
+        return False
+
+
 def _grant(parent: Path, home: Path) -> list[str]:
-    """Hands the controllers down to the groups in ``home``; those that arrived there."""
+    """Hands the controllers down to the groups in ``home``, one by one since not all may be had; those that arrived."""
     for place in (parent, home):
         for controller in CONTROLLERS:
-            _write(place / "cgroup.subtree_control", f"+{controller}")
+            if controller not in _handed_down(place):
+                _write(place / "cgroup.subtree_control", f"+{controller}")
     try:
-        arrived = (home / "cgroup.subtree_control").read_text().split()
+        if (home / "cgroup.type").read_text().strip() != "domain":
+            return []
     except OSError:
         return []
+    arrived = _handed_down(home)
     return [controller for controller in CONTROLLERS if controller in arrived]
+
+
+def _handed_down(place: Path) -> list[str]:
+    try:
+        return (place / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        return []
 
 
 def _device_guard(layout: Hierarchies, own: Mapping[str, str]) -> Path | None:

@@ -175,14 +175,16 @@ class OciRuntime(Starter):
 
     async def probe(self, scratch: Path) -> None:
         """Tries each program, with and without overlayfs, by really running a container."""
-        self._groups = cgroups.find()
-        cgroups.sweep(self._groups.homes, shim.CLOCK.now().timestamp())
+        found = cgroups.find()
+        cgroups.sweep(found.homes, shim.CLOCK.now().timestamp())
         variants = self._variants()
         if not variants:
             raise RuntimeUnusable("neither crun nor runc is installed")
         refused = []
         for number, (variant, overlay) in enumerate(itertools.product(variants, (True, False))):
             self._variant, self._overlay = variant, overlay
+            # In the one hierarchy of version 2, what runc starts is in runc's group and so in none of ours.
+            self._groups = cgroups.Cgroups({}) if variant.groups and found.unified else found
             try:
                 await self._try(scratch / f"try.{number}")
             except (RuntimeUnusable, StartFailure) as err:
