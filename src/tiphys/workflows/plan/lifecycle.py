@@ -283,9 +283,14 @@ def _run_hooks(state: State) -> bool:
 
 
 def _run_exit_handler(state: State, hook: Mapping[str, Any]) -> tuple[bool, Node | None]:
-    """Whether the exit handler must be waited for, and its node."""
+    """Whether the exit handler must be waited for, and its node.
+
+    One that a shutdown cuts short says how a workflow ended, but not of one that is made from a template: there the
+    original has forgotten by then that it began.
+    """
     name = f"{state.name}.onExit"
-    if state.node_named(name) is None and not state.lets_run(on_exit=True):
+    began = state.node_named(name) is not None and not state.is_from_template
+    if not began and not state.lets_run(on_exit=True):
         return False, None
     holder = {key: hook[key] for key in ("template", "templateRef") if hook.get(key)}
     call = _call(state, name, holder, hook.get("arguments"), flag={"hooked": True}, on_exit=True)

@@ -236,13 +236,19 @@ def _control(state: State, pod: Mapping[str, Any], node_id: str) -> bool:
     if node.fulfilled:
         if is_winding_down and why:
             _end_below(state, node, why)
+            _see_ended(state, node_id)
         return is_winding_down and bool(why)
-    if node.completed:
-        state.updated = state.updated or (is_winding_down and node_id not in state.ended_seen)
-        state.ended_seen.add(node_id)
+    if is_winding_down:
+        _see_ended(state, node_id)
     if why and (not node.completed or (is_winding_down and not _says_why(state, node, why))):
         _end(state, node, why)
     return is_winding_down
+
+
+def _see_ended(state: State, node_id: str) -> None:
+    """Notes that a node is seen after its end, which the original writes down, once."""
+    state.updated = state.updated or node_id not in state.ended_seen
+    state.ended_seen.add(node_id)
 
 
 def _says_why(state: State, node: Node, why: str) -> bool:
