@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiphys.lang.names import LockName, NamingError, decode_lock, mutex_lock, semaphore_lock
 from tiphys.workflows.plan import execute as executor
+from tiphys.workflows.plan import parallelism
 from tiphys.workflows.plan.nodes import Node, moment
 from tiphys.workflows.plan.problems import Outcome, Problem
 
@@ -404,6 +405,8 @@ def concern_nodes(state: State) -> bool:
 
 def _is_stalled(state: State, node: Node) -> bool:
     """Whether something above a node is done or cannot be evaluated now, so that a pass does not come to the node."""
+    if node.type in ("Steps", "DAG") and parallelism.keeps_out(state, node):
+        return True
     while node.boundary_id:
         frame = state.frames.get(node.boundary_id)
         if frame is not None and frame.is_stalled(node.id):
@@ -411,7 +414,7 @@ def _is_stalled(state: State, node: Node) -> bool:
         boundary = state.nodes.by_id.get(node.boundary_id)
         if boundary is None:
             return False
-        if boundary.phase_fulfilled:
+        if boundary.phase_fulfilled or parallelism.keeps_out(state, boundary):
             return True
         node = boundary
     return False

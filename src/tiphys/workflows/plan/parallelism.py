@@ -185,6 +185,19 @@ def boundary_template(state: State, boundary_id: str) -> Template | None:
     return state.templates.resolve(context, holder)[1]
 
 
+def keeps_out(state: State, node: Node) -> bool:
+    """Whether a limit keeps a composite from being evaluated, however much is left to do below it."""
+    most = state.spec.get("parallelism")
+    if most is not None and state.active_pods >= most:
+        return True
+    try:
+        template = boundary_template(state, node.id)
+    except Problem:
+        return False
+    own = (template or {}).get("parallelism") or 0
+    return 0 < own <= state.nodes.counts(node.id).active_pods
+
+
 def bounds_children(state: State, boundary_id: str) -> bool:
     """Whether a boundary's template says how many of its children may be active."""
     try:

@@ -253,9 +253,15 @@ def _see_ended(state: State, node_id: str) -> None:
 
 def _says_why(state: State, node: Node, why: str) -> bool:
     """Whether a node says why it ended; while it is executed, its lock takes the words away again in every pass."""
+    return state.ended.get(node.id) == why and (node.message == why or not _is_left_alone(state, node))
+
+
+def _is_left_alone(state: State, node: Node) -> bool:
+    """Whether something above a node is done, so that nothing executes the node any more."""
     boundary = state.nodes.by_id.get(node.boundary_id)
-    is_left_alone = boundary is not None and boundary.phase_fulfilled
-    return state.ended.get(node.id) == why and (node.message == why or not is_left_alone)
+    while boundary is not None and not boundary.phase_fulfilled:
+        boundary = state.nodes.by_id.get(boundary.boundary_id)
+    return boundary is not None
 
 
 def _is_on_exit(pod: Mapping[str, Any]) -> bool:

@@ -39,6 +39,7 @@ class Group:
     steps: dict[str, Step] = field(default_factory=dict)
     unstarted: dict[str, Step] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     open: dict[str, None] = field(default_factory=dict)
     fresh: dict[str, None] = field(default_factory=dict)
     hooked: dict[str, Step] = field(default_factory=dict)
@@ -255,9 +256,11 @@ def _skip(state: State, frame: Frame, group: Group, step: Step, why: str, phase:
 
 def _start(state: State, frame: Frame, group: Group, dirty: dict[str, None]) -> bool:
     """Executes steps that have no node yet, and those that changed. False when the group ended by that."""
-    for node_id in dirty:
-        call = group.calls.get(node_id)
-        if call is not None and not _execute_step(state, group, call):
+    changed = [node_id for node_id in dirty if node_id in group.calls]
+    if len(changed) > 1:  # in their own order: the first takes the last place under a limit
+        changed.sort(key=group.places.__getitem__)
+    for node_id in changed:
+        if not _execute_step(state, group, group.calls[node_id]):
             return False
     while group.unstarted:
         name, step = next(iter(group.unstarted.items()))
@@ -295,6 +298,7 @@ def _new_call(state: State, frame: Frame, group: Group, name: str, step: Step) -
         boundary_id=frame.call.node_id,
         on_exit=frame.call.on_exit,
     )
+    group.places[call.node_id] = len(group.calls)
     group.calls[call.node_id] = call
     frame.owner[call.node_id] = group.index
     if step.get("hooks") or step.get("onExit"):
