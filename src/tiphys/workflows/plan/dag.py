@@ -24,7 +24,7 @@ from tiphys.workflows.plan import hooks, locks, loops, memoize, outputs, referen
 from tiphys.workflows.plan.canonical import dumps
 from tiphys.workflows.plan.nodes import UNSUCCESSFUL, Node
 from tiphys.workflows.plan.problems import Blocked, MissingVariable, Outcome, Problem, TimedOut, TooDeep
-from tiphys.workflows.plan.scope import Scope, last_attempt_or_self
+from tiphys.workflows.plan.scope import Scope, check_results, last_attempt_or_self
 from tiphys.workflows.plan.state import Call, State
 from tiphys.workflows.plan.templates import Template, TemplateContext, has_outputs
 from tiphys.workflows.plan.text import should_execute
@@ -544,6 +544,7 @@ def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
             outputs.export(state, task_node.outputs)
     try:
         made = None
+        _check_results(state, frame)
         if has_outputs(frame.template.get("outputs")):
             made = outputs.from_scope(frame.template, _scope_of_all(state, frame))
     except Problem as err:
@@ -553,6 +554,14 @@ def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
     memoize.save(state, node)
     _set_outbound(state, frame, node)
     return Outcome(state.mark_phase(node, "Succeeded"))
+
+
+def _check_results(state: State, frame: Frame) -> None:
+    """Results of loops become JSON lists, asked for or not. Raises `Problem` where one is no JSON."""
+    for name, task in frame.tasks.items():
+        group = state.nodes.by_id.get(_id(state, frame, name)) if items.loops(task) else None
+        members = (state.nodes.by_id.get(child) for child in (group.children if group is not None else ()))
+        check_results(member for member in members if member is not None)
 
 
 def _set_outbound(state: State, frame: Frame, node: Node) -> None:

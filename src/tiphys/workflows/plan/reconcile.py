@@ -371,6 +371,8 @@ def without_pods(state: State) -> None:
         elif past and not state.is_in_exit_handler(node) and (node.phase == "Pending" or node.is_active_suspend):
             state.mark_phase(node, "Failed", "Step exceeded its deadline")
             state.mark(node_id)
+        elif past and node.type == "Retry":
+            state.mark(node_id)  # it may wait for a back-off, which is over now
 
 
 def _ends_by_shutdown(state: State, node: Node) -> bool:

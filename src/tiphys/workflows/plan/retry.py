@@ -182,7 +182,7 @@ def _decide(state: State, call: Call, node: Node, strategy: dict[str, Any], atte
     decision = backoff.decide(strategy, seen, lambda text: _expression(node, attempts, text))
     if decision.verdict == "wait":
         ready = (last.finished_at or state.now) + timedelta(microseconds=decision.wait_ns / 1000)
-        state.at(ready, call.node_id)
+        state.at(ready - timedelta(microseconds=1), call.node_id)  # at that very moment already
         state.waits[call.name] = f"a back-off of {durations.format(decision.wait_ns)} before the next attempt"
         state.mark_phase(node, node.phase, decision.message)
         return False

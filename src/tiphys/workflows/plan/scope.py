@@ -243,6 +243,14 @@ def _item(result: str) -> str:
     return gojson_compact(result)
 
 
+def check_results(children: Iterable[Node]) -> None:
+    """Raises `Problem` where `Scope.add_aggregate` would, for want of a result that is JSON."""
+    asked = [node for node in children if not node.hooked and not node.retried and node.phase == "Succeeded"]
+    with_result = [node for node in asked if (node.outputs or {}).get("result") is not None]
+    for node in sorted(with_result, key=lambda node: loop_index(node.name)):
+        _item((node.outputs or {})["result"])
+
+
 def gojson_compact(text: str) -> str:
     """A JSON text without white space between its tokens, as Go compacts raw messages."""
     from tiphys.workflows.plan.canonical import dumps
