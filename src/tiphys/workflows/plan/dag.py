@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -36,7 +36,8 @@ Task = Mapping[str, Any]
 class Frame:
     """See the module. ``owner`` maps node ids (of tasks, copies and hooks) to task names.
 
-    ``again`` are tasks that a variable is missing for, ``blocked`` those that parallelism keeps from going on.
+    ``again`` are tasks that a variable is missing for, ``blocked`` those that parallelism keeps from going on,
+    ``unreadable`` loops whose results are no JSON.
     """
 
     call: Call
@@ -56,6 +57,7 @@ class Frame:
     hook_nodes: dict[str, str] = field(default_factory=dict)
     again: dict[str, None] = field(default_factory=dict)
     blocked: dict[str, None] = field(default_factory=dict)
+    unreadable: dict[str, Problem] = field(default_factory=dict)
     open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
     copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     refers_to_tasks: bool = True
@@ -144,6 +146,7 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         todo.extend(_with_new_address(state, frame, name))
         if name not in frame.done and _is_done(state, frame, name):
             frame.done.add(name)
+            _read_results(state, frame, name)
             if frame.tasks[name].get("hooks"):  # it may have ended as it began, before its hooks were looked at
                 hooked[name] = None
             for dependent in frame.graph.dependents.get(name, ()):
@@ -157,6 +160,31 @@ def _advance(state: State, frame: Frame, node: Node) -> None:
         if task_node is not None and not _run_hooks(state, frame, frame.tasks[name], task_node):
             _reopen(state, frame, name)
     state.visited(node.id, dirty)
+
+
+def _read_results(state: State, frame: Frame, name: str) -> None:
+    """Notes what is wrong with the results of a loop that is done: they become a JSON list, asked for or not."""
+    group = state.nodes.by_id.get(_id(state, frame, name))
+    if group is None or group.type != "TaskGroup":
+        return
+    members = (state.nodes.by_id.get(child) for child in group.children)
+    try:
+        check_results(member for member in members if member is not None)
+    except Problem as err:
+        frame.unreadable[name] = err
+
+
+def _raise_unreadable(frame: Frame, among: Container[str]) -> None:
+    for name, problem in frame.unreadable.items():
+        if name in among:
+            raise problem
+
+
+def _read_for_targets(state: State, frame: Frame) -> None:
+    """Raises `Problem` where a target began whose variables cannot be read."""
+    for name in frame.targets if frame.unreadable else ():
+        if _id(state, frame, name) in state.nodes.by_id:
+            _raise_unreadable(frame, frame.graph.ancestors(name))
 
 
 def _reopen(state: State, frame: Frame, name: str) -> None:
@@ -363,6 +391,8 @@ def _prepare(state: State, frame: Frame, node: Node, task: Task, name: str) -> l
         return known
     task_node = state.nodes.by_id.get(_id(state, frame, name))
     try:
+        if frame.unreadable:
+            _raise_unreadable(frame, frame.graph.ancestors(name))
         scope = scope_of(state, frame, name)
         references.resolve_volumes(state, scope)
         resolved = references.resolve(state, scope, task, all_optional=False)
@@ -532,6 +562,10 @@ def _complete_group(state: State, frame: Frame, group: Node) -> None:
 
 def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
     """Ends the node when its phase is known."""
+    try:
+        _read_for_targets(state, frame)
+    except Problem as err:
+        return Outcome(node, err)
     phase = _assess(state, frame, node)
     if phase == "Running":
         return Outcome(node)
@@ -544,7 +578,7 @@ def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
             outputs.export(state, task_node.outputs)
     try:
         made = None
-        _check_results(state, frame)
+        _raise_unreadable(frame, frame.tasks)
         if has_outputs(frame.template.get("outputs")):
             made = outputs.from_scope(frame.template, _scope_of_all(state, frame))
     except Problem as err:
@@ -554,14 +588,6 @@ def _conclude(state: State, frame: Frame, node: Node) -> Outcome:
     memoize.save(state, node)
     _set_outbound(state, frame, node)
     return Outcome(state.mark_phase(node, "Succeeded"))
-
-
-def _check_results(state: State, frame: Frame) -> None:
-    """Results of loops become JSON lists, asked for or not. Raises `Problem` where one is no JSON."""
-    for name, task in frame.tasks.items():
-        group = state.nodes.by_id.get(_id(state, frame, name)) if items.loops(task) else None
-        members = (state.nodes.by_id.get(child) for child in (group.children if group is not None else ()))
-        check_results(member for member in members if member is not None)
 
 
 def _set_outbound(state: State, frame: Frame, node: Node) -> None:

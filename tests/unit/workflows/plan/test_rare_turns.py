@@ -10,6 +10,7 @@ from tiphys.workflows.plan import rerun
 from tiphys.workflows.settings import Settings
 
 WORK = container("work")
+SAY = {"name": "say", "script": {"image": "python", "command": ["python"], "source": "print(1)"}}
 REPORTED = "workflows.argoproj.io/report-outputs-completed"
 
 
@@ -161,3 +162,54 @@ def test_the_result_of_an_earlier_attempt_says_nothing_about_what_is_omitted_now
     cluster.succeed("wf.a")
     assert cluster.phase == "Succeeded"
     assert "outputs" not in node(cluster, "wf.b")
+
+
+def test_a_back_off_is_over_at_its_very_end() -> None:
+    cluster = begin(container("main", retryStrategy={"limit": 1, "backoff": {"duration": "15s"}}))
+    cluster.fail("wf(0)")
+    cluster.advance(14)
+    assert "wf(1)" not in cluster.nodes()
+    cluster.advance(1)
+    assert cluster.nodes()["wf(1)"] == "Pending"
+
+
+def test_a_back_off_is_over_when_the_workflow_has_no_time_left() -> None:
+    retried = container("main", retryStrategy={"limit": 1, "backoff": {"duration": "10m"}})
+    cluster = begin(retried, activeDeadlineSeconds=60)
+    cluster.fail("wf(0)")
+    cluster.advance(61)
+    assert cluster.phase == "Failed"
+    assert node(cluster, "wf")["message"] == "retry exceeded workflow deadline 2026-01-01 00:01:00 +0000 UTC"
+
+
+def test_results_of_loops_in_a_dag_must_be_json_though_nobody_asks_for_them() -> None:
+    looped = {"name": "a", "template": "say", "withItems": [1]}
+    cluster = begin(dag(looped, {"name": "b", "depends": "a"}), SAY)
+    cluster.set_pod("wf.a(0:1)", "Succeeded", 0, {"result": "hello"})
+    assert cluster.phase == "Error"
+    assert node(cluster, "wf.b")["message"] == "invalid character 'h' looking for beginning of value"
+
+
+def test_steps_go_on_in_their_own_order_under_a_limit() -> None:
+    pair = {"name": "pair", "steps": [[{"name": "x", "template": "say"}], [{"name": "y", "template": "say"}]]}
+    cluster = begin(steps([{"name": name, "template": "pair"} for name in ("a", "b")]), pair, SAY, parallelism=1)
+    run_unreported(cluster, "wf[0].a[0].x")
+    lose_pod(cluster, "wf[0].a[0].x")
+    run_unreported(cluster, "wf[0].b[0].x")
+    cluster.succeed("wf[0].b[0].x")
+    assert cluster.nodes()["wf[0].a"] == "Failed"
+    assert cluster.running_pods() == ["wf[0].b[1].y"]
+
+
+def test_an_exit_handler_that_is_terminated_says_nothing_of_a_workflow_from_a_template() -> None:
+    templates = [container("main"), container("bye")]
+    whole = {"metadata": {"name": "whole"}, "spec": {"entrypoint": "main", "onExit": "bye", "templates": templates}}
+    spec = {"workflowTemplateRef": {"name": "whole"}}
+    cluster = Cluster(spec, Settings(executor="in-pod"), workflow_templates={"whole": whole})
+    cluster.decide()
+    cluster.succeed("wf")
+    run_unreported(cluster, "wf.onExit")
+    cluster.workflow = {**cluster.workflow, "spec": {**spec, "shutdown": "Terminate"}}
+    cluster.decide(Changes(workflow=cluster.workflow))
+    cluster.fail("wf.onExit", 143)
+    assert (cluster.phase, cluster.nodes()["wf.onExit"]) == ("Succeeded", "Failed")
