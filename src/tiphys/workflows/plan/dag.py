@@ -276,7 +276,8 @@ def _track(frame: Frame, node: Node) -> None:
 
 
 def _run_hooks(state: State, frame: Frame, task: Task, task_node: Node) -> bool:
-    if not any(name != hooks.EXIT for name in task.get("hooks") or ()):
+    declared = task.get("hooks")
+    if not declared or all(name == hooks.EXIT for name in declared):
         return True
     name = str(task.get("name") or "")
     try:

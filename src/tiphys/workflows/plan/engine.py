@@ -164,10 +164,11 @@ class Run:
     def _see_pod(self, name: str, pod: Object) -> None:
         state = self._state
         meta = pod.get("metadata") or {}
-        if (meta.get("labels") or {}).get(LABEL_COMPLETED) == "true":
+        labels = meta.get("labels") or {}
+        if labels.get(LABEL_COMPLETED) == "true":
             self._lose_pod(name)
             return
-        if (meta.get("labels") or {}).get(LABEL_COMPONENT) == GC_COMPONENT:
+        if labels.get(LABEL_COMPONENT) == GC_COMPONENT:
             return  # `artifact_collection`'s
         annotations = meta.get("annotations") or {}
         node_id = annotations.get(ANNOTATION_NODE_ID) or names.node_id(

@@ -189,8 +189,11 @@ def _has_any(arguments: Any) -> bool:
 
 def all_done(state: State, node: Node) -> bool:
     """Whether every hook of a node that was started is done."""
-    found = (state.nodes.by_id.get(child) for child in node.children)
-    return all(child.fulfilled for child in found if child is not None and child.hooked)
+    for child_id in node.children:
+        child = state.nodes.by_id.get(child_id)
+        if child is not None and child.hooked and not child.fulfilled:
+            return False
+    return True
 
 
 def kill_daemons(state: State, boundary_id: str) -> None:

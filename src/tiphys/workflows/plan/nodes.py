@@ -22,6 +22,7 @@ from typing import Any
 
 COMPLETED = frozenset(("Succeeded", "Failed", "Error"))
 UNSUCCESSFUL = frozenset(("Failed", "Error"))
+NOT_EXECUTED = frozenset(("Skipped", "Omitted"))
 ACTIVE = frozenset(("Pending", "Running"))
 COUNTED_CHILDREN = frozenset(("Pod", "Steps", "DAG"))
 EXECUTABLE = frozenset(("Pod", "HTTP", "Plugin", "Container", "Suspend"))
@@ -68,7 +69,9 @@ class Node:
     @property
     def phase_fulfilled(self) -> bool:
         """Finished by its phase alone: a daemon that still runs is not."""
-        return (self.phase in COMPLETED and self.synced is not False) or self.phase in ("Skipped", "Omitted")
+        if self.phase in COMPLETED:
+            return self.synced is not False
+        return self.phase in NOT_EXECUTED
 
     @property
     def fulfilled(self) -> bool:
@@ -178,10 +181,9 @@ class NodeStore:
         self.pass_before.setdefault(node.id, node.phase)
         self.restless[node.id] = None
         before = self.changed.setdefault(node.id, {})
-        if before is not None:
-            for name, known in differing.items():
+        for name, known in differing.items():
+            if before is not None:
                 before.setdefault(name, known)
-        for name in differing:
             setattr(node, name, fields[name])
         if counted:
             self._count(node, +1)

@@ -132,5 +132,6 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
             found[key] = _changed(known, value)
         else:
             found[key] = value
-    found.update((key, None) for key in before if key not in after)
+    if not before.keys() <= after.keys():
+        found.update((key, None) for key in before if key not in after)
     return found

@@ -16,6 +16,7 @@ import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import names
@@ -166,21 +167,21 @@ class State:
     waits: dict[str, str] = field(default_factory=dict)
     templates: Templates = None  # type: ignore[assignment]  # set as soon as the spec is known
 
-    # -- identity ----------------------------------------------------------------------------------------------------
+    # -- identity: asked for dozens of times for every node, and never another -----------------------------------------
 
-    @property
+    @cached_property
     def name(self) -> str:
         return str(self.workflow["metadata"]["name"])
 
-    @property
+    @cached_property
     def namespace(self) -> str:
         return str(self.workflow["metadata"].get("namespace", ""))
 
-    @property
+    @cached_property
     def uid(self) -> str:
         return str(self.workflow["metadata"].get("uid", ""))
 
-    @property
+    @cached_property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 

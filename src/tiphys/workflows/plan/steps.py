@@ -26,7 +26,7 @@ from tiphys.workflows.plan.text import should_execute
 Step = Mapping[str, Any]
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class Group:
     """One step group while it runs.
 
