@@ -1,9 +1,9 @@
 """Reading what containers wrote: ``/log`` with follow, tail, since, timestamps, limit and previous.
 
-Containers write straight into files (one, or standard output and standard error apart), so nothing of ours sits
-between a command and its log and a killed agent breaks nothing. The price: no line carries its time. ``LineClock``
-notes how long the file was at which moment while somebody looks (and at its end); a line's time is that of the first
-note behind it, at worst the container's end.
+Containers write into files (one, or standard output and standard error apart), straight or through a relay that adds
+nothing (``runtimes/relay.py``), so that a killed agent breaks nothing. The price: no line carries its time.
+``LineClock`` notes how long the file was at which moment while somebody looks (and at its end); a line's time is that
+of the first note behind it, at worst the container's end.
 
 Following needs no polling where the kernel tells of writes (``changes.py``).
 

@@ -1,9 +1,10 @@
 """What a container writes from now on, as somebody who attaches to it sees it: standard output and error apart.
 
-A container writes both into one log, in their true order. Whose a part is, the kernel knows: the two outputs are two
-open files (``shim.spawn``), and each remembers where its last write ended. Between two looks at both, everything behind
-the place where the one ended is the other's; a look follows every change of the file, so that what alternates slower
-than we look is told apart exactly. What was written in between to and fro goes to the one that ended first.
+A container, or the relay before its log (``runtimes/relay.py``), writes both into one log. Whose a part is, the kernel
+knows: the two outputs are two open files (``shim.spawn``), and each remembers where its last write ended. Between two
+looks at both, everything behind the place where the one ended is the other's; a look follows every change of the file,
+so that what alternates slower than we look is told apart exactly. What was written in between to and fro goes to the
+one that ended first.
 """
 
 from __future__ import annotations

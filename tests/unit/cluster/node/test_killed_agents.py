@@ -43,6 +43,9 @@ LIFE_MILLISECONDS = (0, 50, 300)
 # Agents are forked off a process that has imported what they need: they would spend most of their lives on it.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload([agent_process.__name__])
+# More than a pipe holds.
+LINES = 20_000
+OUTPUT = sorted(["began", *map(str, range(1, LINES + 1)), "ended"])
 
 
 @dataclass
@@ -128,7 +131,8 @@ def a_life(name: str, runtime: str, effects: Path, rng: random.Random) -> dict[s
         container["volumeMounts"] = [{"name": "v", "mountPath": seen}]
         more["volumes"] = [{"name": "v", "hostPath": {"path": str(effects)}}]
     leaves = rng.choice(("sleep 600 & ", ""))
-    script = f'echo "$UID_OF_POD" >> {seen}/lives; {leaves}sleep {rng.choice(LIFE_MILLISECONDS) / 1000}'
+    lasts = f"echo began >&2; sleep {rng.choice(LIFE_MILLISECONDS) / 1000}; seq {LINES}; echo ended >&2"
+    script = f'echo "$UID_OF_POD" >> {seen}/lives; {leaves}{lasts}'
     return a_pod(script, name, container=container, **more)
 
 
@@ -153,6 +157,8 @@ async def lives_once(runtime: str, directory: Path, pods: int, kills: int, seed:
         assert set(ends.values()) == {"Succeeded"}
         assert {uid: lives[uid] for uid in ends} == dict.fromkeys(ends, 1)
         assert set(lives.values()) == {1}  # those that were taken away lived once at most
+        for uid in ends:
+            assert sorted((directory / "node" / "pods" / uid / "c.0.log").read_text().split()) == OUTPUT
         for index in range(pods):
             if f"p{index}" not in removed:
                 await agents.client.delete(PODS, ObjectKey("default", f"p{index}"))

@@ -18,6 +18,7 @@ import pytest
 from tests.unit.cluster.node.engine_service import TEST_IMAGE
 from tiphys.cluster.node.runtime import (
     Container,
+    Identity,
     Launch,
     Mount,
     Runtime,
@@ -99,10 +100,40 @@ async def test_exit_codes_come_through(runtime: Runtime, pod: Path, code: int) -
 async def test_output_goes_to_the_log_in_order(runtime: Runtime, pod: Path) -> None:
     life = launch(runtime, pod, "sh", "-c", "echo one; echo two >&2; echo three")
     await end_of(runtime.start(life))
-    if runtime.name == "engine" or getattr(runtime, "program", "") == "runc":  # two pipes, read apart as a kubelet's
-        assert sorted(output(runtime, life).split()) == ["one", "three", "two"]
+    if runtime.isolated:  # two pipes, read apart as a kubelet's
+        lines = output(runtime, life).split()
+        assert sorted(lines) == ["one", "three", "two"]
+        assert lines.index("one") < lines.index("three")
         return
     assert output(runtime, life) == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize("user", [None, 1000])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_outputs_may_be_opened_anew(runtime: Runtime, pod: Path, user: int | None, apart: bool) -> None:
+    """By their names or by way of process 1, as tee and hooks do; nothing that was written before is cut off."""
+    if not runtime.isolated or (user and runtime.same_users and os.geteuid() != 0):
+        pytest.skip("outputs are files, or there is no other user to give")
+    again = "echo b > /dev/stderr; echo c | tee /dev/stderr; echo d > /proc/1/fd/1; echo e > /dev/stdout"
+    life = launch(
+        runtime, pod, "sh", "-c", f"echo a; {again}; seq 3000", split_output=apart, identity=Identity(user, user)
+    )
+    assert (await end_of(runtime.start(life))).code == 0
+    out, err = ["a", "c", "d", "e", *map(str, range(1, 3001))], ["b", "c"]
+    if apart:
+        assert [f.read_text().split() for f in runtime.log_files(life.place)] == [out, err]
+    else:
+        assert sorted(output(runtime, life).split()) == sorted(out + err)
+
+
+async def test_a_log_that_takes_no_more_does_not_end_the_container(runtime: Runtime, pod: Path) -> None:
+    """As on a full disk; much more comes than a pipe holds."""
+    has_shells(runtime)
+    if not runtime.isolated:
+        pytest.skip("outputs are files: the command is told itself")
+    life = launch(runtime, pod, "sh", "-c", "seq 100000 && exit 3")
+    os.symlink("/dev/full", f"{life.place}.log")
+    assert (await end_of(runtime.start(life))).code == 3
 
 
 async def test_standard_output_can_be_kept_apart(runtime: Runtime, pod: Path) -> None:

@@ -8,7 +8,8 @@ groups are made by the agent (``cgroups.py``), which removes them when the conta
 
 crun before 1.9 refuses machines with both versions of control groups mounted, and runc insists on managing some: the
 mounts that are in the way are taken out of that same namespace. What works is found by running it (``probe``). crun
-hands our files on to the container; runc copies its two outputs, so that their order among each other may be lost.
+hands our pipes on to the container; runc has pipes of its own between, so that the order of what goes to two outputs at
+nearly the same time may be lost.
 
 A life keeps ``<place>.<tag>/``: the bundle (config.json), ``pid`` (process 1, once it exists), ``runtime.log`` (what
 crun or runc had to complain of), ``upper`` (what the container changed in its root) and the files mounted into /etc.
@@ -255,6 +256,7 @@ class OciRuntime(Starter):
             tag=tag,
             kind=partial(OciContainer, self._groups),
             terminal=str(own / "terminal") if _sends_terminal(launch, variant) and not strange else "",
+            relayed=True,
         )
 
     def exec(self, container: Container, launch: Launch, command: Command) -> ProcessSession:

@@ -58,13 +58,13 @@ from tiphys.cluster.node.runtimes.process import (
 )
 from tiphys.cluster.node.runtimes.programs import ImagePrograms
 from tiphys.cluster.node.runtimes.sessions import ProcessSession
-from tiphys.cluster.node.runtimes.spawn import Spawner, Starter
+from tiphys.cluster.node.runtimes.spawn import DESCRIPTOR_MIN, Spawner, Starter
 from tiphys.machinery.podlife import Exit
 
 # A device could not be made here, whatever the container may.
 DEFAULT_CAPABILITIES = tuple(name for name in USUAL_CAPABILITIES if name != "MKNOD")
-# Below 10, where shells keep descriptors of their own; 7 is the shim's.
-RESOLVER_FD, HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 5, 6, 8, 9
+# Above those that the shim's script speaks of; the few that a shell keeps for itself it takes from what is free.
+RESOLVER_FD, HOSTNAME_FD, HOSTS_FD, SECCOMP_FD = 20, 21, 22, 23
 OWN_PLACE, TERMINATION_LOG = "/run/tiphys", "/dev/termination-log"
 # In a life's own directory, beside the directories of its places on disk.
 MESSAGE_FILE, ROOT_DIRECTORY = ".termination-log", ".root"
@@ -241,6 +241,7 @@ class SandboxRuntime(Starter):
                 (RESOLVER_FD, _memory_file(launch.resolv_conf or self._root.resolv_conf)),
             ),
             kind=self._kind,
+            relayed=True,
         )
 
     def _limited(self, launch: Launch, command: list[str]) -> list[str]:
@@ -476,6 +477,6 @@ def _memory_file(text: str) -> int:
     low = os.memfd_create("tiphys", os.MFD_CLOEXEC)
     os.write(low, text.encode())
     os.lseek(low, 0, os.SEEK_SET)
-    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, SECCOMP_FD + 1)
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_MIN)
     os.close(low)
     return high

@@ -4,6 +4,10 @@
                    when the command ended the shell adds "<code>\\n"
     <place>.log    standard output and error, as they come (or .stdout and .stderr apart)
 
+The command writes into these files itself, or (``relayed``) into two pipes, as under any container runtime, so that a
+program may open ``/dev/stdout`` anew without cutting the log off. The relay (``relay.py``) copies from the pipes into
+the files; the shell writes the exit code when all is there. ``docs/decisions/0092-outputs-are-pipes.md`` has more.
+
 An agent that was killed leaves the shell and its command running. The next agent finds the claim, watches the process
 (it is nobody's child then) and reads the code. A life without a claim has never run: the new agent may start it, and
 should the old shell still come, it finds the claim taken and goes away. There is no moment at which both run.
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -32,6 +37,7 @@ from tiphys.cluster.node.outputs import writers_of
 from tiphys.cluster.node.runtime import Container, Launch, Writers
 from tiphys.cluster.node.runtimes import console
 from tiphys.cluster.node.runtimes.exits import ExitWatch
+from tiphys.cluster.node.runtimes.relaying import RELAYS
 from tiphys.cluster.node.runtimes.spawn import Action, Order, Spawner
 from tiphys.machinery.podlife import Exit
 from tiphys.runtime.clock import SystemClock
@@ -39,12 +45,15 @@ from tiphys.runtime.clock import SystemClock
 SHELL = "/bin/sh"
 # Real processes live in real time, whatever clock the agent has.
 CLOCK = SystemClock()
+# How the two outputs' open files of the log are opened: each remembers how far it has come, and one may be read as well
+# so that they can be told from each other.
+OUT_MODE, ERR_MODE = os.O_WRONLY | os.O_CREAT | os.O_APPEND, os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 # $1 the life file, $2 the working directory, $3 the starter's tag, $4 the umask, the rest the command. 126/127 never
 # come from here: the agent has looked the program up before. A working directory that vanished meanwhile is 128, a
 # kubelet's StartError. Descriptor 7 keeps the shell's own remarks ("Terminated") out of the log. At last the shell
 # kills its group: what the command left behind dies with its container, also while no agent is there to see to it.
-SCRIPT = """\
+_BEGINNING = """\
 f=$1 w=$2 t=$3 u=$4
 shift 4
 set -C
@@ -53,8 +62,21 @@ set +C
 trap : HUP INT QUIT TERM USR1 USR2
 exec 7>&2 2>/dev/null
 umask "$u"
+"""
+SCRIPT = f"""{_BEGINNING}
 if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" 2>&7 7>&-; else (exit 128); fi
 echo $? >>"$f"
+kill -9 0
+"""
+# The same with pipes (``relaying.py``): 5 and 6 are the command's outputs, 1 and 7 the log. Once the shell has let go
+# of 5 and 6, and the container is gone, nobody has them any more, and 3 ends when the relay has come to their ends.
+RELAYED = f"""{_BEGINNING}
+if cd -- "$w" 2>&7; then unset PWD OLDPWD; "$@" >&5 2>&6 3<&- 5>&- 6>&- 7>&-; else (exit 128); fi
+c=$?
+trap '' HUP INT QUIT TERM USR1 USR2
+exec 5>&- 6>&-
+read -r _ <&3
+echo $c >>"$f"
 kill -9 0
 """
 
@@ -160,22 +182,26 @@ def spawn(
     hand_over: Sequence[tuple[int, int]] = (),
     kind: Kind = ShimContainer,
     terminal: str = "",
+    relayed: bool = False,
 ) -> ShimContainer:
     """Starts the shim. In the command, ``open_files`` (descriptor, path) are open for reading and ``hand_over``
     (descriptor there, descriptor here) are passed on; those here are closed then.
+
+    ``relayed``: the command's outputs are pipes. Only for commands whose end is the end of all that they started:
+    whoever is left with a pipe holds up the end. A console gives its command pipes by itself.
 
     ``terminal`` is where the command sends the container's own terminal to (``console.py``).
 
     ``tag`` (no spaces) ends up in the claim if this shell gets the life: it tells which starter's preparations count.
     """
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     place = os.fspath(launch.place)
     out, err = (f"{place}.stdout", f"{place}.stderr") if launch.split_output else (f"{place}.log", "")
+    relayed = relayed and not _has_console(launch)
+    logs: list[Action] = [] if relayed else [(1, out, OUT_MODE), (2, err or out, ERR_MODE)]
     actions: list[Action] = [
         *hand_over,  # first of all, before another action can take its number
         (0, os.devnull, os.O_RDONLY),
-        (1, out, append),
-        (2, err or out, append),  # an open file of its own: it remembers how far error output has come
+        *logs,
         *((number, path, os.O_RDONLY) for number, path in open_files),
     ]
     life = kind(launch.container, launch.attempt, launch.place, 0, watch, CLOCK.now())
@@ -185,9 +211,10 @@ def spawn(
             os.close(here)
         life.begun(pid, failure)
 
-    script = [SHELL, "-c", SCRIPT, "tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}"]
-    argv = [*entered(launch), *script, *_with_console(launch, command, terminal)]
-    spawner.start(Order(argv, env, actions, told))
+    words = ["tiphys", f"{place}.life", cwd, tag, f"{launch.umask:03o}", *_with_console(launch, command, terminal)]
+    argv = [*entered(launch), SHELL, "-c", RELAYED if relayed else SCRIPT, *words]
+    prepare = functools.partial(RELAYS.pipes, (out, OUT_MODE), (err or out, ERR_MODE)) if relayed else None
+    spawner.start(Order(argv, env, actions, told, prepare))
     return life
 
 
@@ -196,9 +223,13 @@ def entered(launch: Launch) -> list[str]:
     return ["/usr/bin/nsenter", f"--net={launch.network}", "--"] if launch.network else []
 
 
+def _has_console(launch: Launch) -> bool:
+    return launch.stdin or launch.tty
+
+
 def _with_console(launch: Launch, command: Sequence[str], terminal: str) -> Sequence[str]:
     """The command below a program that holds its streams, where people may attach to it."""
-    if not (launch.stdin or launch.tty):
+    if not _has_console(launch):
         return command
     order = {
         "place": os.fspath(launch.place),
@@ -244,18 +275,25 @@ def log_files(place: Path, apart: bool | None = None) -> list[Path]:
 
 
 def writers(container: Container) -> Writers | None:
-    """The outputs' open files, which the shell keeps while the command runs: error output as 7, or (dash) as 2."""
+    """The log's open files, which the shell keeps while the command runs. A relay writes through the same ones."""
     if not isinstance(container, ShimContainer):
         return None
-    kept = Path(f"/proc/{container.pid}/fd")
-    try:
-        log = os.readlink(kept / "1")
-        error = next(
-            int(entry.name) for entry in kept.iterdir() if entry.name in ("2", "7") and os.readlink(entry) == log
-        )
-    except (OSError, StopIteration):
+    log = log_files(container.place, apart=False)[0]
+    found: dict[int, int] = {}
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{container.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a shell moves its files about
+                if entry.samefile(log):
+                    found[_access(container.pid, entry.name)] = int(entry.name)
+    if len(found) < 2:
         return None
-    return writers_of(container.pid, (1, error))
+    return writers_of(container.pid, (found[OUT_MODE & os.O_ACCMODE], found[ERR_MODE & os.O_ACCMODE]))
+
+
+def _access(pid: int, descriptor: str) -> int:
+    """How a process may use its open file: O_WRONLY, O_RDWR … Raises FileNotFoundError."""
+    text = Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text(encoding="ascii")
+    return int(text.partition("flags:")[2].split()[0], 8) & os.O_ACCMODE
 
 
 class LifeRecord(NamedTuple):

@@ -10,6 +10,7 @@ The session flag and the sizes of the opaque structures are those of glibc, musl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import queue
@@ -25,6 +26,8 @@ from tiphys.cluster.node.runtimes.exits import ExitWatch
 _SETSIGDEF, _SETSID = 0x04, (0x0400 if sys.platform == "darwin" else 0x80)
 _STRUCTURE_BYTES = 1024  # the largest is glibc's attribute structure, 336 bytes
 THREADS_MAX = 4
+# Below, programs that are started have the files that are handed to them.
+DESCRIPTOR_MIN = 32
 
 # (descriptor there, descriptor here) or (descriptor there, path, flags)
 Action = tuple[int, int] | tuple[int, str, int]
@@ -33,12 +36,17 @@ Told = Callable[[int, OSError | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A program to start in a session of its own. ``told(pid, error)`` runs in the loop."""
+    """A program to start in a session of its own. ``told(pid, error)`` runs in the loop.
+
+    ``prepare`` makes more actions right before, in the spawner's thread; it may raise OSError. What is on its stack is
+    closed when the program has begun.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     actions: Sequence[Action]
-    told: Told
+    told: Told = lambda pid, failure: None
+    prepare: Callable[[contextlib.ExitStack], Sequence[Action]] | None = None
 
 
 class Spawner:
@@ -62,7 +70,7 @@ class Spawner:
             order = self._orders.get()
             pid, failure = 0, None
             try:
-                pid = _spawn(order)
+                pid = spawn(order)
             except OSError as err:
                 failure = err
             try:
@@ -87,14 +95,22 @@ class Starter:
         return Spawner()
 
 
-def _spawn(order: Order) -> int:
+def spawn(order: Order) -> int:
+    """Starts the program now, for its number. Raises OSError."""
+    with contextlib.ExitStack() as stack:
+        # Those that were prepared come last: nobody has the numbers that they have here.
+        more = () if order.prepare is None else order.prepare(stack)
+        return _spawn(order, [*order.actions, *more])
+
+
+def _spawn(order: Order, all_actions: Sequence[Action]) -> int:
     if _LIBC is None:
-        return _spawn_slowly(order)
+        return _spawn_slowly(order, all_actions)
     actions, attributes = ctypes.create_string_buffer(_STRUCTURE_BYTES), ctypes.create_string_buffer(_STRUCTURE_BYTES)
     _LIBC.posix_spawn_file_actions_init(actions)
     _LIBC.posix_spawnattr_init(attributes)
     try:
-        for action in order.actions:
+        for action in all_actions:
             if len(action) == 2:
                 _LIBC.posix_spawn_file_actions_adddup2(actions, action[1], action[0])
             else:
@@ -117,12 +133,12 @@ def _strings(words: Sequence[str]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(words) + 1))(*map(os.fsencode, words), None)
 
 
-def _spawn_slowly(order: Order) -> int:
+def _spawn_slowly(order: Order, all_actions: Sequence[Action]) -> int:
     actions = [
         (os.POSIX_SPAWN_DUP2, action[1], action[0])
         if len(action) == 2
         else (os.POSIX_SPAWN_OPEN, action[0], action[1], action[2], 0o644)
-        for action in order.actions
+        for action in all_actions
     ]
     signals = [signal.SIGPIPE, signal.SIGXFSZ]
     return os.posix_spawn(
