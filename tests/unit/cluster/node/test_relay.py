@@ -112,6 +112,19 @@ def test_nothing_is_lost_when_the_agent_is_gone(relays: Relays, life: Life) -> N
     assert life.end() == "nobody started me\n"
 
 
+def test_one_who_reads_its_own_output_holds_up_nobody_else(relays: Relays, life: Life, tmp_path: Path) -> None:
+    thief = os.open(f"/proc/self/fd/{life.outputs[0]}", os.O_RDONLY)
+    with paused(relays.pid):
+        life.say(1, "stolen")
+        assert os.read(thief, 6) == b"stolen"
+    other = Life(relays, tmp_path / "a", tmp_path / "b")
+    other.say(1, "x" * 60_000)
+    other.say(1, "y" * 60_000)
+    assert other.end() == "x" * 60_000 + "y" * 60_000
+    os.close(thief)
+    assert life.end() == ""
+
+
 def test_outputs_can_be_kept_apart(relays: Relays, tmp_path: Path) -> None:
     life = Life(relays, tmp_path / "out", tmp_path / "err")
     life.say(1, "o")

@@ -28,6 +28,8 @@ DESCRIPTORS = 5
 # What a pipe holds.
 CHUNK_BYTES = 64 << 10
 DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+# Told once of each change: so the kernel keeps the order in which pipes that were empty got something.
+NEWS = select.EPOLLIN | select.EPOLLET
 # As container engines do for what holds a container's streams: proc_pid_oom_score_adj(5).
 SPARED = "-998"
 
@@ -52,7 +54,7 @@ class Relay:
 
     def run(self) -> None:
         while self._hears or self._logs:
-            for descriptor, _ in self._poll.poll():  # in the order in which they became ready
+            for descriptor, _ in self._poll.poll():
                 if descriptor == self._channel.fileno():
                     self._hear()
                 else:
@@ -71,14 +73,19 @@ class Relay:
         out, err, out_log, err_log, over = descriptors
         life = Life(over)
         for pipe, log in ((out, out_log), (err, err_log)):
+            os.set_blocking(pipe, False)  # a container can read its own output, too: there may be nothing left
             self._logs[pipe] = log, life
-            self._poll.register(pipe, select.EPOLLIN)
+            self._poll.register(pipe, NEWS)
 
     def _copy(self, pipe: int) -> None:
         log, life = self._logs[pipe]
-        data = os.read(pipe, CHUNK_BYTES)
+        try:
+            data = os.read(pipe, CHUNK_BYTES)
+        except BlockingIOError:
+            return
         if data:
             write_all(log, data)
+            self._poll.modify(pipe, NEWS)  # there may be more
             return
         del self._logs[pipe]
         for descriptor in (pipe, log):  # a closed descriptor is not polled any more
