@@ -112,6 +112,7 @@ async def test_output_goes_to_the_log_in_order(runtime: Runtime, pod: Path) -> N
 @pytest.mark.parametrize("apart", [False, True])
 async def test_outputs_may_be_opened_anew(runtime: Runtime, pod: Path, user: int | None, apart: bool) -> None:
     """By their names or by way of process 1, as tee and hooks do; nothing that was written before is cut off."""
+    has_shells(runtime)
     if not runtime.isolated or (user and runtime.same_users and os.geteuid() != 0):
         pytest.skip("outputs are files, or there is no other user to give")
     again = "echo b > /dev/stderr; echo c | tee /dev/stderr; echo d > /proc/1/fd/1; echo e > /dev/stdout"
