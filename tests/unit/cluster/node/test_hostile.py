@@ -16,7 +16,7 @@ from tiphys.cluster.node import volumes
 from tiphys.cluster.node.hostpaths import HostPaths
 from tiphys.cluster.node.runtime import ConfigError, Launch
 from tiphys.cluster.node.runtimes.process import DEFAULT_PATH
-from tiphys.machinery.resources import EVENTS, PODS, SECRETS, ObjectKey
+from tiphys.machinery.resources import EVENTS, PODS, SECRETS, SERVICE_ACCOUNTS, ObjectKey
 
 EMPTY = [{"name": "e", "emptyDir": {}}]
 
@@ -201,13 +201,22 @@ async def test_nothing_of_the_machines_owner_is_seen(here: Node) -> None:
 
 async def test_other_pods_are_not_seen(here: Node) -> None:
     victim = a_pod("sleep 1000", name="victim", container={"env": [{"name": "PASSWORD", "value": "hunter2"}]})
+    token = {"serviceAccountToken": {"path": "token"}}
+    victim["spec"]["serviceAccountName"] = "someone"
+    await here.client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "someone", "namespace": "default"}})
+    victim["spec"]["volumes"] = [{"name": "t", "projected": {"sources": [token]}}]
+    victim["spec"]["containers"][0]["volumeMounts"] = [{"name": "t", "mountPath": "/t"}]
     key = await here.create(victim)
-    await here.until(key, lambda pod: phase(pod) == "Running")
+    uid = (await here.until(key, lambda pod: phase(pod) == "Running"))["metadata"]["uid"]
     assert here.agent is not None
     place = here.agent.pods_directory
+    (secret,) = {file.read_text() for file in (place / uid).rglob("token")}
     script = f"cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep hunter2; ls {place} 2>&1; ps"
+    script += f"; cat /proc/[0-9]*/mountinfo; cat {place}/{uid}/volumes/t/token; cat /proc/[0-9]*/root/t/token"
     seen = await says(here, script, name="spy")
     assert "hunter2" not in seen
+    assert secret not in seen
+    assert f"pods/{uid}/volumes" not in seen.replace(f"{place}/{uid}/volumes/t/token", "")  # nor a mount of it
     assert "sleep 1000" not in seen
     assert "No such file" in seen
     await here.client.delete(PODS, key, {"gracePeriodSeconds": 0})
