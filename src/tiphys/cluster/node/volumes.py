@@ -407,19 +407,22 @@ def _enter(here: int, name: str, like: os.stat_result) -> int:
 
 
 def path_in_volume(path: str, mounts: Sequence[Object], volumes: Mapping[str, Path]) -> Path | None:
-    """Where a container's path lies in its volumes; None for other paths and for links that lead out of the volume."""
+    """Where a container's path lies in its volumes, the links on the way to it followed; None for other paths and where
+    links lead out of the volume.
+    """
     wanted = PurePosixPath(path)
     for mount in sorted(mounts, key=lambda m: -len(m["mountPath"])):
         target = PurePosixPath(mount["mountPath"])
-        root = volumes.get(mount["name"])
-        if root is None or not wanted.is_relative_to(target) or mount.get("subPathExpr"):
+        volume = volumes.get(mount["name"])
+        if volume is None or not wanted.is_relative_to(target) or mount.get("subPathExpr"):
             continue
-        root = root / (mount.get("subPath") or "")
+        root = volume / (mount.get("subPath") or "")
         place = root / wanted.relative_to(target)
-        existing = place
+        existing = place if place == root else place.parent
         while not existing.exists() and existing != root:
             existing = existing.parent
-        return place if existing.resolve().is_relative_to(root.resolve()) else None
+        found = existing.resolve()
+        return found / place.relative_to(existing) if found.is_relative_to(volume.resolve()) else None
     return None
 
 

@@ -2,6 +2,7 @@
 
     load artifact to <place>.tmp ─► unpack (tar found out, or as ``archive`` says) ─► <place> ─► mode
 
+For a volume that others may write to now, all of that happens in a place of our own, and the result is moved there.
 Source: argoexec init (workflow/executor/executor.go StageFiles, loadArtifact).
 """
 
@@ -12,9 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tiphys.workflows.executor import archives, locations
+from tiphys.workflows.executor import archives, locations, trees
 from tiphys.workflows.executor.artifacts import ArtifactDrivers
-from tiphys.workflows.executor.errors import ExecutorError, go_error
+from tiphys.workflows.executor.errors import ExecutorError, go_error, reason
 from tiphys.workflows.executor.template import (
     INPUT_ARTIFACTS,
     MANIFEST,
@@ -96,7 +97,9 @@ def _load(
     if of_plugins is not None and of_plugins != is_plugins:
         return None
     driver = drivers.driver_for(located)
-    target = place(where)
+    wanted = place(where)
+    # Where others write too, only what is complete is put, through no link that they may have there.
+    target = place(clean(f"{INPUT_ARTIFACTS}/{name}")) if wanted.exact else wanted
     draft = target.with_suffix(".tmp")
     archives.make_directories(draft.real.parent, 0o700)
     try:
@@ -110,6 +113,11 @@ def _load(
         _chmod(target, int(artifact["mode"]), recurse=bool(artifact.get("recurseMode")))
     elif is_plugins and target.real.is_file():  # whichever user the plugin was
         _chmod(target, 0o666, recurse=False)
+    if wanted.exact:
+        try:
+            trees.move(target.real, wanted)
+        except OSError as err:
+            raise ExecutorError(f"rename {target.shown} {wanted.shown}: {reason(err)}") from err
     return where
 
 

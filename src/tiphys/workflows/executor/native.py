@@ -452,7 +452,7 @@ def _private(dirs: PodDirs, job: Job) -> Callable[[str], Place]:
             real = dirs.volume(main, path.removeprefix(MIRROR))
             if real is None:
                 raise ExecutorError(f"{path} leads out of its volume")
-            return Place(real, path)
+            return Place(real, path, exact=dirs.isolated)
         return Place(dirs.private / "files" / path.lstrip("/"), path)
 
     return place

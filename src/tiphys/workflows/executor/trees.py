@@ -1,4 +1,4 @@
-"""Reads files and directories that somebody else may change meanwhile, and never anything else.
+"""Reads files and directories that somebody else may change meanwhile, and never anything else; and puts some there.
 
 While outputs are collected, a sidecar or another pod with the same volume may put a link in the place of a directory
 that was looked at a moment ago, and have the executor read this machine's files with the agent's rights. So each thing
@@ -10,6 +10,7 @@ not opened.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -144,6 +145,55 @@ def copy(source: Place, target: Path) -> None:
         _dress(place, state)
 
 
+def move(source: Path, target: Place) -> None:
+    """Puts a file or directory of ours where somebody else may write too; missing directories are made on the way.
+
+    A link or file that is there gives way. Raises ``OSError`` (FileExistsError for a directory) and ``ExecutorError``.
+    """
+    with _parent(target, make=True) as (directory, leaf):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.lstat(leaf, dir_fd=directory).st_mode):
+                raise FileExistsError(errno.EEXIST, "file exists")
+        try:
+            os.rename(source, leaf, dst_dir_fd=directory)
+        except OSError as err:
+            if err.errno != errno.EXDEV:
+                raise
+            draft = f".{leaf}.{os.urandom(8).hex()}"
+            _put(source, draft, directory)
+            os.rename(draft, leaf, src_dir_fd=directory, dst_dir_fd=directory)
+            _remove(source)
+
+
+def _put(source: Path, leaf: str, directory: int | None) -> None:
+    """A copy in an open directory, made of nothing that was there."""
+    state = source.lstat()
+    if stat.S_ISLNK(state.st_mode):
+        os.symlink(os.readlink(source), leaf, dir_fd=directory)
+    elif stat.S_ISDIR(state.st_mode):
+        os.mkdir(leaf, 0o700, dir_fd=directory)
+        made = _opened(leaf, directory, _DIRECTORY, leaf)
+        try:
+            for inner in source.iterdir():
+                _put(inner, inner.name, made)
+            _dress(made, state)
+        finally:
+            os.close(made)
+    elif stat.S_ISREG(state.st_mode):
+        made = os.open(leaf, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        with source.open("rb") as file, os.fdopen(made, "wb") as copied:
+            shutil.copyfileobj(file, copied, CHUNK)
+            copied.flush()
+            _dress(made, state)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+
+
 def _take(entry: Entry, target: Path) -> None:
     with contextlib.suppress(OSError):  # another file system, or another user's file
         os.link(entry.leaf, target, src_dir_fd=entry.directory, follow_symlinks=False)
@@ -155,13 +205,13 @@ def _take(entry: Entry, target: Path) -> None:
     _dress(target, entry.state)
 
 
-def _dress(place: Path, state: os.stat_result) -> None:
+def _dress(place: Path | int, state: os.stat_result) -> None:
     os.utime(place, ns=(state.st_atime_ns, state.st_mtime_ns))
-    place.chmod(stat.S_IMODE(state.st_mode))
+    os.chmod(place, stat.S_IMODE(state.st_mode))
 
 
 @contextlib.contextmanager
-def _parent(place: Place) -> Iterator[tuple[int | None, str]]:
+def _parent(place: Place, *, make: bool = False) -> Iterator[tuple[int | None, str]]:
     """The open directory that an exact place is in, and its name there."""
     if not place.exact:
         yield None, os.fspath(place.real)
@@ -170,6 +220,9 @@ def _parent(place: Place) -> Iterator[tuple[int | None, str]]:
     directory = os.open(top, _ON_THE_WAY)
     try:
         for part in rest[:-1]:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=directory)
             inner = _opened(part, directory, _ON_THE_WAY, place.shown)
             os.close(directory)
             directory = inner
@@ -189,4 +242,4 @@ def _opened(leaf: str, directory: int | None, flags: int, shown: str) -> int:
 
 
 def exchanged(shown: str) -> ExecutorError:
-    return ExecutorError(f"{shown}: a link was put there while outputs were collected")
+    return ExecutorError(f"{shown}: a link was put there meanwhile")

@@ -110,6 +110,18 @@ async def test_a_link_that_takes_the_place_of_a_sub_path_is_not_mounted(here: No
     assert "hunter2" not in said
 
 
+@pytest.mark.parametrize(("sub_path", "path"), [("", "/x/out/new"), ("out", "/x/new"), ("out", "/x")])
+def test_what_is_staged_in_a_volume_is_not_put_through_links(tmp_path: Path, sub_path: str, path: str) -> None:
+    (tmp_path / "v/inner").mkdir(parents=True)
+    (tmp_path / "v/in").symlink_to("inner")
+    (tmp_path / "v/out").symlink_to(tmp_path)
+    mounts = [{"name": "e", "mountPath": "/x", "subPath": sub_path}]
+    assert volumes.path_in_volume(path, mounts, {"e": tmp_path / "v"}) is None
+    mounts = [{"name": "e", "mountPath": "/x"}]
+    assert volumes.path_in_volume("/x/in/a/b", mounts, {"e": tmp_path / "v"}) == tmp_path / "v/inner/a/b"
+    assert volumes.path_in_volume("/x", mounts, {"e": tmp_path / "v"}) == tmp_path / "v"
+
+
 # Host paths, where a node has a list.
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def test_a_link_never_leads_the_reader_out(
 def test_a_parameter_is_not_read_through_a_link(out: Path, tmp_path: Path, which: str) -> None:
     assert as_parameter(place_of(out / "inner/file"), tmp_path) == b"own"
     exchange(out / which, tmp_path / "outside" / ("file" if which.endswith("file") else ""))
-    with pytest.raises(ExecutorError, match="a link was put there while outputs were collected"):
+    with pytest.raises(ExecutorError, match="a link was put there meanwhile"):
         as_parameter(place_of(out / "inner/file"), tmp_path)
 
 
@@ -156,3 +157,45 @@ def test_progress_is_no_link_and_no_pipe(tmp_path: Path) -> None:
     (tmp_path / "progress").unlink()
     os.mkfifo(tmp_path / "progress")
     assert progress.read(tmp_path / "progress") == ""
+
+
+@pytest.fixture(params=["same", "other"])
+def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A directory of ours, on the file system of the volume and on another one."""
+    folder = tmp_path
+    if request.param == "other":
+        folder = Path("/dev/shm")
+        if not folder.is_dir() or folder.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("no second file system to write to")
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        (Path(place) / "made/inner").mkdir(parents=True)
+        (Path(place) / "made/inner/file").write_bytes(b"own")
+        (Path(place) / "made/link").symlink_to("inner")
+        (Path(place) / "made/inner").chmod(0o750)
+        yield Path(place) / "made"
+
+
+def test_what_is_put_somewhere_arrives_whole(ours: Path, out: Path) -> None:
+    trees.move(ours, place_of(out / "new/er"))
+    assert (out / "new/er/link/file").read_bytes() == b"own"
+    assert os.readlink(out / "new/er/link") == "inner"
+    assert (out / "new/er/inner").stat().st_mode & 0o777 == 0o750
+    assert not ours.exists()
+
+
+def test_a_directory_that_is_there_is_not_replaced(ours: Path, out: Path) -> None:
+    with pytest.raises(FileExistsError):
+        trees.move(ours, place_of(out / "inner"))
+
+
+def test_nothing_is_put_through_a_link(ours: Path, out: Path, tmp_path: Path) -> None:
+    """One on the way is refused; one in the very place gives way."""
+    exchange(out / "inner", tmp_path / "outside")
+    with pytest.raises(ExecutorError, match="a link was put there meanwhile"):
+        trees.move(ours, place_of(out / "inner/new"))
+    (out / "file").symlink_to(tmp_path / "outside/file")
+    trees.move(ours / "inner/file", place_of(out / "file"))
+    assert (out / "file").read_bytes() == b"own"
+    assert not (out / "file").is_symlink()
+    assert (tmp_path / "outside/file").read_bytes() == SECRET
+    assert [p.name for p in (tmp_path / "outside").iterdir()] == ["file"]
