@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tiphys.lang import gojson
+from tiphys.workflows.plan.canonical import has_tags
 from tiphys.workflows.plan.validate.variables import Placeholders
 
 
@@ -37,7 +37,7 @@ class Given:
 
     @property
     def is_plain(self) -> bool:
-        return "{{" not in gojson.dumps(self.arguments)
+        return not has_tags(self.arguments)
 
 
 @dataclass(frozen=True)

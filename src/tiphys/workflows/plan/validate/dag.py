@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tiphys.lang import gojson
+from tiphys.workflows.plan.canonical import has_tags
 from tiphys.workflows.plan.validate.arguments import check_arguments
 from tiphys.workflows.plan.validate.callers import Given
 from tiphys.workflows.plan.validate.names import check_field_names, holds_parameter, is_field_name
@@ -29,6 +30,7 @@ RESULTS = frozenset(["Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Da
 LOOP_RESULTS = frozenset(("AnySucceeded", "AllFailed"))
 
 _NO_ITEMS = "uses an items-based condition such as .AnySucceeded or .AllFailed but does not contain any items"
+_STATUS = re.compile(r"tasks\.([-a-zA-Z0-9]+)\.status")
 _WORD = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*?)\.([A-Z][a-zA-Z]+)|([a-zA-Z0-9][-a-zA-Z0-9]*)")
 
 
@@ -203,10 +205,9 @@ class _Ancestry:
     def comes_after(self, task: str, other: str) -> bool:
         return bool(self._before[task] & self._bits.get(other, 0))
 
-    def statuses(self, task: str) -> set[str]:
-        """The variables with the phases of all that a task comes after."""
-        before = self._before[task]
-        return {f"tasks.{name}.status" for name, bit in self._bits.items() if before & bit}
+    def statuses(self, task: str, text: str) -> set[str]:
+        """The variables in a text that are the phases of what a task comes after."""
+        return {f"tasks.{name}.status" for name in _STATUS.findall(text) if self.comes_after(task, name)}
 
 
 def _check_task(
@@ -223,9 +224,8 @@ def _check_task(
     if task.get("hooks") is not None:
         scope.names.add(f"tasks.{task['name']}.status")
     run.add_outputs(called, "tasks", task["name"], scope, aggregate=False)
-    text, extra = gojson.dumps(task, keep_order=True), inline_inputs(task)
-    if ".status" in text:
-        extra |= ancestry.statuses(task["name"])
+    text, extra = gojson.dumps(task, keep_order=True) if has_tags(task) else "", inline_inputs(task)
+    extra |= ancestry.statuses(task["name"], text)
     try:
         extra |= item_names(task)
         scope.check(text, extra)

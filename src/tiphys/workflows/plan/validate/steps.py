@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tiphys.workflows.plan.canonical import dumps
+from tiphys.workflows.plan.canonical import dumps, has_tags
 from tiphys.workflows.plan.validate.arguments import check_arguments
 from tiphys.workflows.plan.validate.callers import Given
 from tiphys.workflows.plan.validate.names import step_name_faults
@@ -68,7 +68,8 @@ def _check_step(
         run.add_outputs(called, "steps", name, scope, aggregate=False)
     check_hooks(step.get("hooks"), label)
     try:
-        scope.check(dumps(step), inline_inputs(step))
+        if has_tags(step):
+            scope.check(dumps(step), inline_inputs(step))
     except Invalid as err:
         raise err.within(f"templates.{template_name}.steps ") from None
     run.add_outputs(called, "steps", name, scope, aggregate=is_loop(step))
