@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.workflows.kit import Cluster, container
 from tiphys.machinery.actions import Create, Patch
-from tiphys.machinery.resources import PODS, WORKFLOWS
+from tiphys.machinery.resources import CONFIG_MAPS, PODS, WORKFLOWS
+from tiphys.workflows.observe import Changes
 from tiphys.workflows.plan.engine import Run
 from tiphys.workflows.plan.locks import LockTable
 
@@ -362,3 +363,20 @@ def test_a_pod_of_an_earlier_life_and_a_cache_that_has_its_key_since_do_not_quar
         cluster.succeed("wf.a")
     cluster.succeed("wf.b")
     assert cluster.phase == "Succeeded"
+
+
+def test_what_one_decision_puts_into_a_cache_is_one_write() -> None:
+    memo = {"key": "k{{inputs.parameters.i}}", "cache": {"configMap": {"name": "c"}}}
+    once = container("once", inputs={"parameters": [{"name": "i"}]}, memoize=memo)
+    task = {"name": "a", "template": "once", "withItems": [0, 1]}
+    task["arguments"] = {"parameters": [{"name": "i", "value": "{{item}}"}]}
+    cluster = cluster_of({"dag": {"tasks": [task]}}, once)
+    cluster.decide()
+    pods = {}
+    for name, pod in cluster.lookup.live_pods.items():
+        state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": "2026-01-01T00:00:00Z"}}
+        pods[name] = {**pod, "status": {"phase": "Succeeded", "containerStatuses": [{"name": "main", "state": state}]}}
+    plan = cluster.decide(Changes(pods=pods))
+    [write] = [a for a in plan.actions if isinstance(a, Create | Patch) and a.resource is CONFIG_MAPS]
+    assert isinstance(write, Create)
+    assert sorted(write.obj["data"]) == ["k0", "k1"]

@@ -135,7 +135,7 @@ class Run:
         state.now, state.second = now, now.replace(microsecond=0)
         state.refused_claims = {}
         state.claims, state.actions, state.after, state.events, state.waits = [], [], [], [], {}
-        state.caches, state.signalled = {}, []
+        state.caches, state.cache_writes, state.signalled = {}, {}, []
         while state.timers and state.timers[0][0] < now:
             _, node_id = heapq.heappop(state.timers)
             if node_id:

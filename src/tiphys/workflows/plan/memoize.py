@@ -7,6 +7,7 @@ writes the time of the hit, as the original does (its garbage collection goes by
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -113,17 +114,24 @@ def _config_map(state: State, name: str) -> Mapping[str, Any] | None:
 
 
 def _write(state: State, name: str, key: str, text: str, *, exists: bool) -> None:
+    """One action for each cache, whatever is written to it: a decision's actions may be carried out in any order."""
     known = state.caches.get(name) or state.lookup.config_map(name) or {}
     labels = {LABEL: "Cache"}
     data = {**(known.get("data") or {}), key: text}
     state.caches[name] = {"metadata": {"name": name, "labels": labels}, "data": data}
-    if exists:
-        patch = {"metadata": {"labels": labels}, "data": {key: text}}
-        state.actions.append(Patch(CONFIG_MAPS, ObjectKey(state.namespace, name), patch, why="memoize"))
-        return
-    metadata = {"name": name, "namespace": state.namespace, "labels": labels}
-    obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: text}}
-    state.actions.append(Create(CONFIG_MAPS, obj, why="memoize"))
+    at = state.cache_writes.setdefault(name, len(state.actions))
+    match state.actions[at] if at < len(state.actions) else None:
+        case Create(obj=obj) as made:
+            state.actions[at] = replace(made, obj={**obj, "data": {**obj["data"], key: text}})
+        case Patch(patch=patch) as made:
+            state.actions[at] = replace(made, patch={**patch, "data": {**patch["data"], key: text}})
+        case _ if exists:
+            patch = {"metadata": {"labels": labels}, "data": {key: text}}
+            state.actions.append(Patch(CONFIG_MAPS, ObjectKey(state.namespace, name), patch, why="memoize"))
+        case _:
+            metadata = {"name": name, "namespace": state.namespace, "labels": labels}
+            obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: text}}
+            state.actions.append(Create(CONFIG_MAPS, obj, why="memoize"))
 
 
 def _check_key(key: str) -> None:

@@ -124,6 +124,7 @@ class State:
     ids: dict[str, str] = field(default_factory=dict)
     result_uses: dict[int, tuple[Mapping[str, Any], frozenset[str]]] = field(default_factory=dict)
     caches: dict[str, Any] = field(default_factory=dict)
+    cache_writes: dict[str, int] = field(default_factory=dict)
     processed: dict[str, tuple[int, Any, Any, Any]] = field(default_factory=dict)
     timed: set[str] = field(default_factory=set)
     template_texts: dict[int, Body] = field(default_factory=dict)
