@@ -4,9 +4,9 @@
 
     the pipes of standard output and error, to read | the logs of both, to write | ``over``, closed at the end of both
 
-A program of its own, standard library only, one for all containers that an agent starts: it costs a short step a tenth
-of what two processes of its own would, and outlives the agent. It ends when nobody can send any more and the last pipe
-has ended, deaf to signals that ask it to end before.
+A program of its own, standard library only, one for all containers that an agent starts: it costs a short step a
+fraction of what two processes of its own would, and outlives the agent. It ends when nobody can send any more and the
+last pipe has ended, deaf to signals that ask it to end before.
 
 What was written while we were away is taken in the order in which the kernel began to tell of the pipes: what first
 went to one output, then to the other, keeps that order. Only what went to and fro meanwhile does not.

@@ -43,8 +43,10 @@ class Relays:
 
         Our own descriptors are closed with ``stack``. Raises OSError.
         """
-        logs = [_high(os.open(path, mode | os.O_CLOEXEC, 0o644), stack) for path, mode in (out, err)]
-        (out_read, out_write), (err_read, err_write), (over_read, over_write) = (_pipe(stack) for _ in range(3))
+        logs = [_high(stack, os.open(path, mode | os.O_CLOEXEC, 0o644))[0] for path, mode in (out, err)]
+        out_read, out_write = _high(stack, *os.pipe2(os.O_CLOEXEC))
+        err_read, err_write = _high(stack, *os.pipe2(os.O_CLOEXEC))
+        over_read, over_write = _high(stack, *os.pipe2(os.O_CLOEXEC))
         self._send([out_read, err_read, *logs, over_write])
         return [(1, logs[0]), (2, logs[1]), (OVER_FD, over_read), (OUT_FD, out_write), (ERR_FD, err_write)]
 
@@ -74,25 +76,26 @@ class Relays:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self.pid, os.WNOHANG)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, contextlib.ExitStack() as stack:
-            theirs_high = _high(os.dup(theirs.fileno()), stack)
+        ours.settimeout(SEND_SECONDS)
+        with contextlib.ExitStack() as stack:
+            end = _high(stack, theirs.detach())[0]
             words = [sys.executable, "-I", "-S", relay.__file__]
             nothing: list[Action] = [(0, os.devnull, os.O_RDONLY), (1, os.devnull, os.O_WRONLY), (2, 1)]
-            self.pid = spawn(Order(words, {}, [(relay.CHANNEL_FD, theirs_high), *nothing]))
-        ours.settimeout(SEND_SECONDS)
+            self.pid = spawn(Order(words, {}, [(relay.CHANNEL_FD, end), *nothing]))
         self._channel = ours
 
 
-def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
-    read, write = os.pipe2(os.O_CLOEXEC)
-    return _high(read, stack), _high(write, stack)
-
-
-def _high(descriptor: int, stack: contextlib.ExitStack) -> int:
-    """The same with a number that no program has its own files as; the given one is closed."""
-    high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_MIN)
-    os.close(descriptor)
-    stack.callback(os.close, high)
+def _high(stack: contextlib.ExitStack, *low: int) -> list[int]:
+    """The same open files with numbers that no program has its own files as, closed with ``stack``; the given numbers
+    are closed here, even if there are no others to be had. Raises OSError.
+    """
+    high = []
+    with contextlib.ExitStack() as given:
+        for descriptor in low:
+            given.callback(os.close, descriptor)
+        for descriptor in low:
+            high.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, DESCRIPTOR_MIN))
+            stack.callback(os.close, high[-1])
     return high
 
 
