@@ -33,7 +33,7 @@ def fnv32a(data: bytes) -> int:
 
 @lru_cache(maxsize=64)
 def _hash(name: str) -> int:
-    """The hash of a node's name, which is asked for several times in a row: for its id and for its pod."""
+    """The hash of a node's name; it is asked for several times in a row, as the name of the pod is."""
     return fnv32a(name.encode())
 
 
@@ -42,6 +42,7 @@ def node_id(workflow: str, node_name: str) -> str:
     return workflow if node_name == workflow else f"{workflow}-{_hash(node_name)}"
 
 
+@lru_cache(maxsize=64)
 def pod_name(workflow: str, node_name: str, template: str, node_id: str, version: str = "v2") -> str:
     """The pod of a node. Version v1 is the node's id; v2 puts the template's name before the hash."""
     if version == "v1":

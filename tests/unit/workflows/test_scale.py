@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -85,3 +86,24 @@ def test_the_children_of_a_big_loop_are_written_once_a_second(monkeypatch: pytes
         cluster.succeed(cluster.running_pods()[0])
     group = next(n for n in cluster.workflow["status"]["nodes"].values() if n["type"] == "StepGroup")
     assert len(group["children"]) == MANY
+
+
+class Walked(dict[str, None]):
+    """Counts who goes through all of it."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_the_end_of_a_task_does_not_walk_over_all_open_ones() -> None:
+    cluster = cluster_of(dag())
+    cluster.decide()
+    frame = cluster.run._state.frames["wf"]
+    frame.open = walked = Walked(frame.open)
+    for _ in range(3):
+        cluster.succeed(cluster.running_pods()[0])
+    assert len(walked) == MANY - 3
+    assert walked.times == 0

@@ -349,7 +349,10 @@ class Run:
         if parallelism.THIS_TURN in self._state.blocked:
             return self._state.now
         timers = self._state.timers
-        return timers[0][0] + timedelta(milliseconds=1) if timers else None
+        return timers[0][0] + _AFTERWARDS if timers else None
+
+
+_AFTERWARDS = timedelta(milliseconds=1)
 
 
 def _in_order(actions: list[Action], patch: Patch | None) -> tuple[tuple[Action, ...], ...]:
