@@ -28,8 +28,6 @@ DESCRIPTORS = 5
 # What a pipe holds.
 CHUNK_BYTES = 64 << 10
 DEAF_TO = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-# Told once of each change: so the kernel keeps the order in which pipes that were empty got something.
-NEWS = select.EPOLLIN | select.EPOLLET
 # As container engines do for what holds a container's streams: proc_pid_oom_score_adj(5).
 SPARED = "-998"
 
@@ -47,6 +45,8 @@ class Relay:
 
     def __init__(self, channel: socket.socket) -> None:
         self._poll = select.epoll()
+        # Told once of each change: so the kernel keeps the order in which pipes that were empty got something.
+        self._news = select.EPOLLIN | select.EPOLLET  # not above: shims are started where there is no epoll, too
         self._channel = channel
         self._hears = True
         self._logs: dict[int, tuple[int, Life]] = {}
@@ -75,7 +75,7 @@ class Relay:
         for pipe, log in ((out, out_log), (err, err_log)):
             os.set_blocking(pipe, False)  # a container can read its own output, too: there may be nothing left
             self._logs[pipe] = log, life
-            self._poll.register(pipe, NEWS)
+            self._poll.register(pipe, self._news)
 
     def _copy(self, pipe: int) -> None:
         log, life = self._logs[pipe]
@@ -85,7 +85,7 @@ class Relay:
             return
         if data:
             write_all(log, data)
-            self._poll.modify(pipe, NEWS)  # there may be more
+            self._poll.modify(pipe, self._news)  # there may be more
             return
         del self._logs[pipe]
         for descriptor in (pipe, log):  # a closed descriptor is not polled any more
