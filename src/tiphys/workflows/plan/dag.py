@@ -265,6 +265,8 @@ def _visit(state: State, frame: Frame, node: Node, name: str, dirty: dict[str, N
     if ends and not _run_hooks(state, frame, task, made):  # before what depends on it, or the DAG, goes on without them
         frame.open[task_id] = None
         return
+    if task_node is None and made.type == "TaskGroup" and made.phase == "Running" and task.get("hooks"):
+        state.mark_below(frame.call.node_id, task_id)  # no pod of its own will ask for its hooks
     _track(frame, made)
 
 

@@ -213,3 +213,9 @@ def test_an_exit_handler_that_is_terminated_says_nothing_of_a_workflow_from_a_te
     cluster.decide(Changes(workflow=cluster.workflow))
     cluster.fail("wf.onExit", 143)
     assert (cluster.phase, cluster.nodes()["wf.onExit"]) == ("Succeeded", "Failed")
+
+
+def test_a_hook_of_a_loop_starts_with_it_though_others_depend_on_the_loop() -> None:
+    hooks = {"begins": {"template": "work", "expression": 'tasks["a"].status == "Running"'}}
+    cluster = begin(dag({"name": "a", "withItems": [1], "hooks": hooks}, {"name": "b", "depends": "a"}))
+    assert cluster.running_pods() == ["wf.a(0:1)", "wf.a.hooks.begins"]
