@@ -196,7 +196,15 @@ def _is_result_on_its_way(state: State, pod: Mapping[str, Any], node: Node) -> b
 
 def _was_ended(state: State, pod: Mapping[str, Any], node: Node) -> bool:
     """Whether a shutdown or deadline ended a node whose pod is still winding down: it stays ended."""
-    return node.completed and (node.id in state.ended or bool(_why_not(state, on_exit=_is_on_exit(pod))))
+    if not node.completed:
+        return False
+    return node.id in state.ended or bool(_why_not(state, on_exit=_is_on_exit(pod))) or _is_given_up(state, node)
+
+
+def _is_given_up(state: State, node: Node) -> bool:
+    """Whether the Retry node above an attempt has ended as well, so that nobody would look at the attempt again."""
+    above = (state.nodes.by_id[parent] for parent in state.nodes.parents.get(node.id, ()) if node.retried)
+    return any(parent.type == "Retry" and parent.phase_fulfilled for parent in above)
 
 
 def _mark_complete_quietly(state: State, node: Node) -> None:
