@@ -19,7 +19,7 @@ from tiphys.workflows.executor.errors import ExecutorError
 from tiphys.workflows.executor.trees import Place
 
 SECRET = b"hunter2"
-ROUNDS = 200
+ROUNDS = 100
 
 
 @pytest.fixture

@@ -320,6 +320,8 @@ class HttpHandler:
                     await response.write(b"".join(frames))
         except TimeoutError:
             return _cut_off(request, response)
+        except ConnectionResetError:  # who watched was killed: no failure of ours
+            return response
         except ApiError as err:
             if not response.prepared:
                 raise
