@@ -11,6 +11,7 @@ from tests.unit.workflows.kit import Cluster, container
 from tiphys.machinery.actions import Patch, Plan
 from tiphys.workflows.plan import execute, parallelism, patches
 from tiphys.workflows.plan.nodes import Node
+from tiphys.workflows.plan.problems import Outcome
 from tiphys.workflows.plan.state import Call, State
 
 MANY = 300
@@ -107,3 +108,22 @@ def test_the_end_of_a_task_does_not_walk_over_all_open_ones() -> None:
         cluster.succeed(cluster.running_pods()[0])
     assert len(walked) == MANY - 3
     assert walked.times == 0
+
+
+def test_the_end_of_a_copy_with_an_exit_handler_executes_no_other_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = {"name": "a", "template": "t", "withSequence": {"count": str(MANY)}, "hooks": {"exit": {"template": "t"}}}
+    cluster = cluster_of({"name": "main", "dag": {"tasks": [task]}})
+    cluster.decide()
+    executed: list[str] = []
+    execute_one = execute.execute
+
+    def counted(state: State, call: Call) -> Outcome:
+        executed.append(call.name)
+        return execute_one(state, call)
+
+    monkeypatch.setattr(execute, "execute", counted)
+    for number in range(3):
+        cluster.succeed(f"wf.a({number}:{number})")
+        cluster.succeed(f"wf.a({number}:{number}).onExit")
+    assert len(cluster.created) == MANY + 3
+    assert len(executed) < MANY

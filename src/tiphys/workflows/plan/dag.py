@@ -37,7 +37,8 @@ class Frame:
     """See the module. ``owner`` maps node ids (of tasks, copies and hooks) to task names.
 
     ``again`` are tasks that a variable is missing for, ``blocked`` those that parallelism keeps from going on,
-    ``unreadable`` loops whose results are no JSON.
+    ``unreadable`` loops whose results are no JSON. ``unsettled`` are, of loops with an exit handler, the ids of copies
+    whose handler is not known to be done, in order.
     """
 
     call: Call
@@ -60,6 +61,7 @@ class Frame:
     unreadable: dict[str, Problem] = field(default_factory=dict)
     open_copies: dict[str, dict[str, None]] = field(default_factory=dict)
     copy_by_id: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    unsettled: dict[str, dict[str, None]] = field(default_factory=dict)
     refers_to_tasks: bool = True
     loops_with_exit: list[str] = field(default_factory=list)
     begun: bool = False
@@ -221,6 +223,7 @@ def _with_new_address(state: State, frame: Frame, name: str) -> list[str]:
     for other in affected:
         del frame.copies[other]
         frame.copy_by_id.pop(other, None)
+        frame.unsettled.pop(other, None)
     return [other for other in affected if other not in frame.done]
 
 
@@ -431,7 +434,8 @@ def _execute_copies(
     has_exit = hooks.exit_hook(state, task) is not None
     waiting, open_copies = frame.unstarted[name], frame.open_copies.setdefault(name, {})
     frame.blocked.pop(name, None)
-    for copy in copies if has_exit or group is None else _touched(state, frame, name, copies, dirty):
+    touched = _touched_or_ended if has_exit else _touched
+    for copy in copies if group is None else touched(state, frame, name, copies, dirty):
         copy_name = str(copy["name"])
         copy_id = _id(state, frame, copy_name)
         frame.owner[copy_id] = name
@@ -453,9 +457,11 @@ def _execute_copies(
             open_copies.pop(copy_id, None)
         else:
             open_copies[copy_id] = None
-        if has_exit and made.completed and made.fulfilled and not _run_exit_handler(state, frame, task, made):
-            _go_on_with_exit_handlers(state, frame, task, (_id(state, frame, str(other["name"])) for other in copies))
-            return
+        if has_exit and made.completed and made.fulfilled:
+            if not _run_exit_handler(state, frame, task, made):
+                _go_on_with_exit_handlers(state, frame, task, frame.unsettled.get(name, ()))
+                return
+            _settle(state, frame, name, made)
     if group is not None and not waiting and not open_copies:
         _complete_group(state, frame, group)
 
@@ -480,11 +486,34 @@ def _touched(
     waiting = frame.unstarted[name]
     if len(waiting) == len(copies):
         return copies
+    mine = _by_id(state, frame, name, copies)
+    changed = (mine[node_id] for node_id in dirty if node_id in mine)
+    return chain(changed, _unstarted(state, frame, mine, waiting))
+
+
+def _touched_or_ended(
+    state: State, frame: Frame, name: str, copies: list[dict[str, Any]], dirty: dict[str, None]
+) -> Iterator[dict[str, Any]]:
+    """Of a loop with an exit handler, in order: besides those, the copies that ended and whose handler is not done."""
+    mine = _by_id(state, frame, name, copies)
+    for copy_id in list(frame.unsettled.setdefault(name, dict.fromkeys(mine))):
+        node = state.nodes.by_id.get(copy_id)
+        copy = mine[copy_id]
+        if str(copy["name"]) in frame.unstarted[name] or copy_id in dirty or (node is not None and node.completed):
+            yield copy
+
+
+def _settle(state: State, frame: Frame, name: str, copy: Node) -> None:
+    """Takes note that an exit handler has run. Of one that was not wanted the expression is looked at again."""
+    if state.node_named(f"{copy.name}.onExit") is not None:
+        frame.unsettled.get(name, {}).pop(copy.id, None)
+
+
+def _by_id(state: State, frame: Frame, name: str, copies: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     mine = frame.copy_by_id.get(name)
     if mine is None:
         mine = frame.copy_by_id[name] = {_id(state, frame, str(copy["name"])): copy for copy in copies}
-    changed = (mine[node_id] for node_id in dirty if node_id in mine)
-    return chain(changed, _unstarted(state, frame, mine, waiting))
+    return mine
 
 
 def _unstarted(
@@ -721,11 +750,12 @@ def _healed_phase(state: State, frame: Frame, group: Node) -> str | None:
     """
     if group.type != "TaskGroup" or not group.children:
         return None
-    if frame.unstarted.get(frame.owner.get(group.id, "")):  # these wait for the exit handler of one before them
+    name = frame.owner.get(group.id, "")
+    if frame.unstarted.get(name):  # these wait for the exit handler of one before them
         return None
     has_exit = _has_exit_hook(state, frame, group)
     phase = "Succeeded"
-    for child_id in group.children:
+    for child_id in (*frame.unsettled.get(name, ()), *group.children):  # most likely one of the first is not done
         child = state.nodes.by_id.get(child_id)
         if child is None or not child.fulfilled:
             return None
