@@ -507,12 +507,10 @@ class Play:
 
     def _compare_final(self) -> None:
         finals = self.trace.get("final") or {}
-        if len(self.actors) == 1:
-            finals = {next(iter(self.actors)): finals}
-        for name, final in finals.items():
-            actor = self.actors.get(name)
-            if actor is None:
-                continue
+        if "workflows" not in finals:
+            finals = {"workflows": {next(iter(self.actors)): finals}}
+        for name, final in finals["workflows"].items():
+            actor = self.actors[name]
             meta, status = actor.stored["metadata"], actor.stored.get("status") or {}
             got = {
                 "phase": status.get("phase", ""),
