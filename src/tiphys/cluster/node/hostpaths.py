@@ -17,6 +17,7 @@ from typing import Any
 
 Object = Mapping[str, Any]
 
+# Sockets and devices are only looked for, never made.
 KINDS = {
     "Directory": (stat.S_ISDIR, "a directory"),
     "File": (stat.S_ISREG, "a file"),
@@ -62,16 +63,17 @@ class HostPaths:
 
     def prepare(self, body: Object) -> Path:
         """The place of a hostPath volume, made where its type says so. Raises ``HostPathRefused`` and ``OSError``."""
-        path, kind = str(body["path"]), body.get("type") or ""
+        path, kind = str(body["path"]), str(body.get("type") or "")
         place = self.place_of(path)
-        if kind in KINDS:
-            is_kind, words = KINDS[kind]
-            if not place.exists() or not is_kind(place.stat().st_mode):
-                raise HostPathRefused(f"hostPath type check failed: {path} is not {words}")
-        elif kind == "FileOrCreate":
+        missing, wanted = not place.exists(), kind.removesuffix("OrCreate")
+        if missing and kind == "FileOrCreate":
             place.touch()
-        elif kind == "DirectoryOrCreate" or not place.exists():  # without a type as container engines do
+        elif missing and kind in ("DirectoryOrCreate", ""):  # without a type as container engines do
             place.mkdir(parents=True, exist_ok=True)
+        elif wanted in KINDS:
+            is_kind, words = KINDS[wanted]
+            if missing or not is_kind(place.stat().st_mode):
+                raise HostPathRefused(f"hostPath type check failed: {path} is not {words}")
         return place
 
 

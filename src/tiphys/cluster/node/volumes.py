@@ -41,7 +41,6 @@ Object = Mapping[str, Any]
 PERSISTENT_VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced=False)
 
 DEFAULT_FILE_MODE = 0o644
-# Sockets and devices are only looked for, never made.
 
 
 class VolumeError(TiphysError):
